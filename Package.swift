@@ -1,0 +1,61 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target is held to the same standard: Swift 6 language mode, and a warning is an error.
+let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
+let package = Package(
+    name: "postern",
+    products: [
+        .executable(name: "postern", targets: ["postern"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // Pure: neither NIO nor Foundation nor a database; time and randomness are arguments.
+        .target(name: "PosternCore", swiftSettings: strict),
+        .target(name: "PolicyProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "PosternEngine", dependencies: ["PosternCore"], swiftSettings: strict),
+
+        // The edge.
+        .systemLibrary(name: "CPublicSuffix", pkgConfig: "libpsl", providers: [.apt(["libpsl-dev"])]),
+        .target(name: "PublicSuffix", dependencies: ["CPublicSuffix", "PosternCore", "PosternEngine"], swiftSettings: strict),
+        .target(
+            name: "PosternConfiguration",
+            dependencies: ["PosternCore", "PosternEngine", .product(name: "Yams", package: "Yams")],
+            swiftSettings: strict),
+        .target(
+            name: "PosternStorage",
+            dependencies: [
+                "PosternCore", "PosternEngine",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ],
+            swiftSettings: strict),
+        .target(
+            name: "PosternServer",
+            dependencies: [
+                "PolicyProtocol", "PosternConfiguration", "PosternCore", "PosternEngine", "PosternStorage", "PublicSuffix",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "postern",
+            dependencies: [
+                "PosternConfiguration", "PosternCore", "PosternEngine", "PosternServer", "PosternStorage", "PublicSuffix",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
+    ]
+)

@@ -1,0 +1,58 @@
+/// A domain name as mail sees it: lower case, without the final dot.
+///
+/// Names are compared by octets after lower-casing ASCII letters (RFC 4343); a U-label is kept as it came, since both
+/// forms reach us only from parties that use one consistently.
+public struct DomainName: Hashable, Sendable {
+    public let text: String
+
+    /// RFC 1035 §3.1: 253 octets in text form, RFC 2181 §11 leaves the octets of a label free; here no white space,
+    /// no control characters, no `@`, no empty label. An underscore is let through: it stands in many reverse names.
+    public init?(_ text: some StringProtocol) {
+        var lowered = String(text).lowercasedASCII
+        if lowered.utf8.last == UInt8(ascii: ".") { lowered.removeLast() }
+        guard !lowered.isEmpty, lowered.utf8.count <= 253 else { return nil }
+        var label = 0
+        for byte in lowered.utf8 {
+            if byte == UInt8(ascii: ".") {
+                guard label > 0 else { return nil }
+                label = 0
+            } else {
+                guard byte > 0x20, byte != 0x7f, byte != UInt8(ascii: "@") else { return nil }
+                label += 1
+                guard label <= 63 else { return nil }
+            }
+        }
+        guard label > 0 else { return nil }
+        self.text = lowered
+    }
+
+    public var labels: [Substring] { text.split(separator: ".") }
+
+    /// Whether this name is `other` or lies below it: `mail.example.org` and `example.org`, but not `badexample.org`.
+    public func isWithin(_ other: DomainName) -> Bool {
+        let mine = text.utf8
+        let theirs = other.text.utf8
+        guard mine.count >= theirs.count else { return false }
+        guard mine.count > theirs.count else { return self == other }
+        let start = mine.index(mine.endIndex, offsetBy: -theirs.count)
+        return mine[start...].elementsEqual(theirs) && mine[mine.index(before: start)] == UInt8(ascii: ".")
+    }
+
+    /// The name without its first label, or `nil` for a name of one label.
+    public var parent: DomainName? {
+        guard let dot = text.firstIndex(of: ".") else { return nil }
+        return DomainName(text[text.index(after: dot)...])
+    }
+}
+
+extension DomainName: CustomStringConvertible {
+    public var description: String { text }
+}
+
+extension String {
+    /// With ASCII letters in lower case and all else untouched.
+    public var lowercasedASCII: String {
+        guard utf8.contains(where: { $0 >= UInt8(ascii: "A") && $0 <= UInt8(ascii: "Z") }) else { return self }
+        return String(decoding: utf8.map { $0 >= UInt8(ascii: "A") && $0 <= UInt8(ascii: "Z") ? $0 | 0x20 : $0 }, as: UTF8.self)
+    }
+}

@@ -1,0 +1,56 @@
+/// A mailbox: a local part and a domain, as an envelope names it (RFC 5321 §4.1.2), without brackets.
+public struct Mailbox: Hashable, Sendable {
+    /// As it came. Case is kept: only the receiving domain may say that it does not matter (RFC 5321 §2.4).
+    public let localPart: String
+    /// In lower case, without a final dot; empty for a bare local part such as `postmaster`. May be an address literal.
+    public let domain: String
+
+    public init(localPart: String, domain: String) {
+        self.localPart = localPart
+        var domain = domain.lowercasedASCII
+        if domain.utf8.last == UInt8(ascii: ".") { domain.removeLast() }
+        self.domain = domain
+    }
+
+    /// Splits at the last `@`, as every MTA does; a text without one is a bare local part. `nil` for empty text.
+    ///
+    /// The text comes from an MTA that has parsed it already, so this is lenient: `SMTPProtocol` holds the grammar.
+    public init?(_ text: some StringProtocol) {
+        guard !text.isEmpty else { return nil }
+        if let at = text.lastIndex(of: "@") {
+            self.init(localPart: String(text[..<at]), domain: String(text[text.index(after: at)...]))
+        } else {
+            self.init(localPart: String(text), domain: "")
+        }
+    }
+
+    /// The domain as a name; `nil` where it is empty, an address literal or malformed.
+    public var domainName: DomainName? { domain.first == "[" ? nil : DomainName(domain) }
+
+    /// With the local part in lower case too: for looking up entries that people typed.
+    public var folded: String { domain.isEmpty ? localPart.lowercasedASCII : "\(localPart.lowercasedASCII)@\(domain)" }
+}
+
+extension Mailbox: CustomStringConvertible {
+    public var description: String { domain.isEmpty ? localPart : "\(localPart)@\(domain)" }
+}
+
+/// The envelope sender: a mailbox, or the null reverse-path `<>` of bounces and callouts (RFC 5321 §4.5.5).
+public enum ReversePath: Hashable, Sendable {
+    case null
+    case mailbox(Mailbox)
+
+    /// From text without brackets; empty text is the null sender.
+    public init(_ text: some StringProtocol) {
+        self = Mailbox(text).map(ReversePath.mailbox) ?? .null
+    }
+
+    public var mailbox: Mailbox? {
+        if case .mailbox(let mailbox) = self { mailbox } else { nil }
+    }
+}
+
+extension ReversePath: CustomStringConvertible {
+    /// Without brackets; empty for the null sender.
+    public var description: String { mailbox?.description ?? "" }
+}

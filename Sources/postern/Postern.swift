@@ -1,0 +1,9 @@
+import ArgumentParser
+
+
+
+
+@main
+struct Postern: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "postern")
+}
