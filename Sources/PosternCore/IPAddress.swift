@@ -56,7 +56,8 @@ public struct IPAddress: Hashable, Sendable {
         case 4:
             self.init(v4: octets.reduce(0) { $0 << 8 | UInt32($1) })
         case 16:
-            self.init(v6High: octets.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }, low: octets.dropFirst(8).reduce(0) { $0 << 8 | UInt64($1) })
+            self.init(
+                v6High: octets.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }, low: octets.dropFirst(8).reduce(0) { $0 << 8 | UInt64($1) })
         default:
             return nil
         }

@@ -1,0 +1,81 @@
+import PosternCore
+
+/// The point of the SMTP conversation at which a verdict is asked for. Raw values are Postfix's `protocol_state`
+/// names, where Postfix has one.
+public enum Stage: String, CaseIterable, Sendable {
+    case connect = "CONNECT"
+    case ehlo = "EHLO"
+    case helo = "HELO"
+    case mail = "MAIL"
+    case rcpt = "RCPT"
+    case data = "DATA"
+    case endOfMessage = "END-OF-MESSAGE"
+    case vrfy = "VRFY"
+    case etrn = "ETRN"
+}
+
+/// The host that is talking to us, as far as it is known.
+public struct Client: Equatable, Sendable {
+    /// `nil` where the front could not tell.
+    public var address: IPAddress?
+    /// The reverse name that was confirmed by a forward look-up; `nil` when there is none or it was not confirmed.
+    public var confirmedName: DomainName?
+    /// The name it gave in HELO or EHLO, as it came; empty before that.
+    public var helo: String
+
+    public init(address: IPAddress?, confirmedName: DomainName? = nil, helo: String = "") {
+        self.address = address
+        self.confirmedName = confirmedName
+        self.helo = helo
+    }
+}
+
+/// One question to the engine: a client, what it has said of its envelope, and how far the conversation has come.
+public struct Attempt: Equatable, Sendable {
+    public var stage: Stage
+    public var client: Client
+    public var sender: ReversePath
+    /// `nil` before RCPT, and after it where several recipients were accepted (as Postfix has it at DATA).
+    public var recipient: Mailbox?
+    /// Accepted recipients, known at DATA and later.
+    public var recipientCount: Int
+    /// Equal for all questions about one message; empty where the front has no such mark.
+    public var instance: String
+    /// The account, where the client has authenticated; `nil` otherwise.
+    public var account: String?
+    /// Octets; a claim of the client's before END-OF-MESSAGE, 0 when unknown.
+    public var size: Int
+    /// Whether the server that asks is short of processes (`stress=yes`), so that a delay would hurt.
+    public var stressed: Bool
+
+    public init(
+        stage: Stage, client: Client, sender: ReversePath = .null, recipient: Mailbox? = nil, recipientCount: Int = 0,
+        instance: String = "", account: String? = nil, size: Int = 0, stressed: Bool = false
+    ) {
+        self.stage = stage
+        self.client = client
+        self.sender = sender
+        self.recipient = recipient
+        self.recipientCount = recipientCount
+        self.instance = instance
+        self.account = account
+        self.size = size
+        self.stressed = stressed
+    }
+}
+
+/// What a front remembers of one message from question to question (Postfix: by `instance`; the gateway: in its
+/// transaction). Losing it costs at most a second header or one more deferral of a bounce.
+public struct MessageMemory: Equatable, Sendable {
+    /// Recipients of a null-sender message that await the verdict at DATA; at most `maximumRecipients`.
+    public var awaitingData: [Mailbox] = []
+    /// Whether the header that tells of a delay has been given.
+    public var headerGiven = false
+    /// Whether this message has been counted towards proving its client's identities.
+    public var counted = false
+
+    /// More than any MTA sends in one bounce; beyond it recipients are not remembered.
+    public static let maximumRecipients = 100
+
+    public init() {}
+}

@@ -1,0 +1,67 @@
+import PosternCore
+
+/// A decision as people read it later: kept for some days, found by reference, address, sender or recipient.
+public struct DecisionRecord: Equatable, Sendable {
+    public var reference: Reference
+    /// By the wall clock.
+    public var time: WallTime
+    /// The name of the listener that asked.
+    public var listener: String
+    public var attempt: Attempt
+    public var verdict: Verdict
+    /// The triplets that the decision was about; what waits is found by them.
+    public var triplets: [TripletKey]
+
+    public init(reference: Reference, time: WallTime, listener: String, attempt: Attempt, verdict: Verdict, triplets: [TripletKey]) {
+        self.reference = reference
+        self.time = time
+        self.listener = listener
+        self.attempt = attempt
+        self.verdict = verdict
+        self.triplets = triplets
+    }
+}
+
+/// Names one decision in a reply and in the log: time and a counter, so that references sort by time.
+public struct Reference: Hashable, Comparable, Sendable {
+    /// Milliseconds since the epoch in the upper bits, twelve bits of a counter below.
+    public let value: Int64
+
+    public init(value: Int64) {
+        self.value = value
+    }
+
+    public init(time: WallTime, counter: UInt16) {
+        value = max(time.milliseconds, 0) << 12 | Int64(counter & 0xfff)
+    }
+
+    public static func < (a: Reference, b: Reference) -> Bool { a.value < b.value }
+}
+
+extension Reference: LosslessStringConvertible {
+    // Crockford's base 32: no I, L, O or U to be misread.
+    private static let alphabet = Array("0123456789ABCDEFGHJKMNPQRSTVWXYZ".utf8)
+
+    /// Eleven characters or so, such as `1K4X0M7Q0A0`.
+    public var description: String {
+        var digits: [UInt8] = []
+        var rest = UInt64(bitPattern: value)
+        repeat {
+            digits.append(Self.alphabet[Int(rest & 31)])
+            rest >>= 5
+        } while rest > 0
+        return String(decoding: digits.reversed(), as: UTF8.self)
+    }
+
+    /// Reads what `description` prints, in either case.
+    public init?(_ description: String) {
+        var value: UInt64 = 0
+        guard (1...13).contains(description.utf8.count) else { return nil }
+        for byte in description.utf8 {
+            let upper = byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z") ? byte & 0xdf : byte
+            guard let digit = Self.alphabet.firstIndex(of: upper), value >> 58 == 0 else { return nil }
+            value = value << 5 | UInt64(digit)
+        }
+        self.init(value: Int64(bitPattern: value))
+    }
+}

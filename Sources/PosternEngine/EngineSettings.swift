@@ -1,0 +1,49 @@
+import PosternCore
+
+/// Whether a check acts, is merely counted and shown, or is not asked.
+public enum Mode: String, CaseIterable, Sendable {
+    case off
+    case shadow
+    case on
+}
+
+/// What a deferral looks like in a policy reply.
+public enum DeferralReply: String, CaseIterable, Sendable {
+    /// `DEFER_IF_PERMIT`: a later restriction may still reject for good. The code is Postfix's `access_map_defer_code`.
+    case deferIfPermit = "defer_if_permit"
+    /// `451 4.7.1`, at once.
+    case plain = "451"
+}
+
+public struct GreylistSettings: Sendable, Equatable {
+    public var mode = Mode.on
+    /// A retry sooner than this after the first attempt is deferred again. Measured first retries of large senders
+    /// lie between 1 and 6.5 minutes (Pagani et al., DSN 2016).
+    public var delay = WallTime.Span.minutes(3)
+    /// A retry later than this after the first attempt is a first attempt again. 98.7 % of real retries come within a day.
+    public var window = WallTime.Span.hours(24)
+    /// What has passed is remembered this long after it was last seen: 36 days, so that a monthly letter is known (Harris 2003).
+    public var lifetime = WallTime.Span.days(36)
+    /// Messages that must have passed before an identity is no longer greylisted; 0 for never.
+    public var provenAfter: UInt32 = 5
+    public var widths = IdentityWidths()
+    /// Whether a message that was delayed gets an `X-Greylist` header.
+    public var header = true
+    public var reply = DeferralReply.deferIfPermit
+    /// Where not empty, only these recipients (mailboxes, domains) are greylisted.
+    public var optIn: Set<Pattern> = []
+    /// Recipients (mailboxes, domains) that are never greylisted.
+    public var optOut: Set<Pattern> = []
+
+    public init() {}
+}
+
+/// All that the engine is told by configuration.
+public struct EngineSettings: Sendable, Equatable {
+    /// Our name, in headers and texts.
+    public var hostname = "localhost"
+    public var networks = Networks()
+    public var greylist = GreylistSettings()
+
+    public init() {}
+}

@@ -1,0 +1,158 @@
+import PosternCore
+
+// Greylisting proper: blackout, retry window, lifetime and proven identities (Harris, "The Next Step in the Spam Control
+// War: Greylisting", 2003; RFC 6647).
+
+extension Engine {
+    func greylist(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision {
+        let identities = inquiry.needs.identities
+        if let decision = proven(inquiry, evidence: evidence, now: now) { return decision }
+
+        var changes = Changes()
+        var worst = Judgement.known
+        var followUps: [(judgement: Judgement, changes: [Changes.Triplet])] = []
+        for index in 0..<inquiry.recipients {
+            let range = index * identities.count..<(index + 1) * identities.count
+            let rows = range.map { evidence.triplets[$0].flatMap { isLive($0, now: now) ? $0 : nil } }
+            let (judgement, row) = judge(rows.compactMap { $0 }, now: now)
+            // What one identity knows, all of them know from now on, so that the next attempt may come from any.
+            let writes = zip(inquiry.needs.triplets[range], rows).filter { needsWriting($0.1, row) }.map {
+                Changes.Triplet(key: $0.0, row: row)
+            }
+            followUps.append((judgement, writes))
+            worst = max(worst, judgement)
+        }
+        // One recipient who must wait makes all wait, so nothing has passed then.
+        for followUp in followUps where followUp.judgement.defers == worst.defers { changes.triplets += followUp.changes }
+
+        var memory = inquiry.memory
+        switch worst {
+        case .known, .passed:
+            if !memory.counted {
+                if inquiry.attempt.client.mayBeProven { changes.identities = counted(identities, evidence: evidence, now: now) }
+                memory.counted = true
+            }
+            guard case .passed(let waited) = worst else {
+                return Decision(verdict: Verdict(.accept, [.greylistKnown]), changes: changes, memory: memory)
+            }
+            var verdict = Verdict(.accept, [.greylistPassed(waited: waited)])
+            if settings.greylist.header, !memory.headerGiven {
+                verdict.header = "X-Greylist: delayed \(waited.secondsRoundedUp) seconds by postern at \(settings.hostname)"
+                memory.headerGiven = true
+            }
+            return Decision(verdict: verdict, changes: changes, memory: memory)
+        case .early(let waited):
+            let verdict = Verdict(.defer, [.greylistEarly(waited: waited)], passesAt: now + (settings.greylist.delay - waited))
+            return Decision(verdict: verdict, changes: changes, memory: memory)
+        case .new:
+            return Decision(
+                verdict: Verdict(.defer, [.greylistNew], passesAt: now + settings.greylist.delay), changes: changes, memory: memory)
+        }
+    }
+
+    /// What one triplet's rows say, ordered from the kindest to the harshest: a message with several recipients that
+    /// cannot be answered one by one gets the harshest of their judgements.
+    enum Judgement: Comparable {
+        case known
+        case passed(waited: WallTime.Span)
+        /// Ordered by how long is still to wait.
+        case early(waited: WallTime.Span)
+        case new
+
+        static func < (a: Judgement, b: Judgement) -> Bool {
+            switch (a, b) {
+            case (.passed(let a), .passed(let b)): a < b
+            case (.early(let a), .early(let b)): a > b
+            default: a.rank < b.rank
+            }
+        }
+
+        var defers: Bool { rank >= 2 }
+
+        private var rank: Int {
+            switch self {
+            case .known: 0
+            case .passed: 1
+            case .early: 2
+            case .new: 3
+            }
+        }
+    }
+
+    /// The judgement on one triplet from the live rows that any identity has of it, and the row that follows.
+    private func judge(_ rows: [TripletRow], now: WallTime) -> (Judgement, TripletRow) {
+        let settings = settings.greylist
+        guard var row = rows.first else {
+            let row = TripletRow(firstSeen: now, lastSeen: now, deferrals: 1, passes: 0, expires: now + settings.window)
+            return (.new, row)
+        }
+        for other in rows.dropFirst() {
+            row.firstSeen = min(row.firstSeen, other.firstSeen)
+            if let passed = other.passedAt { row.passedAt = min(row.passedAt ?? passed, passed) }
+            row.deferrals = max(row.deferrals, other.deferrals)
+            row.passes = max(row.passes, other.passes)
+        }
+        // A row from the future can only come from a clock that was wrong when it was written: it counts as of now.
+        row.firstSeen = min(row.firstSeen, now)
+        row.lastSeen = now
+        let waited = now - row.firstSeen
+        if row.passedAt == nil, waited < settings.delay {
+            // The clock started at the first attempt; coming back early neither restarts nor lengthens it.
+            row.deferrals = row.deferrals.incrementedWithoutOverflow
+            row.expires = row.firstSeen + settings.window
+            return (.early(waited: waited), row)
+        }
+        let judgement = row.passedAt == nil ? Judgement.passed(waited: waited) : .known
+        row.passedAt = row.passedAt ?? now
+        row.passes = row.passes.incrementedWithoutOverflow
+        row.expires = now + settings.lifetime
+        return (judgement, row)
+    }
+
+    private func isLive(_ row: TripletRow, now: WallTime) -> Bool {
+        row.passedAt == nil ? now - row.firstSeen < settings.greylist.window : now - row.lastSeen < settings.greylist.lifetime
+    }
+
+    /// A row that says the same but for having been seen again is left alone until a hundredth of its lifetime has gone by.
+    private func needsWriting(_ old: TripletRow?, _ new: TripletRow) -> Bool {
+        guard let old, old.passedAt != nil, old.passedAt == new.passedAt, old.firstSeen == new.firstSeen else { return true }
+        return new.passes <= 2 || isDue(old.lastSeen, new.lastSeen)
+    }
+
+    private func isDue(_ last: WallTime, _ now: WallTime) -> Bool {
+        (now - last).milliseconds * 100 >= settings.greylist.lifetime.milliseconds
+    }
+
+    // MARK: - Proven identities
+
+    private func proven(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision? {
+        guard settings.greylist.provenAfter > 0, inquiry.attempt.client.mayBeProven else { return nil }
+        for (identity, row) in zip(inquiry.needs.identities, evidence.identities) {
+            guard let row, row.passes >= settings.greylist.provenAfter, now - row.lastSeen < settings.greylist.lifetime else { continue }
+            var changes = Changes()
+            var memory = inquiry.memory
+            if !memory.counted {
+                memory.counted = true
+                if isDue(row.lastSeen, now) { changes.identities = [.init(identity: identity, row: seen(row, now: now))] }
+            }
+            return Decision(verdict: Verdict(.accept, [.proven(identity, messages: row.passes)]), changes: changes, memory: memory)
+        }
+        return nil
+    }
+
+    private func counted(_ identities: [Identity], evidence: Evidence, now: WallTime) -> [Changes.IdentityCount] {
+        guard settings.greylist.provenAfter > 0 else { return [] }
+        return zip(identities, evidence.identities).map { identity, row in
+            let live = row.flatMap { now - $0.lastSeen < settings.greylist.lifetime ? $0 : nil }
+            return .init(identity: identity, row: seen(live ?? IdentityRow(passes: 0, lastSeen: now, expires: now), now: now))
+        }
+    }
+
+    private func seen(_ row: IdentityRow, now: WallTime) -> IdentityRow {
+        IdentityRow(passes: row.passes.incrementedWithoutOverflow, lastSeen: now, expires: now + settings.greylist.lifetime)
+    }
+}
+
+extension UInt32 {
+    fileprivate var incrementedWithoutOverflow: UInt32 { self == .max ? self : self + 1 }
+}

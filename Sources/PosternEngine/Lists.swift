@@ -1,0 +1,100 @@
+import PosternCore
+
+/// The admin's entries, indexed so that a look-up costs a handful of hash probes however many there are.
+public struct Lists: Sendable {
+    private var entries: [Key: ListEntry] = [:]
+    /// How many client entries there are of each prefix length: only lengths in use are probed.
+    private var lengths: [IPAddress.Family: [Int: Int]] = [:]
+    private var releases: [String: [Release]] = [:]
+
+    private struct Key: Hashable {
+        var kind: ListEntry.Kind
+        var pattern: Pattern
+        var list: ListEntry.List
+    }
+
+    public init() {}
+
+    public init(entries: some Sequence<ListEntry>, releases: some Sequence<Release> = []) {
+        for entry in entries { insert(entry) }
+        for release in releases { insert(release) }
+    }
+
+    public var count: Int { entries.count }
+
+    /// Adds an entry, in place of one of the same list, kind and pattern.
+    public mutating func insert(_ entry: ListEntry) {
+        let replaced = entries.updateValue(entry, forKey: Key(kind: entry.kind, pattern: entry.pattern, list: entry.list))
+        if replaced == nil, case .prefix(let prefix) = entry.pattern {
+            lengths[prefix.address.family, default: [:]][prefix.length, default: 0] += 1
+        }
+    }
+
+    /// Removes an entry; `false` when there was none.
+    @discardableResult
+    public mutating func remove(_ list: ListEntry.List, _ kind: ListEntry.Kind, _ pattern: Pattern) -> Bool {
+        guard entries.removeValue(forKey: Key(kind: kind, pattern: pattern, list: list)) != nil else { return false }
+        if case .prefix(let prefix) = pattern, let count = lengths[prefix.address.family]?[prefix.length] {
+            lengths[prefix.address.family]?[prefix.length] = count > 1 ? count - 1 : nil
+        }
+        return true
+    }
+
+    public mutating func insert(_ release: Release) {
+        releases[release.recipient, default: []].removeAll { $0.sender == release.sender && $0.client == release.client }
+        releases[release.recipient, default: []].append(release)
+    }
+
+    /// Drops what has expired; entries also lose their force without this.
+    public mutating func removeExpired(at now: WallTime) {
+        for (key, entry) in entries where !entry.isLive(at: now) { remove(key.list, key.kind, key.pattern) }
+        for (recipient, list) in releases {
+            let live = list.filter { now < $0.expires }
+            releases[recipient] = live.isEmpty ? nil : live
+        }
+    }
+
+    // MARK: - Look-ups
+
+    /// What is said of a client: the longest matching prefix decides, then its confirmed name, the longest first; of an
+    /// allow and a block that are equally narrow the allow wins.
+    func client(_ client: Client, at now: WallTime) -> ListEntry? {
+        if let address = client.address, let lengths = lengths[address.family] {
+            for length in lengths.keys.sorted(by: >) {
+                if let entry = entry(.client, .prefix(Prefix(address, length: length)), at: now) { return entry }
+            }
+        }
+        return client.confirmedName.flatMap { domain(.client, $0, at: now) }
+    }
+
+    /// What is said of a sender or recipient: its mailbox, then its local part, then its domain, the longest first.
+    func mailbox(_ kind: ListEntry.Kind, _ mailbox: Mailbox, at now: WallTime) -> ListEntry? {
+        guard !entries.isEmpty else { return nil }
+        return entry(kind, .mailbox(mailbox.folded), at: now)
+            ?? entry(kind, .localPart(mailbox.localPart.lowercasedASCII + "@"), at: now)
+            ?? mailbox.domainName.flatMap { domain(kind, $0, at: now) }
+    }
+
+    private func domain(_ kind: ListEntry.Kind, _ name: DomainName, at now: WallTime) -> ListEntry? {
+        guard !entries.isEmpty else { return nil }
+        var candidate: DomainName? = name
+        while let current = candidate {
+            if let entry = entry(kind, .domain(current), at: now) { return entry }
+            candidate = current.parent
+        }
+        return nil
+    }
+
+    private func entry(_ kind: ListEntry.Kind, _ pattern: Pattern, at now: WallTime) -> ListEntry? {
+        for list in [ListEntry.List.allow, .block] {
+            if let entry = entries[Key(kind: kind, pattern: pattern, list: list)], entry.isLive(at: now) { return entry }
+        }
+        return nil
+    }
+
+    /// Until when this attempt is let through by a release, if it is.
+    func release(for attempt: Attempt, at now: WallTime) -> WallTime? {
+        guard !releases.isEmpty, let recipient = attempt.recipient else { return nil }
+        return releases[recipient.folded]?.filter { now < $0.expires && $0.covers(attempt) }.map(\.expires).max()
+    }
+}

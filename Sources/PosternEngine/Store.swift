@@ -1,0 +1,184 @@
+import PosternCore
+
+/// What a decision costs the store: rows to read, the decision taken on them, and its changes and record committed, as
+/// one step against every other transaction of this process.
+public struct StoreTransaction: Sendable {
+    public var needs: Needs
+    /// Decides on the evidence; `nil` evidence never occurs. Called once, on the store's own thread; must not block.
+    public var decide: @Sendable (Evidence) -> (Decision, DecisionRecord?)
+    /// Called once, on the store's own thread, after the changes are committed, never before; must not block.
+    public var completion: @Sendable (Result<(Decision, DecisionRecord?), StoreFailure>) -> Void
+
+    public init(
+        needs: Needs, decide: @escaping @Sendable (Evidence) -> (Decision, DecisionRecord?),
+        completion: @escaping @Sendable (Result<(Decision, DecisionRecord?), StoreFailure>) -> Void
+    ) {
+        self.needs = needs
+        self.decide = decide
+        self.completion = completion
+    }
+}
+
+/// Why a store did not do what it was asked.
+public struct StoreFailure: Error, Equatable, Sendable, CustomStringConvertible {
+    public enum Kind: String, Sendable {
+        /// Another process holds the lock.
+        case locked
+        /// The disk, or the quota, is full.
+        case full
+        /// The data cannot be read as what they should be.
+        case corrupt
+        /// Written by a later version of the program.
+        case newer
+        /// The file or folder may not be opened or written.
+        case denied
+        /// More transactions wait than the bound allows.
+        case overloaded
+        case closed
+        case other
+    }
+
+    public var kind: Kind
+    /// What happened and what to do, for the admin.
+    public var message: String
+
+    public init(_ kind: Kind, _ message: String) {
+        self.kind = kind
+        self.message = message
+    }
+
+    public var description: String { message }
+}
+
+/// A triplet that waits for its retry, as `greylist list` shows it.
+public struct WaitingTriplet: Equatable, Sendable {
+    /// The last decision that deferred it.
+    public var record: StoredDecision
+    public var row: TripletRow
+
+    public init(record: StoredDecision, row: TripletRow) {
+        self.record = record
+        self.row = row
+    }
+}
+
+/// A decision as it is read back: all in words.
+public struct StoredDecision: Equatable, Sendable {
+    public var reference: Reference
+    public var time: WallTime
+    public var listener: String
+    public var stage: String
+    /// Empty where it was not known, as with the next four.
+    public var address: String
+    public var name: String
+    public var helo: String
+    public var sender: String
+    public var recipient: String
+    public var account: String
+    /// The verdict's name.
+    public var action: String
+    /// The causes in words, joined by `; `, the deciding one first.
+    public var reason: String
+    /// By the wall clock.
+    public var passesAt: WallTime?
+
+    public init(
+        reference: Reference, time: WallTime, listener: String, stage: String, address: String, name: String, helo: String, sender: String,
+        recipient: String, account: String, action: String, reason: String, passesAt: WallTime?
+    ) {
+        self.reference = reference
+        self.time = time
+        self.listener = listener
+        self.stage = stage
+        self.address = address
+        self.name = name
+        self.helo = helo
+        self.sender = sender
+        self.recipient = recipient
+        self.account = account
+        self.action = action
+        self.reason = reason
+        self.passesAt = passesAt
+    }
+}
+
+/// Which decisions to read back; every given part must match, texts as a part of the field without regard to case.
+public struct DecisionFilter: Equatable, Sendable {
+    public var reference: Reference?
+    public var address: String?
+    public var sender: String?
+    public var recipient: String?
+    public var since: WallTime?
+    /// 1...10,000.
+    public var limit: Int
+
+    public init(
+        reference: Reference? = nil, address: String? = nil, sender: String? = nil, recipient: String? = nil, since: WallTime? = nil,
+        limit: Int = 100
+    ) {
+        self.reference = reference
+        self.address = address
+        self.sender = sender
+        self.recipient = recipient
+        self.since = since
+        self.limit = min(max(limit, 1), 10_000)
+    }
+}
+
+public struct StoreStatistics: Equatable, Sendable {
+    public var triplets: Int
+    public var identities: Int
+    public var decisions: Int
+    public var entries: Int
+    /// Octets on disk, with journals; 0 for a store in memory.
+    public var bytes: Int64
+
+    public init(triplets: Int, identities: Int, decisions: Int, entries: Int, bytes: Int64) {
+        self.triplets = triplets
+        self.identities = identities
+        self.decisions = decisions
+        self.entries = entries
+        self.bytes = bytes
+    }
+}
+
+/// The memory behind the engine. Memory and SQLite keep to the same conformance suite; so will a fleet's store.
+///
+/// All calls may come from any thread at once. Reads see every transaction whose completion was called before.
+public protocol Store: AnyObject, Sendable {
+    /// Queues a transaction; transactions that wait together are committed together. Never blocks; where more than
+    /// the bound are waiting it completes at once with `.overloaded`.
+    func submit(_ transaction: StoreTransaction)
+
+    /// The rows as they are, changing nothing.
+    func read(_ needs: Needs) async throws(StoreFailure) -> Evidence
+
+    // The admin's entries.
+    func entries() async throws(StoreFailure) -> [ListEntry]
+    func releases() async throws(StoreFailure) -> [Release]
+    /// Adds entries, each in place of one of the same list, kind and pattern.
+    func insert(_ entries: [ListEntry]) async throws(StoreFailure)
+    /// Removes an entry; `false` when there was none.
+    func remove(_ list: ListEntry.List, _ kind: ListEntry.Kind, _ pattern: Pattern) async throws(StoreFailure) -> Bool
+    func insert(_ release: Release) async throws(StoreFailure)
+
+    // What people look at.
+    /// The newest first.
+    func decisions(_ filter: DecisionFilter) async throws(StoreFailure) -> [StoredDecision]
+    /// Triplets that were deferred and have not passed, the newest first; those that match every given part.
+    func waiting(_ filter: DecisionFilter, now: WallTime) async throws(StoreFailure) -> [WaitingTriplet]
+    /// Forgets all triplet rows of the decisions that match, as if they had never been seen; returns how many.
+    func forget(_ filter: DecisionFilter) async throws(StoreFailure) -> Int
+    func statistics() async throws(StoreFailure) -> StoreStatistics
+
+    // Upkeep.
+    /// Throws away a bounded number of rows that expired before `now`, and decisions older than `decisionsBefore`;
+    /// returns how many. Short enough never to stall an answer: call it again and again.
+    func expire(now: WallTime, decisionsBefore: WallTime) async throws(StoreFailure) -> Int
+    /// A consistent copy while the store is in use; refuses to overwrite a file.
+    func backup(to path: String) async throws(StoreFailure)
+    func anchor() async throws(StoreFailure) -> SteadyClock.Anchor?
+    func keep(_ anchor: SteadyClock.Anchor) async throws(StoreFailure)
+    /// Finishes what is queued, then closes; later calls fail with `.closed`.
+    func close() async
+}

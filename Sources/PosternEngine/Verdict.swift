@@ -1,0 +1,153 @@
+import PosternCore
+
+/// What to do, and everything that explains it: log line, reply, `explain` and dashboard all come from this value.
+public struct Verdict: Equatable, Sendable {
+    public enum Action: Equatable, Sendable {
+        case accept
+        /// Accept, but answer only after this long.
+        case hold(WallTime.Span)
+        /// 4xx: the client is to come back.
+        case `defer`
+        /// 5xx.
+        case reject
+        case tarpit
+        case drop
+
+        /// One word for logs and columns.
+        public var name: String {
+            switch self {
+            case .accept: "accept"
+            case .hold: "hold"
+            case .defer: "defer"
+            case .reject: "reject"
+            case .tarpit: "tarpit"
+            case .drop: "drop"
+            }
+        }
+    }
+
+    public var action: Action
+    /// Why, the deciding cause first. Never empty.
+    public var causes: [Cause]
+    /// When a deferral will pass: a retry at this moment or later is let through.
+    public var passesAt: WallTime?
+    /// A header field to put on the message, at most once a message; it names no recipient.
+    public var header: String?
+
+    public init(_ action: Action, _ causes: [Cause], passesAt: WallTime? = nil, header: String? = nil) {
+        self.action = action
+        self.causes = causes
+        self.passesAt = passesAt
+        self.header = header
+    }
+}
+
+/// One thing that bore on a verdict.
+public enum Cause: Equatable, Sendable {
+    // Exempt by what they are.
+    case stageHasNoCheck
+    case authenticated(account: String)
+    case localClient
+    case forwarder
+    case backupMX
+    case alwaysReachable
+    case noClientAddress
+    case greylistOff
+    case recipientOptedOut
+    // By the admin's word.
+    case allowed(ListEntry)
+    case blocked(ListEntry)
+    case released(until: WallTime)
+    // Greylisting.
+    /// Seen for the first time, or again after its window had closed.
+    case greylistNew
+    /// Back before the delay had passed; its first attempt was this long ago.
+    case greylistEarly(waited: WallTime.Span)
+    /// Back in time; it waited this long since its first attempt.
+    case greylistPassed(waited: WallTime.Span)
+    /// A triplet that passed before.
+    case greylistKnown
+    /// The identity has sent this many messages that passed.
+    case proven(Identity, messages: UInt32)
+    /// A null sender is judged in reply to DATA, so that callouts never meet a deferral.
+    case nullSenderAwaitsData
+    /// In shadow mode: what would have been done.
+    case shadow(wouldBe: String)
+    /// The store failed; the mail passes (fail open).
+    case storeUnavailable
+
+    /// The check's name, as configuration and reports know it.
+    public var check: String {
+        switch self {
+        case .stageHasNoCheck: "stage"
+        case .authenticated: "authenticated"
+        case .localClient: "local"
+        case .forwarder: "forwarder"
+        case .backupMX: "backup-mx"
+        case .alwaysReachable: "always-reachable"
+        case .noClientAddress: "no-client-address"
+        case .greylistOff, .recipientOptedOut, .greylistNew, .greylistEarly, .greylistPassed, .greylistKnown, .nullSenderAwaitsData,
+            .shadow:
+            "greylist"
+        case .allowed: "allow"
+        case .blocked: "block"
+        case .released: "release"
+        case .proven: "proven"
+        case .storeUnavailable: "store"
+        }
+    }
+}
+
+extension Cause: CustomStringConvertible {
+    /// A phrase for the admin.
+    public var description: String {
+        switch self {
+        case .stageHasNoCheck: "nothing is checked at this stage"
+        case .authenticated(let account): "authenticated as \(account)"
+        case .localClient: "client is in networks.local"
+        case .forwarder: "client is in networks.forwarders"
+        case .backupMX: "client is in networks.backup_mx"
+        case .alwaysReachable: "postmaster and abuse are always reachable"
+        case .noClientAddress: "the request names no client address"
+        case .greylistOff: "greylisting is off"
+        case .recipientOptedOut: "recipient is not greylisted"
+        case .allowed(let entry): "allowed: \(entry.kind.rawValue) \(entry.pattern)"
+        case .blocked(let entry): "blocked: \(entry.kind.rawValue) \(entry.pattern)"
+        case .released(let until): "released until \(until)"
+        case .greylistNew: "first attempt"
+        case .greylistEarly(let waited): "back too early, after \(waited.spoken)"
+        case .greylistPassed(let waited): "back in time, after \(waited.spoken)"
+        case .greylistKnown: "passed before"
+        case .proven(let identity, let messages): "\(identity) is proven by \(messages) messages"
+        case .nullSenderAwaitsData: "null sender is judged at DATA"
+        case .shadow(let wouldBe): "shadow: would \(wouldBe)"
+        case .storeUnavailable: "the store is unavailable"
+        }
+    }
+
+    /// One word for the log line's `reason=` and for reports: bounded in number, free of anything personal.
+    public var word: String {
+        switch self {
+        case .stageHasNoCheck: "stage"
+        case .authenticated: "authenticated"
+        case .localClient: "local"
+        case .forwarder: "forwarder"
+        case .backupMX: "backup-mx"
+        case .alwaysReachable: "always-reachable"
+        case .noClientAddress: "no-client-address"
+        case .greylistOff: "greylist-off"
+        case .recipientOptedOut: "opted-out"
+        case .allowed: "allowed"
+        case .blocked: "blocked"
+        case .released: "released"
+        case .greylistNew: "new"
+        case .greylistEarly: "early"
+        case .greylistPassed: "passed"
+        case .greylistKnown: "known"
+        case .proven: "proven"
+        case .nullSenderAwaitsData: "null-sender"
+        case .shadow(let wouldBe): "shadow-\(wouldBe)"
+        case .storeUnavailable: "store-unavailable"
+        }
+    }
+}
