@@ -1,0 +1,69 @@
+/// Every attribute of a Postfix policy request, up to Postfix 3.12 (SMTPD_POLICY_README, "Protocol description").
+public enum PolicyAttribute: String, CaseIterable, Sendable {
+    // Postfix 2.1
+    case request
+    case protocolState = "protocol_state"
+    case protocolName = "protocol_name"
+    case heloName = "helo_name"
+    case queueID = "queue_id"
+    case sender
+    case recipient
+    case recipientCount = "recipient_count"
+    case clientAddress = "client_address"
+    case clientName = "client_name"
+    case reverseClientName = "reverse_client_name"
+    case instance
+    // Postfix 2.2
+    case saslMethod = "sasl_method"
+    case saslUsername = "sasl_username"
+    case saslSender = "sasl_sender"
+    case size
+    case ccertSubject = "ccert_subject"
+    case ccertIssuer = "ccert_issuer"
+    case ccertFingerprint = "ccert_fingerprint"
+    // Postfix 2.3
+    case encryptionProtocol = "encryption_protocol"
+    case encryptionCipher = "encryption_cipher"
+    case encryptionKeysize = "encryption_keysize"
+    case etrnDomain = "etrn_domain"
+    // Postfix 2.5
+    case stress
+    // Postfix 2.9
+    case ccertPubkeyFingerprint = "ccert_pubkey_fingerprint"
+    // Postfix 3.0
+    case clientPort = "client_port"
+    // Postfix 3.1
+    case policyContext = "policy_context"
+    // Postfix 3.2
+    case serverAddress = "server_address"
+    case serverPort = "server_port"
+    // Postfix 3.8
+    case compatibilityLevel = "compatibility_level"
+    case mailVersion = "mail_version"
+    // Postfix 3.12
+    case tlsSNI = "tls_sni"
+
+    /// Attributes by the length of their name, so that a name is found by comparing with one or two.
+    private static let byLength: [[(name: [UInt8], attribute: PolicyAttribute)]] = {
+        var table: [[(name: [UInt8], attribute: PolicyAttribute)]] = []
+        for attribute in allCases {
+            let name = Array(attribute.rawValue.utf8)
+            while table.count <= name.count { table.append([]) }
+            table[name.count].append((name, attribute))
+        }
+        return table
+    }()
+
+    /// The attribute of that name; `nil` for one we do not know, which is then ignored.
+    init?(name: ArraySlice<UInt8>) {
+        guard name.count < Self.byLength.count, let match = Self.byLength[name.count].first(where: { name.elementsEqual($0.name) }) else {
+            return nil
+        }
+        self = match.attribute
+    }
+
+    /// The place of this attribute's value in a request.
+    var index: Int { Self.indices[self] ?? 0 }
+
+    private static let indices = Dictionary(uniqueKeysWithValues: allCases.enumerated().map { ($1, $0) })
+}
