@@ -1,0 +1,223 @@
+import PosternCore
+
+/// A command of a client, parsed (RFC 5321 §4.1.1 and the extensions).
+public enum Command: Hashable, Sendable {
+    case helo(HeloName)
+    case ehlo(HeloName)
+    case mail(MailCommand)
+    case recipient(RecipientCommand)
+    case data
+    /// RFC 3030 §2.
+    case chunk(size: UInt64, last: Bool)
+    case reset
+    case noop
+    case quit
+    /// RFC 3207 §4.
+    case startTLS
+    case verify(String)
+    case expand(String)
+    case help(String?)
+    /// RFC 1985.
+    case etrn(String)
+    /// RFC 4954 §4; the initial response is not decoded.
+    case authenticate(mechanism: String, initialResponse: String?)
+    /// Postfix XCLIENT_README.
+    case xclient(XClientAttributes)
+
+    public var verb: Verb {
+        switch self {
+        case .helo: .helo
+        case .ehlo: .ehlo
+        case .mail: .mail
+        case .recipient: .rcpt
+        case .data: .data
+        case .chunk: .bdat
+        case .reset: .rset
+        case .noop: .noop
+        case .quit: .quit
+        case .startTLS: .starttls
+        case .verify: .vrfy
+        case .expand: .expn
+        case .help: .help
+        case .etrn: .etrn
+        case .authenticate: .auth
+        case .xclient: .xclient
+        }
+    }
+}
+
+/// The verbs that are known.
+public enum Verb: String, Hashable, Sendable, CaseIterable {
+    case helo = "HELO"
+    case ehlo = "EHLO"
+    case mail = "MAIL"
+    case rcpt = "RCPT"
+    case data = "DATA"
+    case bdat = "BDAT"
+    case rset = "RSET"
+    case noop = "NOOP"
+    case quit = "QUIT"
+    case vrfy = "VRFY"
+    case expn = "EXPN"
+    case help = "HELP"
+    case etrn = "ETRN"
+    case auth = "AUTH"
+    case starttls = "STARTTLS"
+    case xclient = "XCLIENT"
+
+    private static let byName: [[UInt8]: Verb] = Dictionary(uniqueKeysWithValues: allCases.map { (Array($0.rawValue.utf8), $0) })
+
+    /// In either case (RFC 5321 §2.4). `nil` for a verb that is not known.
+    init?(_ octets: ArraySlice<UInt8>) {
+        guard octets.count >= 4, octets.count <= 8, let verb = Self.byName[octets.map { Octet.isLetter($0) ? $0 & 0xdf : $0 }] else {
+            return nil
+        }
+        self = verb
+    }
+
+    /// Whether no command may be sent behind it before its reply has come (RFC 2920 §3.1, RFC 4954 §4).
+    public var endsGroup: Bool {
+        switch self {
+        case .helo, .ehlo, .data, .auth, .noop, .vrfy, .expn, .quit, .starttls: true
+        case .mail, .rcpt, .bdat, .rset, .help, .etrn, .xclient: false
+        }
+    }
+}
+
+/// The argument of HELO or EHLO, which many clients get wrong.
+public struct HeloName: Hashable, Sendable {
+    public enum Form: Hashable, Sendable {
+        /// A domain name (RFC 5321 §4.1.2), of one label or more.
+        case domain
+        /// An address literal, `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 §4.1.3).
+        case addressLiteral(IPAddress)
+        /// An address without its brackets, which is an error.
+        case bareAddress(IPAddress)
+        /// Anything else.
+        case malformed
+    }
+
+    /// As it came, without white space around it; ASCII.
+    public let text: String
+    public let form: Form
+
+    /// Whether RFC 5321 §4.1.1.1 allows it.
+    public var isValid: Bool {
+        switch form {
+        case .domain, .addressLiteral: true
+        case .bareAddress, .malformed: false
+        }
+    }
+
+    public init(_ text: String) {
+        self.text = text
+        self.form = HeloSyntax.form(of: Array(text.utf8))
+    }
+}
+
+/// MAIL with its parameters (RFC 5321 §4.1.1.2).
+public struct MailCommand: Hashable, Sendable {
+    public var reversePath: ReversePath
+    /// The mailbox as it came, without brackets and source route: what goes on to a backend. Empty for the null path.
+    public var wirePath: String
+    /// SIZE, in octets (RFC 1870 §3).
+    public var size: UInt64?
+    public var body: Body?
+    /// RFC 6531 §3.1.
+    public var isSMTPUTF8: Bool
+    /// RET (RFC 3461 §4.3).
+    public var returnedContent: ReturnedContent?
+    /// ENVID as it came, in xtext (RFC 3461 §4.4).
+    public var envelopeID: String?
+    /// AUTH as it came, in xtext, or `<>` (RFC 4954 §5).
+    public var authenticatedAs: String?
+    /// MT-PRIORITY, -9...9 (RFC 6710 §3).
+    public var priority: Int?
+
+    /// RFC 6152 §3, RFC 3030 §3.
+    public enum Body: String, Hashable, Sendable, CaseIterable {
+        case sevenBit = "7BIT"
+        case eightBitMIME = "8BITMIME"
+        case binaryMIME = "BINARYMIME"
+    }
+
+    public enum ReturnedContent: String, Hashable, Sendable, CaseIterable {
+        case full = "FULL"
+        case headers = "HDRS"
+    }
+
+    public init(
+        _ reversePath: ReversePath, wirePath: String? = nil, size: UInt64? = nil, body: Body? = nil, isSMTPUTF8: Bool = false,
+        returnedContent: ReturnedContent? = nil, envelopeID: String? = nil, authenticatedAs: String? = nil, priority: Int? = nil
+    ) {
+        self.reversePath = reversePath
+        self.wirePath = wirePath ?? reversePath.description
+        self.size = size
+        self.body = body
+        self.isSMTPUTF8 = isSMTPUTF8
+        self.returnedContent = returnedContent
+        self.envelopeID = envelopeID
+        self.authenticatedAs = authenticatedAs
+        self.priority = priority
+    }
+}
+
+/// RCPT with its parameters (RFC 5321 §4.1.1.3).
+public struct RecipientCommand: Hashable, Sendable {
+    /// The domain is empty for `<postmaster>` (RFC 5321 §4.5.1).
+    public var mailbox: Mailbox
+    /// The mailbox as it came, without brackets and source route: what goes on to a backend.
+    public var wirePath: String
+    /// NOTIFY (RFC 3461 §4.1); `nil` when it was not given.
+    public var notify: Notify?
+    /// ORCPT as it came: address type, semicolon, xtext (RFC 3461 §4.2).
+    public var originalRecipient: String?
+
+    public enum Notify: Hashable, Sendable {
+        case never
+        case on(Events)
+    }
+
+    public struct Events: OptionSet, Hashable, Sendable {
+        public let rawValue: UInt8
+        public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+        public static let success = Events(rawValue: 1)
+        public static let failure = Events(rawValue: 2)
+        public static let delay = Events(rawValue: 4)
+    }
+
+    public init(_ mailbox: Mailbox, wirePath: String? = nil, notify: Notify? = nil, originalRecipient: String? = nil) {
+        self.mailbox = mailbox
+        self.wirePath = wirePath ?? mailbox.description
+        self.notify = notify
+        self.originalRecipient = originalRecipient
+    }
+}
+
+/// What is let through although the grammar forbids it. Each is reported as a violation all the same.
+public struct SyntaxLeniency: Hashable, Sendable {
+    /// `MAIL FROM:a@example.org`.
+    public var unbracketedPaths: Bool
+    /// `MAIL FROM: <a@example.org>`, `MAIL  FROM :<…>`.
+    public var spacing: Bool
+    /// HELO with something that is no name, as long as it is printable ASCII.
+    public var heloSyntax: Bool
+    /// A mailbox without a domain other than `postmaster`.
+    public var unqualifiedPaths: Bool
+    /// Octets in a local part. RFC 5321 §4.5.3.1.1 sets 64, which bounce addresses of mailing lists pass: 256.
+    public var localPart: Int
+
+    public init(
+        unbracketedPaths: Bool = true, spacing: Bool = true, heloSyntax: Bool = true, unqualifiedPaths: Bool = false, localPart: Int = 256
+    ) {
+        self.unbracketedPaths = unbracketedPaths
+        self.spacing = spacing
+        self.heloSyntax = heloSyntax
+        self.unqualifiedPaths = unqualifiedPaths
+        self.localPart = localPart
+    }
+
+    public static let strict = SyntaxLeniency(
+        unbracketedPaths: false, spacing: false, heloSyntax: false, unqualifiedPaths: false, localPart: 64)
+}

@@ -1,0 +1,127 @@
+/// Cuts a client's bytes into command lines.
+///
+/// Only CRLF ends a line (RFC 5321 §2.3.8): a bare LF, a bare CR and a NUL are flaws of the line they stand in, never
+/// its end. A line over its limit is consumed to its real end without being kept.
+public struct LineDecoder: Sendable {
+    /// The limits of RFC 5321 §4.5.3.1.4, in octets with the CRLF.
+    public struct Limits: Hashable, Sendable {
+        /// All commands but those below: 512.
+        public var command: Int
+        /// MAIL and RCPT: 512 and what the extensions allow on top, which comes to 1,181 with SIZE 26 (RFC 1870), BODY 17
+        /// (RFC 6152), SMTPUTF8 10 (RFC 6531), RET and ENVID 116, ORCPT and NOTIFY 528 (RFC 3461), AUTH 500 (RFC 4954).
+        public var envelope: Int
+        /// AUTH: 12,288 where authentication is offered (RFC 4954 §4), else 512.
+        public var authentication: Int
+
+        public init(command: Int = 512, envelope: Int = 2048, authentication: Int = 512) {
+            precondition(command >= 512 && envelope >= 512 && authentication >= 512, "RFC 5321 §4.5.3.1.4 demands 512 octets")
+            self.command = command
+            self.envelope = envelope
+            self.authentication = authentication
+        }
+
+        var longest: Int { max(command, max(envelope, authentication)) }
+
+        func limit(of line: [UInt8]) -> Int {
+            let verb = line.prefix(4)
+            if verb.equalsIgnoringCase("MAIL") || verb.equalsIgnoringCase("RCPT") { return envelope }
+            if verb.equalsIgnoringCase("AUTH") { return authentication }
+            return command
+        }
+    }
+
+    public enum Outcome: Hashable, Sendable {
+        /// All bytes are consumed and the line is not complete.
+        case needsMore
+        /// A whole line stands in `line`.
+        case line
+        /// A whole line was consumed that held a bare LF, a bare CR or a NUL.
+        case flawed
+        /// A whole line was consumed that passed its limit.
+        case tooLong
+    }
+
+    public let limits: Limits
+    /// The octets of the line so far, without CRLF; valid until the next call of `decode`.
+    public private(set) var line: [UInt8] = []
+    private var sawCR = false
+    private var overlong = false
+    private var finished = false
+    private var flaws: ViolationSet = []
+    private var unreported: ViolationSet = []
+
+    public init(limits: Limits = Limits()) {
+        self.limits = limits
+    }
+
+    /// Whether no part of a line is held.
+    public var isAtLineStart: Bool { finished || (line.isEmpty && !sawCR && !overlong && flaws.isEmpty) }
+
+    /// The flaws seen since the last call, each once per line, as soon as it was seen.
+    public mutating func takeFlaws() -> ViolationSet {
+        defer { unreported = [] }
+        return unreported
+    }
+
+    /// Consumes bytes up to the end of the next line; `position` moves past them.
+    public mutating func decode(_ input: UnsafeRawBufferPointer, at position: inout Int) -> Outcome {
+        if finished { startLine() }
+        while position < input.count {
+            if sawCR {
+                sawCR = false
+                if input[position] == Octet.lf {
+                    position += 1
+                    return endLine()
+                }
+                note(.bareCR)
+            }
+            let stop = ByteScan.firstControl(input, from: position)
+            append(input[position..<stop])
+            position = stop
+            guard stop < input.count else { break }
+            position += 1
+            switch input[stop] {
+            case Octet.cr: sawCR = true
+            case Octet.lf: note(.bareLF)
+            case Octet.nul: note(.nul)
+            default: append(input[stop...stop])
+            }
+        }
+        return .needsMore
+    }
+
+    /// Forgets a line that is not complete, as at the start of TLS.
+    public mutating func reset() {
+        startLine()
+        unreported = []
+    }
+
+    private mutating func startLine() {
+        line.removeAll(keepingCapacity: true)
+        sawCR = false
+        overlong = false
+        finished = false
+        flaws = []
+    }
+
+    private mutating func append(_ octets: Slice<UnsafeRawBufferPointer>) {
+        guard !overlong else { return }
+        if line.count + octets.count + 2 > limits.longest {
+            overlong = true
+            line = []
+        } else {
+            line.append(contentsOf: octets)
+        }
+    }
+
+    private mutating func note(_ flaw: ViolationSet) {
+        unreported.formUnion(flaw.subtracting(flaws))
+        flaws.formUnion(flaw)
+    }
+
+    private mutating func endLine() -> Outcome {
+        finished = true
+        if overlong || line.count + 2 > limits.limit(of: line) { return .tooLong }
+        return flaws.isEmpty ? .line : .flawed
+    }
+}

@@ -1,0 +1,168 @@
+import PosternCore
+
+/// The grammar of mailboxes (RFC 5321 §4.1.2, RFC 6531 §3.3).
+enum PathSyntax {
+    /// RFC 5321 §4.5.3.1.2.
+    static let longestDomain = 255
+    /// RFC 1035 §2.3.4.
+    static let longestLabel = 63
+
+    /// `sub-domain *("." sub-domain)`. Underscores stand in the names of many real hosts and are let through on request.
+    static func isDomain(_ octets: ArraySlice<UInt8>, utf8: Bool, underscores: Bool) -> Bool {
+        guard !octets.isEmpty, octets.count <= longestDomain else { return false }
+        var label = 0
+        var previous = Octet.dot
+        for octet in octets {
+            if octet == Octet.dot {
+                guard label > 0, previous != Octet.hyphen else { return false }
+                label = 0
+            } else {
+                let hyphen = octet == Octet.hyphen
+                guard Octet.isAlphanumeric(octet) || (hyphen && label > 0) || (underscores && octet == UInt8(ascii: "_")) || (utf8 && octet >= 0x80)
+                else { return false }
+                label += 1
+                guard label <= longestLabel else { return false }
+            }
+            previous = octet
+        }
+        return label > 0 && previous != Octet.hyphen
+    }
+
+    /// What stands between the brackets of an address literal: `192.0.2.1` or `IPv6:2001:db8::1` (RFC 5321 §4.1.3).
+    /// General address literals name no registered tag and are refused.
+    static func addressLiteral(_ octets: ArraySlice<UInt8>) -> IPAddress? {
+        let tagged = octets.count > 5 && octets.prefix(5).equalsIgnoringCase("IPv6:")
+        let body = tagged ? octets.dropFirst(5) : octets
+        guard body.contains(Octet.colon) == tagged else { return nil }
+        return body.withUnsafeBufferPointer { IPAddress(bytes: $0) }
+    }
+
+    /// RFC 5321 §4.1.2 Atom, RFC 5322 §3.2.3 atext.
+    static func isAtext(_ octet: UInt8) -> Bool {
+        switch octet {
+        case 0x61...0x7a, 0x41...0x5a, 0x30...0x39: true
+        case UInt8(ascii: "!"), UInt8(ascii: "#"), UInt8(ascii: "$"), UInt8(ascii: "%"), UInt8(ascii: "&"), UInt8(ascii: "'"),
+            UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: "/"), UInt8(ascii: "="), UInt8(ascii: "?"),
+            UInt8(ascii: "^"), UInt8(ascii: "_"), UInt8(ascii: "`"), UInt8(ascii: "{"), UInt8(ascii: "|"), UInt8(ascii: "}"),
+            UInt8(ascii: "~"):
+            true
+        default: false
+        }
+    }
+}
+
+/// A path as parsed: `nil` for the null path.
+struct ParsedPath {
+    var mailbox: Mailbox?
+    var wire = ""
+    var isEightBit = false
+}
+
+extension CommandParser {
+    /// `FROM:` or `TO:` and the path behind it, up to a space or the end.
+    mutating func path(_ keyword: StaticString, _ verb: Verb) throws(CommandError) -> ParsedPath {
+        guard !atEnd else { throw .missingArgument(verb) }
+        // `MAIL  FROM :` is seen in the wild; the grammar has one space and none before the colon.
+        if index != verb.rawValue.utf8.count + 1 { violations.insert(.commandSpacing) }
+        let start = index
+        while let octet = peek, Octet.isLetter(octet) { index += 1 }
+        guard line[start..<index].equalsIgnoringCase(keyword) else { throw .missingArgument(verb) }
+        if skipSpaces() > 0 { violations.insert(.commandSpacing) }
+        guard skip(Octet.colon) else { throw .missingArgument(verb) }
+        if skipSpaces() > 0 { violations.insert(.commandSpacing) }
+        guard !atEnd else { throw .missingArgument(verb) }
+        if violations.contains(.commandSpacing), !leniency.spacing { throw .badPath(verb) }
+
+        let bracketed = skip(Octet.less)
+        var parsed = ParsedPath()
+        if bracketed {
+            if peek == Octet.at { try sourceRoute(verb) }
+            if peek != Octet.greater || line[index - 1] != Octet.less { parsed = try mailbox(verb) }
+            guard skip(Octet.greater) else { throw .badPath(verb) }
+        } else {
+            violations.insert(.unbracketedPath)
+            guard leniency.unbracketedPaths else { throw .badPath(verb) }
+            parsed = try mailbox(verb)
+        }
+        guard atEnd || peek == Octet.space || peek == Octet.tab else { throw .badPath(verb) }
+        return parsed
+    }
+
+    /// RFC 5321 §4.1.1.3, appendix C: a source route must be accepted, and should be ignored.
+    private mutating func sourceRoute(_ verb: Verb) throws(CommandError) {
+        repeat {
+            guard skip(Octet.at) else { throw .badPath(verb) }
+            _ = try domain(verb)
+        } while skip(Octet.comma)
+        guard skip(Octet.colon) else { throw .badPath(verb) }
+    }
+
+    private mutating func mailbox(_ verb: Verb) throws(CommandError) -> ParsedPath {
+        let start = index
+        let local = try localPart(verb)
+        guard index - start <= leniency.localPart else { throw .pathTooLong(verb) }
+        var domainText = ""
+        if skip(Octet.at) {
+            guard let text = text(try domain(verb), utf8: true) else { throw .eightBit(verb) }
+            domainText = text
+        } else {
+            // RFC 5321 §4.1.1.3: only the reserved postmaster stands without a domain.
+            guard (verb == .rcpt && local.equalsIgnoringCase("postmaster")) || leniency.unqualifiedPaths else { throw .badPath(verb) }
+        }
+        let wire = line[start..<index]
+        guard let wireText = text(wire, utf8: true), let localText = text(local[...], utf8: true) else { throw .eightBit(verb) }
+        return ParsedPath(
+            mailbox: Mailbox(localPart: localText, domain: domainText), wire: wireText, isEightBit: wire.contains { $0 >= 0x80 })
+    }
+
+    /// A dot-string or a quoted string. Quotes are dropped where a dot-string says the same (RFC 5321 §4.1.2).
+    private mutating func localPart(_ verb: Verb) throws(CommandError) -> [UInt8] {
+        let start = index
+        if skip(Octet.quote) {
+            var content: [UInt8] = []
+            while true {
+                guard let octet = peek else { throw .badPath(verb) }
+                index += 1
+                if octet == Octet.quote { break }
+                var plain = octet
+                if octet == Octet.backslash {
+                    guard let escaped = peek else { throw .badPath(verb) }
+                    index += 1
+                    guard escaped < 0x80 else { throw .badPath(verb) }
+                    plain = escaped
+                }
+                guard plain >= 0x20, plain != 0x7f else { throw .badPath(verb) }
+                content.append(plain)
+            }
+            return Self.isDotString(content[...]) ? content : Array(line[start..<index])
+        }
+        while let octet = peek, PathSyntax.isAtext(octet) || octet == Octet.dot || octet >= 0x80 { index += 1 }
+        guard Self.isDotString(line[start..<index]) else { throw .badPath(verb) }
+        return Array(line[start..<index])
+    }
+
+    private static func isDotString(_ octets: ArraySlice<UInt8>) -> Bool {
+        var previous = Octet.dot
+        for octet in octets {
+            guard PathSyntax.isAtext(octet) || octet >= 0x80 || (octet == Octet.dot && previous != Octet.dot) else { return false }
+            previous = octet
+        }
+        return previous != Octet.dot
+    }
+
+    /// A domain name or an address literal with its brackets.
+    private mutating func domain(_ verb: Verb) throws(CommandError) -> ArraySlice<UInt8> {
+        let start = index
+        if skip(UInt8(ascii: "[")) {
+            while let octet = peek, octet != UInt8(ascii: "]") { index += 1 }
+            let body = line[(start + 1)..<index]
+            guard skip(UInt8(ascii: "]")), PathSyntax.addressLiteral(body) != nil else { throw .badPath(verb) }
+            return line[start..<index]
+        }
+        while let octet = peek, Octet.isAlphanumeric(octet) || octet >= 0x80 || "-._".utf8.contains(octet) { index += 1 }
+        let name = line[start..<index]
+        if name.count > PathSyntax.longestDomain { throw .pathTooLong(verb) }
+        guard PathSyntax.isDomain(name, utf8: true, underscores: true) else { throw .badPath(verb) }
+        return name
+    }
+}

@@ -1,0 +1,96 @@
+/// How a server session behaves. One value serves all sessions of a listener.
+public struct ServerSettings: Hashable, Sendable {
+    /// What follows a client that sends on without waiting for a reply that must come first.
+    public enum Synchronization: Hashable, Sendable {
+        /// 554 5.5.0, and the session ends.
+        case enforce
+        /// It is reported as a violation, and the commands are answered in turn.
+        case report
+    }
+
+    /// Our name in the greeting and in the replies to HELO and EHLO: a domain name.
+    public var hostname: String
+    /// What follows the name in the greeting.
+    public var banner: String
+    /// What EHLO offers. `xclient` is offered to this client as it stands here: leave it empty for strangers.
+    public var extensions: Extensions
+    public var leniency: SyntaxLeniency
+    public var framing: Framing
+    public var synchronization: Synchronization
+    public var limits: ServerLimits
+    public var timeouts: ServerTimeouts
+
+    public init(
+        hostname: String, banner: String = "ESMTP", extensions: Extensions = Extensions(), leniency: SyntaxLeniency = SyntaxLeniency(),
+        framing: Framing = .normalize, synchronization: Synchronization = .enforce, limits: ServerLimits = ServerLimits(),
+        timeouts: ServerTimeouts = ServerTimeouts()
+    ) {
+        self.hostname = hostname
+        self.banner = banner
+        self.extensions = extensions
+        self.leniency = leniency
+        self.framing = framing
+        self.synchronization = synchronization
+        self.limits = limits
+        self.timeouts = timeouts
+    }
+}
+
+/// What a session may not exceed.
+public struct ServerLimits: Hashable, Sendable {
+    public var line: LineDecoder.Limits
+    /// The limit on octets is the smaller of this and what the extensions offer.
+    public var content: ContentLimits
+    /// Recipients of one message. RFC 5321 §4.5.3.1.8 demands 100. The next is answered 452 4.5.3.
+    public var recipients: Int
+    /// Messages in one session. The next MAIL is answered 421.
+    public var messages: Int
+    /// Commands in one session, all counted. The next is answered 421.
+    public var commands: Int
+    /// Lines that were no command known to us. The one that reaches it is answered 421.
+    public var badCommands: Int
+    /// Commands that were answered 4xx or 5xx by the machine itself. The one that reaches it is answered 421.
+    public var errors: Int
+
+    public init(
+        line: LineDecoder.Limits = LineDecoder.Limits(), content: ContentLimits = ContentLimits(), recipients: Int = 1000,
+        messages: Int = 100, commands: Int = 5000, badCommands: Int = 3, errors: Int = 20
+    ) {
+        precondition(recipients >= 100, "RFC 5321 §4.5.3.1.8 demands 100 recipients")
+        precondition(messages > 0 && commands > 0 && badCommands > 0 && errors > 0, "a limit is at least 1")
+        self.line = line
+        self.content = content
+        self.recipients = recipients
+        self.messages = messages
+        self.commands = commands
+        self.badCommands = badCommands
+        self.errors = errors
+    }
+}
+
+/// How long the runtime waits before it fires a deadline, in seconds.
+public struct ServerTimeouts: Hashable, Sendable {
+    /// RFC 5321 §4.5.3.2.7: at least 5 minutes for the next command.
+    public var command: Int
+    /// For the next piece of content. RFC 5321 §4.5.3.2.5 gives clients 3 minutes.
+    public var content: Int
+    /// For the TLS handshake.
+    public var handshake: Int
+    /// For the whole session; postscreen's and Postfix's servers have none, which slow clients use.
+    public var session: Int
+
+    public init(command: Int = 300, content: Int = 180, handshake: Int = 60, session: Int = 7200) {
+        self.command = command
+        self.content = content
+        self.handshake = handshake
+        self.session = session
+    }
+
+    public subscript(deadline: ServerDeadline) -> Int {
+        switch deadline {
+        case .command: command
+        case .content: content
+        case .handshake: handshake
+        }
+    }
+}

@@ -1,0 +1,157 @@
+import PosternCore
+
+/// A value of an XCLIENT attribute: known, or known not to be known (Postfix XCLIENT_README).
+public enum XClientValue<Value: Hashable & Sendable>: Hashable, Sendable {
+    case known(Value)
+    /// `[UNAVAILABLE]`: there is none.
+    case unavailable
+    /// `[TEMPUNAVAIL]`: a look-up failed for now.
+    case temporarilyUnavailable
+
+    public var value: Value? {
+        if case .known(let value) = self { value } else { nil }
+    }
+}
+
+/// What XCLIENT tells of a client (Postfix XCLIENT_README). `nil` where an attribute was not given.
+public struct XClientAttributes: Hashable, Sendable {
+    public enum Name: String, Hashable, Sendable, CaseIterable {
+        case name = "NAME"
+        case port = "PORT"
+        case proto = "PROTO"
+        case helo = "HELO"
+        case login = "LOGIN"
+        case destinationAddress = "DESTADDR"
+        case destinationPort = "DESTPORT"
+        /// Last: once the address is another one, the sender is usually no longer allowed to send XCLIENT.
+        case address = "ADDR"
+    }
+
+    public enum Proto: String, Hashable, Sendable {
+        case smtp = "SMTP"
+        case esmtp = "ESMTP"
+    }
+
+    /// XCLIENT_README note 1: values of NAME, HELO and LOGIN have at most 255 characters.
+    public static let longestValue = 255
+    /// XCLIENT_README note 1: a command must not pass the 512 octets of RFC 5321 §4.5.3.1.4.
+    public static let longestCommand = 512
+
+    /// The client's forward-confirmed name.
+    public var name: XClientValue<String>?
+    public var address: XClientValue<IPAddress>?
+    public var port: XClientValue<UInt16>?
+    public var proto: Proto?
+    public var helo: XClientValue<String>?
+    public var login: XClientValue<String>?
+    public var destinationAddress: XClientValue<IPAddress>?
+    public var destinationPort: XClientValue<UInt16>?
+
+    public init(
+        name: XClientValue<String>? = nil, address: XClientValue<IPAddress>? = nil, port: XClientValue<UInt16>? = nil, proto: Proto? = nil,
+        helo: XClientValue<String>? = nil, login: XClientValue<String>? = nil, destinationAddress: XClientValue<IPAddress>? = nil,
+        destinationPort: XClientValue<UInt16>? = nil
+    ) {
+        self.name = name
+        self.address = address
+        self.port = port
+        self.proto = proto
+        self.helo = helo
+        self.login = login
+        self.destinationAddress = destinationAddress
+        self.destinationPort = destinationPort
+    }
+
+    /// Takes one `name=value`; false where it does not parse. Names are read in either case.
+    mutating func merge(_ word: ArraySlice<UInt8>) -> Bool {
+        guard let equals = word.firstIndex(of: Octet.equals),
+            let name = Name(rawValue: String(decoding: word[..<equals].map { $0 & 0xdf }, as: UTF8.self)),
+            let value = XText.decode(word[(equals + 1)...]), !value.isEmpty, value.count <= Self.longestValue,
+            value.allSatisfy({ $0 >= 0x20 && $0 < 0x7f })
+        else { return false }
+        switch name {
+        case .name: self.name = Self.parse(value) { String(decoding: $0, as: UTF8.self) }
+        case .helo: helo = Self.parse(value) { String(decoding: $0, as: UTF8.self) }
+        case .login: login = Self.parse(value) { String(decoding: $0, as: UTF8.self) }
+        case .address:
+            address = Self.parse(value, Self.address)
+            return address != nil
+        case .destinationAddress:
+            destinationAddress = Self.parse(value, Self.address)
+            return destinationAddress != nil
+        case .port:
+            port = Self.parse(value, Self.port)
+            return port != nil
+        case .destinationPort:
+            destinationPort = Self.parse(value, Self.port)
+            return destinationPort != nil
+        case .proto:
+            proto = Proto(rawValue: String(decoding: value, as: UTF8.self).uppercased())
+            return proto != nil
+        }
+        return true
+    }
+
+    /// The commands that hand over these attributes to a server that knows `offered`, each at most 512 octets with its
+    /// CRLF, ADDR in the last. Attributes that the server does not know are left out.
+    public func commands(offered: Set<Name>) -> [[UInt8]] {
+        var commands: [[UInt8]] = []
+        var line = Array("XCLIENT".utf8)
+        for attribute in Name.allCases where offered.contains(attribute) {
+            guard let value = encoded(attribute) else { continue }
+            let word = Array(" \(attribute.rawValue)=".utf8) + value
+            if line.count + word.count + 2 > Self.longestCommand, line.count > 7 {
+                commands.append(line + [Octet.cr, Octet.lf])
+                line = Array("XCLIENT".utf8)
+            }
+            line += word
+        }
+        if line.count > 7 { commands.append(line + [Octet.cr, Octet.lf]) }
+        return commands
+    }
+
+    /// The longest xtext that still fits a command of its own: 512 less the verb, the name and CRLF.
+    private static let longestEncoded = longestCommand - 32
+
+    private func encoded(_ attribute: Name) -> [UInt8]? {
+        switch attribute {
+        case .name: name.flatMap { Self.encode($0) { Array($0.utf8) } }
+        case .helo: helo.flatMap { Self.encode($0) { Array($0.utf8) } }
+        case .login: login.flatMap { Self.encode($0) { Array($0.utf8) } }
+        case .address: address.flatMap { Self.encode($0, Self.text) }
+        case .destinationAddress: destinationAddress.flatMap { Self.encode($0, Self.text) }
+        case .port: port.flatMap { Self.encode($0) { Array("\($0)".utf8) } }
+        case .destinationPort: destinationPort.flatMap { Self.encode($0) { Array("\($0)".utf8) } }
+        case .proto: proto.map { Array($0.rawValue.utf8) }
+        }
+    }
+
+    private static func encode<Value>(_ value: XClientValue<Value>, _ text: (Value) -> [UInt8]) -> [UInt8] {
+        switch value {
+        case .known(let known):
+            let encoded = XText.encode(text(known).prefix(longestValue))
+            return encoded.isEmpty || encoded.count > longestEncoded ? Array("[UNAVAILABLE]".utf8) : encoded
+        case .unavailable: return Array("[UNAVAILABLE]".utf8)
+        case .temporarilyUnavailable: return Array("[TEMPUNAVAIL]".utf8)
+        }
+    }
+
+    private static func text(_ address: IPAddress) -> [UInt8] {
+        Array((address.family == .v6 ? "IPV6:\(address)" : "\(address)").utf8)
+    }
+
+    private static func parse<Value>(_ octets: [UInt8], _ read: ([UInt8]) -> Value?) -> XClientValue<Value>? {
+        if octets.equalsIgnoringCase("[UNAVAILABLE]") { return .unavailable }
+        if octets.equalsIgnoringCase("[TEMPUNAVAIL]") { return .temporarilyUnavailable }
+        return read(octets).map(XClientValue.known)
+    }
+
+    /// IPv4, or IPv6 behind `IPV6:`.
+    private static func address(_ octets: [UInt8]) -> IPAddress? {
+        PathSyntax.addressLiteral(octets[...])
+    }
+
+    private static func port(_ octets: [UInt8]) -> UInt16? {
+        CommandParser.number(octets[...]).flatMap { UInt16(exactly: $0) }
+    }
+}
