@@ -1,0 +1,40 @@
+import PosternCore
+import PosternEngine
+
+/// Writes one line for each decision, with all that is needed to explain it.
+public final class DecisionLog: Sendable {
+    private let writer: LogWriter
+    private let isEnabled: Bool
+
+    /// `isEnabled` is false where the level is above `info`.
+    public init(writer: LogWriter, isEnabled: Bool) {
+        self.writer = writer
+        self.isEnabled = isEnabled
+    }
+
+    public func write(_ record: DecisionRecord) {
+        guard isEnabled else { return }
+        let attempt = record.attempt
+        let redacts = writer.redacts
+        func person(_ mailbox: Mailbox) -> String { redacts ? "…@\(mailbox.domain)" : mailbox.description }
+
+        var line = LogLine()
+        line.add("time", record.time.description)
+        line.add("level", "info")
+        line.add("msg", "decision")
+        line.add("verdict", record.verdict.action.name)
+        line.add("reason", record.verdict.causes.first?.word ?? "")
+        line.add("ref", record.reference.description)
+        line.add("listener", record.listener)
+        line.add("stage", attempt.stage.rawValue)
+        line.add("client", attempt.client.address?.description ?? "")
+        line.add(nonEmpty: "name", attempt.client.confirmedName?.text ?? "")
+        line.add(nonEmpty: "helo", attempt.client.helo)
+        line.add("from", attempt.sender.mailbox.map(person) ?? "<>")
+        line.add(nonEmpty: "to", attempt.recipient.map(person) ?? "")
+        line.add(nonEmpty: "account", attempt.account.map { redacts ? "…" : $0 } ?? "")
+        line.add("detail", record.verdict.causes.map(\.description).joined(separator: "; "))
+        if let passesAt = record.verdict.passesAt { line.add("passes_at", passesAt.description) }
+        writer.write(line, now: false)
+    }
+}

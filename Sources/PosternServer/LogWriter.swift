@@ -1,0 +1,165 @@
+import Glibc
+import Logging
+import NIOConcurrencyHelpers
+import PosternCore
+
+/// How a log line is written.
+public enum LogFormat: String, CaseIterable, Sendable {
+    /// `time=… level=info msg="…" key=value`
+    case logfmt
+    case json
+}
+
+/// One line of a structured log: keys and values in order.
+public struct LogLine: Sendable {
+    var fields: [(key: String, value: String)] = []
+
+    public init() {}
+
+    public mutating func add(_ key: String, _ value: String) {
+        fields.append((key, value))
+    }
+
+    /// Adds a field unless it is empty.
+    public mutating func add(nonEmpty key: String, _ value: String) {
+        if !value.isEmpty { fields.append((key, value)) }
+    }
+
+    func append(to buffer: inout [UInt8], as format: LogFormat) {
+        switch format {
+        case .logfmt:
+            for (index, field) in fields.enumerated() {
+                if index > 0 { buffer.append(UInt8(ascii: " ")) }
+                buffer.append(contentsOf: field.key.utf8)
+                buffer.append(UInt8(ascii: "="))
+                let plain = !field.value.isEmpty && field.value.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "=") && $0 != UInt8(ascii: "\\") }
+                if plain { buffer.append(contentsOf: field.value.utf8) } else { Self.quote(field.value, into: &buffer) }
+            }
+        case .json:
+            buffer.append(UInt8(ascii: "{"))
+            for (index, field) in fields.enumerated() {
+                if index > 0 { buffer.append(UInt8(ascii: ",")) }
+                Self.quote(field.key, into: &buffer)
+                buffer.append(UInt8(ascii: ":"))
+                Self.quote(field.value, into: &buffer)
+            }
+            buffer.append(UInt8(ascii: "}"))
+        }
+        buffer.append(UInt8(ascii: "\n"))
+    }
+
+    /// As a JSON string (RFC 8259 §7), which logfmt readers take too. A client cannot forge a line: control characters
+    /// are escaped.
+    private static func quote(_ text: String, into buffer: inout [UInt8]) {
+        buffer.append(UInt8(ascii: "\""))
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+                buffer.append(UInt8(ascii: "\\"))
+                buffer.append(byte)
+            case UInt8(ascii: "\n"): buffer.append(contentsOf: "\\n".utf8)
+            case UInt8(ascii: "\r"): buffer.append(contentsOf: "\\r".utf8)
+            case UInt8(ascii: "\t"): buffer.append(contentsOf: "\\t".utf8)
+            case ..<0x20, 0x7f:
+                buffer.append(contentsOf: "\\u00".utf8)
+                buffer.append(contentsOf: (byte < 16 ? "0" : "").utf8)
+                buffer.append(contentsOf: String(byte, radix: 16).utf8)
+            default: buffer.append(byte)
+            }
+        }
+        buffer.append(UInt8(ascii: "\""))
+    }
+}
+
+/// Writes log lines to a descriptor. Lines that come in a flood are written together; a line is never held for longer
+/// than it takes its writer to be called again or `flush` to be called, which the daemon does every 50 ms.
+public final class LogWriter: Sendable {
+    private struct State {
+        var buffer: [UInt8] = []
+        var dropped = 0
+        var redact: Bool
+    }
+
+    public let format: LogFormat
+    private let descriptor: Int32
+    private let state: NIOLockedValueBox<State>
+
+    /// Octets held before they are written.
+    private static let flushSize = 32_768
+    /// Octets held at most, when the descriptor takes none; lines beyond it are dropped and counted.
+    private static let maximumHeld = 4_194_304
+
+    public init(descriptor: Int32, format: LogFormat, redact: Bool = false) {
+        self.descriptor = descriptor
+        self.format = format
+        state = NIOLockedValueBox(State(redact: redact))
+    }
+
+    /// Whether addresses of people are to be left out of lines.
+    public var redacts: Bool { state.withLockedValue { $0.redact } }
+
+    public func write(_ line: LogLine, now flushNow: Bool) {
+        state.withLockedValue { state in
+            guard state.buffer.count < Self.maximumHeld else {
+                state.dropped += 1
+                return
+            }
+            line.append(to: &state.buffer, as: format)
+            if flushNow || state.buffer.count >= Self.flushSize { drain(&state) }
+        }
+    }
+
+    public func flush() {
+        state.withLockedValue { drain(&$0) }
+    }
+
+    private func drain(_ state: inout State) {
+        var offset = 0
+        state.buffer.withUnsafeBytes { bytes in
+            while offset < bytes.count {
+                let written = Glibc.write(descriptor, bytes.baseAddress! + offset, bytes.count - offset)
+                if written > 0 {
+                    offset += written
+                } else if errno != EINTR {
+                    break
+                }
+            }
+        }
+        state.buffer.removeFirst(offset)
+        if state.dropped > 0, state.buffer.isEmpty {
+            var line = LogLine()
+            line.add("level", "warning")
+            line.add("msg", "log lines were dropped, the log could not be written")
+            line.add("count", String(state.dropped))
+            state.dropped = 0
+            line.append(to: &state.buffer, as: format)
+        }
+    }
+}
+
+/// swift-log's lines through the same writer.
+public struct LineLogHandler: LogHandler {
+    public var logLevel: Logger.Level
+    public var metadata: Logger.Metadata = [:]
+    private let writer: LogWriter
+
+    public init(writer: LogWriter, level: Logger.Level) {
+        self.writer = writer
+        logLevel = level
+    }
+
+    public subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    public func log(event: LogEvent) {
+        var line = LogLine()
+        line.add("time", SystemClocks.wall().description)
+        line.add("level", event.level.rawValue)
+        line.add("msg", event.message.description)
+        let all = metadata.merging(event.metadata ?? [:]) { $1 }
+        for (key, value) in all.sorted(by: { $0.key < $1.key }) { line.add(key, "\(value)") }
+        writer.write(line, now: true)
+    }
+}

@@ -1,0 +1,180 @@
+import Logging
+import NIOCore
+import PolicyProtocol
+import PosternCore
+
+/// Bounds of the policy service.
+public struct PolicyServiceLimits: Equatable, Sendable {
+    public var requests = PolicyLimits()
+    /// A connection that is silent this long is closed. Postfix closes its own after 300 s.
+    public var idle = WallTime.Span.minutes(10)
+    /// Open connections over all policy listeners.
+    public var connections = 2000
+    /// Requests of one connection that are being answered; beyond it the connection is not read.
+    public var inFlight = 64
+
+    public init() {}
+}
+
+/// One connection to the policy service: requests in, replies out in the order of the requests.
+final class PolicyConnectionHandler: ChannelDuplexHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private let service: PolicyService
+    private let listener: String
+    private let limits: PolicyServiceLimits
+    private let logger: Logger
+
+    private var decoder: PolicyRequestDecoder
+    /// Replies by request, the oldest first; `nil` while the answer is awaited.
+    private var replies: CircularBuffer<PolicyReply?> = []
+    /// The number of the request that `replies` begins with.
+    private var firstReply = 0
+    private var isReading = false
+    private var readIsWithheld = false
+    /// No more requests will be read: the peer has half-closed, sent nonsense, or we are draining.
+    private var isEnding = false
+    private var lastActivity = NIODeadline.uptimeNanoseconds(0)
+    private var idleTimer: Scheduled<Void>?
+
+    init(service: PolicyService, listener: String, limits: PolicyServiceLimits, logger: Logger) {
+        self.service = service
+        self.listener = listener
+        self.limits = limits
+        self.logger = logger
+        decoder = PolicyRequestDecoder(limits: limits.requests)
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        lastActivity = context.eventLoop.now
+        watchIdle(context, after: .milliseconds(limits.idle.milliseconds))
+        context.fireChannelActive()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        idleTimer?.cancel()
+        service.counters.departed()
+        context.fireChannelInactive()
+    }
+
+    // MARK: - Requests
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !isEnding else { return }
+        lastActivity = context.eventLoop.now
+        decoder.feed(unwrapInboundIn(data).readableBytesView)
+        do throws(PolicyRequestError) {
+            while let request = try decoder.next() { ask(request, context) }
+        } catch {
+            refuse(error, context)
+        }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        isReading = false
+        context.fireChannelReadComplete()
+    }
+
+    private func ask(_ request: PolicyRequest, _ context: ChannelHandlerContext) {
+        let number = firstReply + replies.count
+        replies.append(nil)
+        let loop = context.eventLoop
+        let bound = NIOLoopBound((handler: self, context: context), eventLoop: loop)
+        service.answer(request, listener: listener) { reply in
+            if loop.inEventLoop {
+                bound.value.handler.answered(number, reply, bound.value.context)
+            } else {
+                loop.execute { bound.value.handler.answered(number, reply, bound.value.context) }
+            }
+        }
+    }
+
+    private func answered(_ number: Int, _ reply: PolicyReply, _ context: ChannelHandlerContext) {
+        guard context.channel.isActive, number >= firstReply else { return }
+        replies[offset: number - firstReply] = reply
+        guard replies.first != .some(nil) else { return }
+        var out = context.channel.allocator.buffer(capacity: 128)
+        while let first = replies.first, let reply = first {
+            out.writeString(reply.encoded)
+            replies.removeFirst()
+            firstReply += 1
+        }
+        context.writeAndFlush(wrapOutboundOut(out), promise: nil)
+        lastActivity = context.eventLoop.now
+        if isEnding {
+            endIfAnswered(context)
+        } else if readIsWithheld, replies.count < limits.inFlight {
+            readIsWithheld = false
+            context.read()
+        }
+    }
+
+    /// Backpressure: a peer that sends faster than we answer is read no further until answers have left.
+    func read(context: ChannelHandlerContext) {
+        if replies.count >= limits.inFlight || isEnding {
+            readIsWithheld = true
+        } else {
+            context.read()
+        }
+    }
+
+    // MARK: - Endings
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event as? ChannelEvent == .inputClosed {
+            // Exim's readsocket half-closes and then waits for the answer.
+            if decoder.isWithinRequest, !isEnding {
+                refuse(.truncated, context)
+            } else {
+                isEnding = true
+                endIfAnswered(context)
+            }
+        } else if event is DrainEvent {
+            isEnding = true
+            endIfAnswered(context)
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    /// SMTPD_POLICY_README: in case of trouble the server sends nothing and disconnects.
+    private func refuse(_ error: PolicyRequestError, _ context: ChannelHandlerContext) {
+        isEnding = true
+        service.counters.malformed()
+        logger.warning(
+            "malformed policy request, connection closed",
+            metadata: [
+                "listener": "\(listener)", "peer": "\(context.remoteAddress.map { "\($0)" } ?? "unix socket")", "error": "\(error)",
+            ])
+        endIfAnswered(context)
+    }
+
+    /// Closes once every request that was understood has its answer.
+    private func endIfAnswered(_ context: ChannelHandlerContext) {
+        if replies.isEmpty { context.close(promise: nil) }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        logger.debug("policy connection failed", metadata: ["listener": "\(listener)", "error": "\(error)"])
+        context.close(promise: nil)
+    }
+
+    /// One timer a connection, moved on lazily: it looks at the last activity when it fires.
+    private func watchIdle(_ context: ChannelHandlerContext, after delay: TimeAmount) {
+        let bound = NIOLoopBound((handler: self, context: context), eventLoop: context.eventLoop)
+        idleTimer = context.eventLoop.scheduleTask(in: delay) {
+            let (handler, context) = bound.value
+            let limit = TimeAmount.milliseconds(handler.limits.idle.milliseconds)
+            let silent = context.eventLoop.now - handler.lastActivity
+            if silent >= limit, handler.replies.isEmpty {
+                context.close(promise: nil)
+            } else {
+                handler.watchIdle(context, after: max(limit - silent, .milliseconds(100)))
+            }
+        }
+    }
+}
+
+/// Tells a connection that the daemon is stopping: what was asked is answered, then it closes.
+struct DrainEvent: Sendable {}
