@@ -59,7 +59,9 @@ public struct Extensions: Hashable, Sendable {
             } else if keyword.equalsIgnoringCase("STARTTLS") {
                 startTLS = true
             } else if keyword.equalsIgnoringCase("XCLIENT") {
-                xclient = Set(words.dropFirst().compactMap { XClientAttributes.Name(rawValue: String(decoding: $0.map { $0 & 0xdf }, as: UTF8.self)) })
+                xclient = Set(
+                    words.dropFirst().compactMap { XClientAttributes.Name(rawValue: String(decoding: $0.map { $0 & 0xdf }, as: UTF8.self)) }
+                )
             }
         }
     }

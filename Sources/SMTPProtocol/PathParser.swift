@@ -18,7 +18,9 @@ enum PathSyntax {
                 label = 0
             } else {
                 let hyphen = octet == Octet.hyphen
-                guard Octet.isAlphanumeric(octet) || (hyphen && label > 0) || (underscores && octet == UInt8(ascii: "_")) || (utf8 && octet >= 0x80)
+                guard
+                    Octet.isAlphanumeric(octet) || (hyphen && label > 0) || (underscores && octet == UInt8(ascii: "_"))
+                        || (utf8 && octet >= 0x80)
                 else { return false }
                 label += 1
                 guard label <= longestLabel else { return false }

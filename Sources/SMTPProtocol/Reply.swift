@@ -57,7 +57,9 @@ public struct Reply: Hashable, Sendable {
 
     /// Appends the reply as it goes over the wire: `250-` on all lines but the last (RFC 5321 §4.2.1).
     public func encode(into bytes: inout [UInt8]) {
-        let digits = [UInt8(truncatingIfNeeded: code / 100), UInt8(truncatingIfNeeded: code / 10 % 10), UInt8(truncatingIfNeeded: code % 10)]
+        let digits = [
+            UInt8(truncatingIfNeeded: code / 100), UInt8(truncatingIfNeeded: code / 10 % 10), UInt8(truncatingIfNeeded: code % 10),
+        ]
         for (index, line) in lines.enumerated() {
             for digit in digits { bytes.append(0x30 + digit) }
             if index < lines.count - 1 {

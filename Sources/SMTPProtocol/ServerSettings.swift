@@ -54,7 +54,7 @@ public struct ServerLimits: Hashable, Sendable {
 
     public init(
         line: LineDecoder.Limits = LineDecoder.Limits(), content: ContentLimits = ContentLimits(), recipients: Int = 1000,
-        messages: Int = 100, commands: Int = 5000, badCommands: Int = 3, errors: Int = 20
+        messages: Int = 1000, commands: Int = 10_000, badCommands: Int = 3, errors: Int = 20
     ) {
         precondition(recipients >= 100, "RFC 5321 §4.5.3.1.8 demands 100 recipients")
         precondition(messages > 0 && commands > 0 && badCommands > 0 && errors > 0, "a limit is at least 1")

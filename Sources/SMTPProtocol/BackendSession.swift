@@ -1,0 +1,304 @@
+import PosternCore
+
+/// The sending side of one SMTP connection to a backend, as a machine without I/O.
+///
+/// It says who the client is before anything else, and forwards nothing where that could not be said. Commands that are
+/// given before the session is open wait; with PIPELINING they leave together. Replies come back in order, one
+/// `replied` for each `recipient`, `beginContent` and `endContent`, word for word.
+///
+/// A `failed` action ends it all: the runtime hands its reply to the server session and drops the connection.
+public struct BackendSession: Sendable {
+    public let settings: BackendSettings
+    /// `nil` for a connection of our own, which can probe and do nothing else.
+    public let client: BackendClient?
+    /// What may be used with the backend now: nothing after HELO.
+    public internal(set) var extensions = Extensions()
+    /// What the backend said to the last EHLO, by whomever.
+    public internal(set) var learnt: Extensions?
+    public internal(set) var isSecured = false
+    /// Why the session failed, once it has.
+    public internal(set) var failure: BackendFailure?
+
+    var phase = Phase.fresh
+    var decoder: ReplyDecoder
+    /// Whether the backend knows who the client is.
+    var isIntroduced = false
+    /// XCLIENT commands still to be sent.
+    var introductions: ArraySlice<[UInt8]> = []
+    /// Commands that have not been sent.
+    var outbox: [BackendCommand] = []
+    /// Commands that were sent and not answered.
+    var expected: [BackendCommand] = []
+    /// The answer to all recipients: MAIL was refused.
+    var transactionRefusal: Reply?
+    /// The answer to all that comes: the backend refused this client.
+    var sessionRefusal: Reply?
+    /// MAIL was given in this transaction.
+    var hasMail = false
+    var content = ContentPhase.none
+    var encoder = DataEncoder()
+    var deadline: BackendDeadline?
+    var waitsAnew = false
+
+    enum Phase: Hashable, Sendable {
+        case fresh
+        case greeting
+        /// EHLO or HELO was sent, as ourselves or as the client.
+        case hello(extended: Bool, asClient: Bool)
+        case startTLS
+        case handshake
+        case introducing
+        case open
+        case quitting
+        case ended
+    }
+
+    enum ContentPhase: Hashable, Sendable {
+        case none
+        /// Flows by DATA.
+        case data
+        /// Flows by BDAT.
+        case chunks
+        /// Its end was sent.
+        case ending
+    }
+
+    public init(settings: BackendSettings, client: BackendClient?) {
+        self.settings = settings
+        self.client = client
+        self.decoder = ReplyDecoder(limits: settings.replies)
+    }
+
+    /// Whether the connection is open, between transactions, with nothing unanswered.
+    public var isIdle: Bool { phase == .open && outbox.isEmpty && expected.isEmpty && !hasMail && content == .none }
+
+    /// Whether the connection is of no more use.
+    public var hasEnded: Bool { phase == .ended }
+
+    // MARK: - Events of the connection
+
+    /// The connection is made.
+    public mutating func connected(into actions: inout [BackendAction]) {
+        guard phase == .fresh else { return }
+        if settings.clientInformation == .proxyV2 {
+            let header = client.map { ProxyHeader.proxied(source: $0.source, destination: $0.destination) } ?? .local
+            actions.append(.send(header.encodedV2()))
+            isIntroduced = client != nil
+        }
+        enter(.greeting)
+        settle(&actions)
+    }
+
+    /// Bytes of the backend; all are consumed.
+    public mutating func received(_ input: UnsafeRawBufferPointer, into actions: inout [BackendAction]) {
+        var position = 0
+        while position < input.count, phase != .ended {
+            if phase == .handshake {
+                fail(BackendFailure(.plaintextAfterStartTLS), &actions)
+                break
+            }
+            do throws(ReplyFlaw) {
+                guard let reply = try decoder.decode(input, at: &position) else { break }
+                take(reply, &actions)
+            } catch {
+                fail(BackendFailure(.nonsense), &actions)
+            }
+        }
+        settle(&actions)
+    }
+
+    /// The TLS handshake is done. What was learnt before it is void (RFC 3207 §4.2).
+    public mutating func tlsEstablished(into actions: inout [BackendAction]) {
+        guard phase == .handshake else { return }
+        isSecured = true
+        extensions = Extensions()
+        sayHello(extended: true, &actions)
+        settle(&actions)
+    }
+
+    /// The connection ended, or could not be made.
+    public mutating func closed(into actions: inout [BackendAction]) {
+        guard phase != .ended else { return }
+        if phase == .quitting || sessionRefusal != nil {
+            end(&actions)
+        } else {
+            fail(BackendFailure(.connectionLost), &actions)
+        }
+        settle(&actions)
+    }
+
+    /// A deadline that was started has passed.
+    public mutating func timerFired(_ fired: BackendDeadline, into actions: inout [BackendAction]) {
+        guard phase != .ended, fired == deadline else { return }
+        if phase == .quitting || sessionRefusal != nil {
+            end(&actions)
+        } else {
+            fail(BackendFailure(.timedOut), &actions)
+        }
+        settle(&actions)
+    }
+
+    // MARK: - Opening
+
+    /// A reply to something that opens the session, or to a command.
+    private mutating func take(_ reply: Reply, _ actions: inout [BackendAction]) {
+        waitsAnew = true
+        // RFC 5321 §3.8: 421 may come at any point, and the connection is gone.
+        if reply.code == 421, phase != .quitting {
+            return fail(BackendFailure(.closing(reply)), &actions)
+        }
+        switch phase {
+        case .fresh, .handshake, .ended: break
+        case .greeting:
+            guard reply.code == 220 else { return fail(BackendFailure(.refusedUs(reply)), &actions) }
+            sayHello(extended: true, &actions)
+        case .hello(let extended, let asClient): greeted(reply, extended: extended, asClient: asClient, &actions)
+        case .startTLS:
+            guard reply.code == 220 else {
+                guard settings.tls == .opportunistic, !reply.isPositive else {
+                    return fail(BackendFailure(.tlsUnavailable), &actions)
+                }
+                return introduce(&actions)
+            }
+            phase = .handshake
+            waitsAnew = true
+            actions.append(.startTLS)
+        case .introducing:
+            guard reply.code == 220 else { return notIntroduced(reply, &actions) }
+            introduceFurther(&actions)
+        case .open: answered(reply, &actions)
+        case .quitting: end(&actions)
+        }
+    }
+
+    /// EHLO as ourselves where XCLIENT or STARTTLS is still to come, else as the client.
+    private mutating func sayHello(extended: Bool, _ actions: inout [BackendAction]) {
+        let asClient = client != nil && (settings.clientInformation != .xclient || isIntroduced)
+        let name = asClient ? client?.heloArgument ?? settings.hostname : settings.hostname
+        // A client of HELO is passed on as one, once there is nothing more to learn.
+        let extended = extended && (!asClient || client?.isExtended != false || (settings.tls != .never && !isSecured))
+        actions.append(.send(Array("\(extended ? "EHLO" : "HELO") \(name)\r\n".utf8)))
+        enter(.hello(extended: extended, asClient: asClient))
+    }
+
+    private mutating func greeted(_ reply: Reply, extended: Bool, asClient: Bool, _ actions: inout [BackendAction]) {
+        guard reply.isPositive else {
+            guard reply.isTransient || reply.isPermanent else { return fail(BackendFailure(.nonsense), &actions) }
+            // RFC 5321 §3.2: fall back to HELO when EHLO is not known.
+            if extended, reply.code == 500 || reply.code == 502 { return sayHello(extended: false, &actions) }
+            guard asClient else { return fail(BackendFailure(.refusedUs(reply)), &actions) }
+            return refuseSession(reply, &actions)
+        }
+        // RFC 5321 §2.2.1: after HELO there are no extensions.
+        extensions = extended ? Extensions(ehloReply: reply) : Extensions()
+        if extended { learnt = extensions }
+        if settings.tls != .never, !isSecured {
+            if extensions.startTLS {
+                actions.append(.send(Array("STARTTLS\r\n".utf8)))
+                return enter(.startTLS)
+            }
+            guard settings.tls == .opportunistic else { return fail(BackendFailure(.tlsUnavailable), &actions) }
+        }
+        introduce(&actions)
+    }
+
+    /// Tells who the client is, if that is still to be done, and opens the session.
+    private mutating func introduce(_ actions: inout [BackendAction]) {
+        guard let client, settings.clientInformation == .xclient, !isIntroduced else { return open(&actions) }
+        guard extensions.xclient.contains(.address) else {
+            return fail(BackendFailure(.clientInformationNotNegotiated), &actions)
+        }
+        introductions = client.attributes.commands(offered: extensions.xclient)[...]
+        introduceFurther(&actions)
+    }
+
+    /// One XCLIENT command at a time: each takes the session back to its greeting.
+    private mutating func introduceFurther(_ actions: inout [BackendAction]) {
+        if let command = introductions.popFirst() {
+            actions.append(.send(command))
+            enter(.introducing)
+        } else {
+            isIntroduced = true
+            sayHello(extended: true, &actions)
+        }
+    }
+
+    /// XCLIENT_README: the reply is 220, or what a greeting of that client would be. A 554, 521 or 4xx to the last command
+    /// is about the client; all else means that we may not speak for it.
+    private mutating func notIntroduced(_ reply: Reply, _ actions: inout [BackendAction]) {
+        guard introductions.isEmpty, reply.code == 554 || reply.code == 521 || reply.isTransient else {
+            return fail(BackendFailure(.clientInformationNotNegotiated), &actions)
+        }
+        refuseSession(reply, &actions)
+    }
+
+    private mutating func open(_ actions: inout [BackendAction]) {
+        phase = .open
+        actions.append(.ready(learnt))
+        pump(&actions)
+    }
+
+    /// The backend will not talk to this client: every recipient has that for an answer.
+    private mutating func refuseSession(_ reply: Reply, _ actions: inout [BackendAction]) {
+        sessionRefusal = reply
+        let waiting = outbox
+        outbox = []
+        for command in waiting {
+            if case .recipient = command { actions.append(.replied(reply, to: .recipient)) }
+            if case .probeRecipient = command { actions.append(.probed(.inconclusive(reply))) }
+        }
+        actions.append(.send(Array("QUIT\r\n".utf8)))
+        enter(.quitting)
+    }
+
+    // MARK: - Shared
+
+    mutating func enter(_ next: Phase) {
+        phase = next
+        waitsAnew = true
+    }
+
+    mutating func fail(_ failure: BackendFailure, _ actions: inout [BackendAction]) {
+        self.failure = failure
+        actions.append(.failed(failure))
+        end(&actions)
+    }
+
+    mutating func end(_ actions: inout [BackendAction]) {
+        phase = .ended
+        outbox = []
+        expected = []
+        hasMail = false
+        content = .none
+        actions.append(.close)
+    }
+
+    /// At the end of every event: starts or stops the deadline.
+    mutating func settle(_ actions: inout [BackendAction]) {
+        let wanted: BackendDeadline? =
+            switch phase {
+            case .fresh, .ended: nil
+            case .greeting: .greeting
+            case .hello, .startTLS, .introducing: .command
+            case .handshake: .handshake
+            case .quitting: .quit
+            case .open: openDeadline
+            }
+        if wanted != deadline || (wanted != nil && waitsAnew) { actions.append(.deadline(wanted)) }
+        deadline = wanted
+        waitsAnew = false
+    }
+
+    private var openDeadline: BackendDeadline? {
+        switch content {
+        case .ending: .endOfData
+        case .data, .chunks: .content
+        case .none:
+            switch expected.first {
+            case .none: nil
+            case .some(.data): .dataStart
+            case .some: .command
+            }
+        }
+    }
+}

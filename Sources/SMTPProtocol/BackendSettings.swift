@@ -1,0 +1,214 @@
+import PosternCore
+
+/// How a backend session behaves.
+public struct BackendSettings: Hashable, Sendable {
+    /// By which way the backend learns who the client is.
+    public enum ClientInformation: Hashable, Sendable, CaseIterable {
+        /// The backend must offer XCLIENT with ADDR, or nothing is forwarded.
+        case xclient
+        /// A PROXY protocol v2 header opens the connection.
+        case proxyV2
+        /// Not at all. Safe only where the recipients' domains are checked by us.
+        case none
+    }
+
+    public enum TLS: Hashable, Sendable, CaseIterable {
+        case never
+        /// Where the backend offers it.
+        case opportunistic
+        /// Or nothing is forwarded.
+        case required
+    }
+
+    /// Our own name, for what we say as ourselves.
+    public var hostname: String
+    public var clientInformation: ClientInformation
+    public var tls: TLS
+    /// Whether content goes by BDAT where the backend offers CHUNKING and PIPELINING; else always by DATA.
+    public var usesChunking: Bool
+    public var replies: ReplyDecoder.Limits
+    public var timeouts: BackendTimeouts
+
+    public init(
+        hostname: String, clientInformation: ClientInformation, tls: TLS = .never, usesChunking: Bool = false,
+        replies: ReplyDecoder.Limits = ReplyDecoder.Limits(), timeouts: BackendTimeouts = BackendTimeouts()
+    ) {
+        self.hostname = hostname
+        self.clientInformation = clientInformation
+        self.tls = tls
+        self.usesChunking = usesChunking
+        self.replies = replies
+        self.timeouts = timeouts
+    }
+}
+
+/// The client timeouts of RFC 5321 §4.5.3.2, in seconds.
+public struct BackendTimeouts: Hashable, Sendable {
+    /// §4.5.3.2.1: 5 minutes for the greeting.
+    public var greeting: Int
+    /// §4.5.3.2.2 and .3: 5 minutes for any command.
+    public var command: Int
+    /// §4.5.3.2.4: 2 minutes for the reply to DATA.
+    public var dataStart: Int
+    /// §4.5.3.2.5: 3 minutes for a piece of content to be taken.
+    public var content: Int
+    /// §4.5.3.2.6: 10 minutes for the reply to the end of the data.
+    public var endOfData: Int
+    /// For the TLS handshake.
+    public var handshake: Int
+    /// For the reply to QUIT.
+    public var quit: Int
+
+    public init(
+        greeting: Int = 300, command: Int = 300, dataStart: Int = 120, content: Int = 180, endOfData: Int = 600, handshake: Int = 60,
+        quit: Int = 10
+    ) {
+        self.greeting = greeting
+        self.command = command
+        self.dataStart = dataStart
+        self.content = content
+        self.endOfData = endOfData
+        self.handshake = handshake
+        self.quit = quit
+    }
+
+    public subscript(deadline: BackendDeadline) -> Int {
+        switch deadline {
+        case .greeting: greeting
+        case .command: command
+        case .dataStart: dataStart
+        case .content: content
+        case .endOfData: endOfData
+        case .handshake: handshake
+        case .quit: quit
+        }
+    }
+}
+
+/// What a backend session waits for from its server.
+public enum BackendDeadline: Hashable, Sendable, CaseIterable {
+    case greeting
+    case command
+    case dataStart
+    case content
+    case endOfData
+    case handshake
+    case quit
+}
+
+/// The client on whose behalf a backend connection is made.
+public struct BackendClient: Hashable, Sendable {
+    public var source: Endpoint
+    /// The end of the client's connection on our side.
+    public var destination: Endpoint
+    /// The forward-confirmed name of `source`, or why there is none.
+    public var name: XClientValue<String>
+    public var helo: HeloName
+    /// Whether it said EHLO.
+    public var isExtended: Bool
+    public var login: String?
+
+    public init(
+        source: Endpoint, destination: Endpoint, name: XClientValue<String> = .unavailable, helo: HeloName, isExtended: Bool,
+        login: String? = nil
+    ) {
+        self.source = source
+        self.destination = destination
+        self.name = name
+        self.helo = helo
+        self.isExtended = isExtended
+        self.login = login
+    }
+
+    var attributes: XClientAttributes {
+        XClientAttributes(
+            name: name, address: .known(source.address), port: .known(source.port), proto: isExtended ? .esmtp : .smtp,
+            helo: .known(helo.text), login: login.map(XClientValue.known) ?? .unavailable,
+            destinationAddress: .known(destination.address), destinationPort: .known(destination.port))
+    }
+
+    /// The argument of HELO or EHLO for the backend: what the client gave, as far as it is one word.
+    var heloArgument: String {
+        helo.text.split(separator: " ").first.map { String($0.prefix(PathSyntax.longestDomain)) } ?? "unknown"
+    }
+}
+
+/// What the runtime does for a backend session, in order.
+public enum BackendAction: Hashable, Sendable {
+    /// Sends octets to the backend.
+    case send([UInt8])
+    /// Sends a piece of content. Ranges refer to the input of the call that returned this.
+    case forward(ContentPiece)
+    /// Starts the TLS handshake as a client, and calls `tlsEstablished`.
+    case startTLS
+    /// The session is open; what the backend said to EHLO, `nil` where it knows only HELO.
+    case ready(Extensions?)
+    /// The answer to what was relayed; relays are answered in their order.
+    case replied(Reply, to: BackendStep)
+    /// Whether the backend takes mail for the mailbox that was probed.
+    case probed(ProbeOutcome)
+    /// The transaction was taken back, and the connection may be used again for the same client.
+    case idle
+    /// The connection is of no more use. Whatever is unanswered, or comes, is answered with the failure's reply.
+    case failed(BackendFailure)
+    case deadline(BackendDeadline?)
+    case close
+}
+
+/// What a reply answers.
+public enum BackendStep: Hashable, Sendable {
+    case recipient
+    /// 354 when content may flow.
+    case beginContent
+    case endContent
+}
+
+public enum ProbeOutcome: Hashable, Sendable {
+    case accepted(Reply)
+    /// A 5xx to RCPT.
+    case refused(Reply)
+    /// A 4xx, or the null sender itself was refused: nothing was learnt.
+    case inconclusive(Reply)
+}
+
+/// Why a backend connection is of no more use, and what the client is told: a 4xx, or the backend's own word where it
+/// refused content before its end.
+public struct BackendFailure: Error, Hashable, Sendable {
+    public enum Reason: Hashable, Sendable {
+        /// The connection ended. The runtime says so too when none could be made.
+        case connectionLost
+        case timedOut
+        /// What came is no reply, or none that fits.
+        case nonsense
+        /// The backend greeted us with other than 220, or refused our own EHLO.
+        case refusedUs(Reply)
+        /// 421: the backend closes the connection.
+        case closing(Reply)
+        /// XCLIENT was not offered, lacks ADDR, or was refused.
+        case clientInformationNotNegotiated
+        /// TLS is required and was not offered, or was refused.
+        case tlsUnavailable
+        /// Bytes followed the reply to STARTTLS in the clear.
+        case plaintextAfterStartTLS
+        /// Content was refused before its end.
+        case contentRefused
+    }
+
+    public let reason: Reason
+    public let reply: Reply
+
+    public init(_ reason: Reason, reply: Reply? = nil) {
+        self.reason = reason
+        self.reply = reply ?? Self.reply(to: reason)
+    }
+
+    private static func reply(to reason: Reason) -> Reply {
+        switch reason {
+        case .connectionLost: .backendLost
+        case .timedOut: .backendTimedOut
+        case .nonsense, .contentRefused: .backendNonsense
+        case .refusedUs, .closing, .tlsUnavailable, .plaintextAfterStartTLS: .backendUnavailable
+        case .clientInformationNotNegotiated: .clientInformationNotNegotiated
+        }
+    }
+}

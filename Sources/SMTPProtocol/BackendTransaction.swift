@@ -1,0 +1,250 @@
+/// What is sent to a backend and has a reply.
+enum BackendCommand: Hashable, Sendable {
+    case mail(MailCommand)
+    case recipient(RecipientCommand)
+    case data
+    /// A BDAT chunk before the last; written as it comes.
+    case chunk
+    /// The end of content, by dot or by `BDAT 0 LAST`.
+    case endOfContent
+    case reset
+    case probeMail
+    /// The mailbox, without brackets.
+    case probeRecipient(String)
+    case probeReset
+}
+
+extension BackendSession {
+    // MARK: - A transaction
+
+    /// RCPT, with MAIL before it where this transaction has none yet. Answered by `replied(_, to: .recipient)`.
+    public mutating func recipient(_ recipient: RecipientCommand, of mail: MailCommand, into actions: inout [BackendAction]) {
+        guard isUsable(&actions) else { return }
+        // Never an open relay: a connection of our own carries no one's mail.
+        guard client != nil else { return fail(BackendFailure(.clientInformationNotNegotiated), &actions) }
+        if let refusal = sessionRefusal ?? transactionRefusal {
+            actions.append(.replied(refusal, to: .recipient))
+        } else {
+            if !hasMail {
+                hasMail = true
+                outbox.append(.mail(mail))
+            }
+            outbox.append(.recipient(recipient))
+            pump(&actions)
+        }
+        settle(&actions)
+    }
+
+    /// DATA, or what stands for it. Answered by `replied(_, to: .beginContent)`: 354 when content may flow.
+    public mutating func beginContent(into actions: inout [BackendAction]) {
+        guard isUsable(&actions) else { return }
+        guard phase == .open, hasMail, content == .none else {
+            actions.append(.replied(sessionRefusal ?? transactionRefusal ?? .badSequence, to: .beginContent))
+            return settle(&actions)
+        }
+        encoder = DataEncoder()
+        // Without PIPELINING every chunk would wait for the reply to the one before.
+        if settings.usesChunking, extensions.chunking, extensions.pipelining, outbox.isEmpty, expected.isEmpty {
+            content = .chunks
+            waitsAnew = true
+            actions.append(.replied(.startInput, to: .beginContent))
+        } else {
+            outbox.append(.data)
+            pump(&actions)
+        }
+        settle(&actions)
+    }
+
+    /// Pieces of content, which refer to `input`; one call for each input makes the fewest chunks.
+    public mutating func content(
+        _ pieces: some Collection<ContentPiece>, of input: UnsafeRawBufferPointer, into actions: inout [BackendAction]
+    ) {
+        switch content {
+        case .none, .ending: return
+        case .data:
+            var encoded: [ContentPiece] = []
+            for piece in pieces { encoder.encode(piece, of: input, into: &encoded) }
+            for piece in encoded { actions.append(.forward(piece)) }
+        case .chunks:
+            let size = pieces.reduce(0) { $0 + $1.count }
+            guard size > 0 else { return }
+            expected.append(.chunk)
+            actions.append(.send(Array("BDAT \(size)\r\n".utf8)))
+            for piece in pieces { actions.append(.forward(piece)) }
+        }
+        waitsAnew = true
+        settle(&actions)
+    }
+
+    /// The end of the content. Answered by `replied(_, to: .endContent)`.
+    public mutating func endContent(into actions: inout [BackendAction]) {
+        switch content {
+        case .none, .ending:
+            guard isUsable(&actions) else { return }
+            actions.append(.replied(.badSequence, to: .endContent))
+        case .data:
+            actions.append(.forward(.insert(encoder.finish())))
+            expectEnd()
+        case .chunks:
+            actions.append(.send(Array("BDAT 0 LAST\r\n".utf8)))
+            expectEnd()
+        }
+        settle(&actions)
+    }
+
+    private mutating func expectEnd() {
+        expected.append(.endOfContent)
+        content = .ending
+        waitsAnew = true
+    }
+
+    /// Takes the transaction back: RSET between commands, and `idle` after its reply. In the midst of something the
+    /// connection closes instead, without the final dot.
+    public mutating func reset(into actions: inout [BackendAction]) {
+        guard phase != .ended else { return }
+        if content != .none || !expected.isEmpty {
+            end(&actions)
+        } else if phase == .open, hasMail {
+            hasMail = false
+            transactionRefusal = nil
+            outbox.append(.reset)
+            pump(&actions)
+        } else {
+            outbox = []
+            hasMail = false
+            transactionRefusal = nil
+        }
+        settle(&actions)
+    }
+
+    /// Closes the connection at once: without QUIT, and without the final dot of content under way.
+    public mutating func abort(into actions: inout [BackendAction]) {
+        guard phase != .ended else { return }
+        end(&actions)
+        settle(&actions)
+    }
+
+    /// Ends an idle session with QUIT; one in the midst of something closes at once.
+    public mutating func quit(into actions: inout [BackendAction]) {
+        guard phase != .ended, phase != .quitting else { return }
+        if phase == .open, outbox.isEmpty, expected.isEmpty, content == .none {
+            actions.append(.send(Array("QUIT\r\n".utf8)))
+            enter(.quitting)
+        } else {
+            end(&actions)
+        }
+        settle(&actions)
+    }
+
+    /// Asks whether the backend takes mail for a mailbox: MAIL from the null sender, RCPT, RSET. Answered by `probed`.
+    /// Only between transactions.
+    public mutating func probe(_ mailbox: RecipientCommand, into actions: inout [BackendAction]) {
+        guard isUsable(&actions) else { return }
+        guard !hasMail, content == .none, sessionRefusal == nil else {
+            actions.append(.probed(.inconclusive(sessionRefusal ?? .badSequence)))
+            return settle(&actions)
+        }
+        outbox += [.probeMail, .probeRecipient(mailbox.wirePath), .probeReset]
+        pump(&actions)
+        settle(&actions)
+    }
+
+    /// Whether the connection lives; says why not otherwise.
+    private mutating func isUsable(_ actions: inout [BackendAction]) -> Bool {
+        if sessionRefusal != nil || phase != .ended { return true }
+        let known = failure ?? BackendFailure(.connectionLost)
+        failure = known
+        actions.append(.failed(known))
+        return false
+    }
+
+    // MARK: - Commands out, replies in
+
+    /// Sends what may be sent: everything with PIPELINING, else one command at a time (RFC 2920 §3.1).
+    mutating func pump(_ actions: inout [BackendAction]) {
+        guard phase == .open else { return }
+        var bytes: [UInt8] = []
+        while let command = outbox.first, expected.isEmpty || (extensions.pipelining && expected.last != .data) {
+            outbox.removeFirst()
+            switch command {
+            case .mail(let mail):
+                // The client was offered what the backend offered then; it may have changed since. SIZE may be dropped.
+                var offered = learnt ?? Extensions()
+                offered.size = offered.size ?? 0
+                if mail.unsupportedParameter(by: offered) != nil {
+                    refuseTransaction(.backendUnavailable, &actions)
+                    continue
+                }
+                bytes += mail.encoded(for: extensions)
+            case .recipient(let recipient): bytes += recipient.encoded(for: extensions)
+            case .data: bytes += "DATA\r\n".utf8
+            case .reset, .probeReset: bytes += "RSET\r\n".utf8
+            case .probeMail: bytes += "MAIL FROM:<>\r\n".utf8
+            case .probeRecipient(let mailbox): bytes += "RCPT TO:<\(mailbox)>\r\n".utf8
+            case .chunk, .endOfContent: preconditionFailure("content is not queued")
+            }
+            expected.append(command)
+            waitsAnew = true
+        }
+        if !bytes.isEmpty { actions.append(.send(bytes)) }
+    }
+
+    /// MAIL was refused: recipients that were not sent are answered with that, and so are those to come.
+    private mutating func refuseTransaction(_ reply: Reply, _ actions: inout [BackendAction]) {
+        transactionRefusal = reply
+        let waiting = outbox
+        outbox = []
+        for command in waiting {
+            if case .recipient = command {
+                actions.append(.replied(reply, to: .recipient))
+            } else {
+                outbox.append(command)
+            }
+        }
+    }
+
+    /// A reply while the session is open.
+    mutating func answered(_ reply: Reply, _ actions: inout [BackendAction]) {
+        guard !expected.isEmpty else {
+            // Before the end of the content only a refusal makes sense, and it ends the connection.
+            guard content == .data, reply.isTransient || reply.isPermanent else { return fail(BackendFailure(.nonsense), &actions) }
+            return fail(BackendFailure(.contentRefused, reply: reply), &actions)
+        }
+        let command = expected.removeFirst()
+        let isFinal = reply.isPositive || reply.isTransient || reply.isPermanent
+        guard isFinal || command == .data else { return fail(BackendFailure(.nonsense), &actions) }
+        switch command {
+        case .mail:
+            if !reply.isPositive { refuseTransaction(reply, &actions) }
+        case .recipient: actions.append(.replied(transactionRefusal ?? reply, to: .recipient))
+        case .data:
+            guard reply.code == 354 || reply.isTransient || reply.isPermanent else { return fail(BackendFailure(.nonsense), &actions) }
+            if reply.code == 354 { content = .data }
+            actions.append(.replied(reply, to: .beginContent))
+        case .chunk:
+            // RFC 3030 §2: a refused chunk fails the message.
+            guard reply.isPositive else { return fail(BackendFailure(.contentRefused, reply: reply), &actions) }
+        case .endOfContent:
+            content = .none
+            hasMail = false
+            transactionRefusal = nil
+            actions.append(.replied(reply, to: .endContent))
+        case .reset:
+            guard reply.isPositive else { return fail(BackendFailure(.nonsense), &actions) }
+            actions.append(.idle)
+        case .probeMail:
+            if !reply.isPositive { transactionRefusal = reply }
+        case .probeRecipient:
+            if let refusal = transactionRefusal {
+                actions.append(.probed(.inconclusive(refusal)))
+            } else {
+                actions.append(.probed(reply.isPositive ? .accepted(reply) : reply.isPermanent ? .refused(reply) : .inconclusive(reply)))
+            }
+        case .probeReset:
+            transactionRefusal = nil
+            guard reply.isPositive else { return fail(BackendFailure(.nonsense), &actions) }
+            actions.append(.idle)
+        }
+        pump(&actions)
+    }
+}

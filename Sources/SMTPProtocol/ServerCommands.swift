@@ -1,0 +1,328 @@
+/// Commands of a server session: each is checked, then decided elsewhere, then proceeds.
+extension ServerSession {
+    // MARK: - Lines
+
+    mutating func takeLine(_ input: UnsafeRawBufferPointer, _ position: inout Int, _ actions: inout [ServerAction]) {
+        // A TLS ClientHello, RDP and their like begin with a control octet, and may never send a CRLF.
+        if lines.isAtLineStart, (0x01...0x08).contains(input[position]) || (0x0e...0x1f).contains(input[position]) {
+            position = input.count
+            return speaksAnotherProtocol(&actions)
+        }
+        let outcome = lines.decode(input, at: &position)
+        for flaw in lines.takeFlaws().members { actions.append(.violation(flaw)) }
+        guard outcome != .needsMore else { return }
+        waitsAnew = true
+        commands += 1
+        guard commands <= settings.limits.commands else {
+            actions.append(.violation(.overLimit))
+            return end(.tooManyCommands, &actions)
+        }
+        if OtherProtocol.begins(lines.line) { return speaksAnotherProtocol(&actions) }
+        let more = input.count - position
+        switch outcome {
+        case .needsMore: break
+        case .line: takeCommand(more, &actions)
+        case .flawed:
+            badCommands += 1
+            refuse(.lineFlawed, nil, &actions)
+        case .tooLong: refuse(.lineTooLong, .overlongLine, &actions)
+        }
+    }
+
+    private mutating func speaksAnotherProtocol(_ actions: inout [ServerAction]) {
+        actions.append(.violation(.nonSMTP))
+        end(.notSMTP, &actions)
+    }
+
+    private mutating func takeCommand(_ more: Int, _ actions: inout [ServerAction]) {
+        var violations: ViolationSet = []
+        let parsed = Result { () throws(CommandError) in
+            try Command.parse(
+                lines.line, leniency: settings.leniency, allowUTF8: transaction?.mail.isSMTPUTF8 ?? false, violations: &violations)
+        }
+        switch parsed {
+        case .success(let command):
+            for violation in violations.members { actions.append(.violation(violation)) }
+            if outOfStep(behind: command, more, &actions) { return }
+            run(command, more, &actions)
+        case .failure(let error):
+            for violation in violations.members where violation != error.violation { actions.append(.violation(violation)) }
+            if more > 0, !mayPipeline, notInStep(.pipeliningNotOffered, &actions) { return }
+            failed(error, &actions)
+        }
+    }
+
+    private mutating func failed(_ error: CommandError, _ actions: inout [ServerAction]) {
+        switch error {
+        case .unknownVerb, .notACommand: badCommands += 1
+        case .badChunk:
+            // Octets of unknown number follow: the conversation cannot be kept in step (RFC 3030 §2).
+            actions.append(.violation(error.violation))
+            return end(error.reply, &actions)
+        default: break
+        }
+        if case .badPath(.rcpt) = error { transaction?.refusedRecipients += 1 }
+        refuse(error.reply, error.violation, &actions)
+    }
+
+    // MARK: - Keeping step (RFC 2920 §3.1)
+
+    /// Whether bytes that came with a command break the step, and the session ended over it.
+    private mutating func outOfStep(behind command: Command, _ more: Int, _ actions: inout [ServerAction]) -> Bool {
+        guard more > 0 else { return false }
+        switch command {
+        case .quit, .startTLS: return false
+        case .chunk(let size, _) where size >= UInt64(more): return false
+        default: break
+        }
+        if !mayPipeline { return notInStep(.pipeliningNotOffered, &actions) }
+        guard command.verb.endsGroup else { return false }
+        switch command.verb {
+        // Nothing changes hands over these: told, but not punished.
+        case .noop, .vrfy, .expn:
+            report(.pipelinedPastReply, &actions)
+            return false
+        default: return notInStep(.pipelinedPastReply, &actions)
+        }
+    }
+
+    /// Bytes have come while someone else is being waited for.
+    mutating func talkedEarly(_ actions: inout [ServerAction]) {
+        switch state {
+        case .asking(.connect(again: false)): report(.earlyTalk, &actions)
+        case .asking(.helo), .asking(.data), .relaying(.data):
+            _ = notInStep(mayPipeline ? .pipelinedPastReply : .pipeliningNotOffered, &actions)
+        case .asking(.mail), .asking(.recipient), .relaying(.recipient):
+            if !mayPipeline { _ = notInStep(.pipeliningNotOffered, &actions) }
+        case .relaying(.endOfData):
+            // The message has been handed over: its answer is not thrown away for this.
+            if !mayPipeline { report(.pipeliningNotOffered, &actions) }
+        // The chunk itself, or what may be pipelined behind XCLIENT.
+        case .asking(.chunk), .relaying(.chunk), .asking(.connect(again: true)): break
+        case .fresh, .command, .data, .chunk, .refusedChunk, .handshake, .ended: break
+        }
+    }
+
+    private mutating func notInStep(_ violation: Violation, _ actions: inout [ServerAction]) -> Bool {
+        report(violation, &actions)
+        guard settings.synchronization == .enforce else { return false }
+        end(.outOfStep, &actions)
+        return true
+    }
+
+    /// Each kind once per session.
+    mutating func report(_ violation: Violation, _ actions: inout [ServerAction]) {
+        guard !reported.contains(violation) else { return }
+        reported.insert(violation)
+        actions.append(.violation(violation))
+    }
+
+    // MARK: - Check
+
+    private mutating func run(_ command: Command, _ more: Int, _ actions: inout [ServerAction]) {
+        // RFC 5321 §3.1: after a 554 greeting, 503 to everything but QUIT.
+        if wasRefused, command != .quit {
+            if case .chunk(let size, let last) = command { return refuseChunk(size, last: last, .refusedEarlier, &actions) }
+            return refuse(.refusedEarlier, nil, &actions)
+        }
+        switch command {
+        case .helo(let name): ask(.helo(name, extended: false), .helo(name, extended: false), &actions)
+        case .ehlo(let name): ask(.helo(name, extended: true), .helo(name, extended: true), &actions)
+        case .mail(let mail): check(mail, &actions)
+        case .recipient(let recipient): check(recipient, &actions)
+        case .data: checkData(&actions)
+        case .chunk(let size, let last): checkChunk(size, last: last, &actions)
+        case .reset:
+            endTransaction(.reset, &actions)
+            answer(.ok, &actions)
+        case .noop: answer(.ok, &actions)
+        case .quit:
+            endTransaction(.reset, &actions)
+            end(.goodbye, &actions)
+        case .verify: answer(.cannotVerify, &actions)
+        case .expand, .etrn, .authenticate: refuse(.notImplemented, nil, &actions)
+        case .help: answer(Reply(214, "2.0.0", "Commands: HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS QUIT"), &actions)
+        case .startTLS: startTLS(more, &actions)
+        case .xclient(let attributes): xclient(attributes, &actions)
+        }
+    }
+
+    private mutating func ask(_ pending: Pending, _ question: Question, _ actions: inout [ServerAction]) {
+        state = .asking(pending)
+        actions.append(.ask(question))
+    }
+
+    private mutating func check(_ mail: MailCommand, _ actions: inout [ServerAction]) {
+        guard helo != nil else { return refuse(.heloFirst, .badOrder, &actions) }
+        guard transaction == nil else { return refuse(.nestedMail, .badOrder, &actions) }
+        guard messages < settings.limits.messages else { return end(.tooManyMessages, &actions) }
+        guard !isDraining else { return end(.shuttingDown, &actions) }
+        // RFC 5321 §4.1.1.11. A client of HELO has no extensions at all (§2.2.1), but several send SIZE all the same.
+        guard mail.unsupportedParameter(by: settings.extensions) == nil else {
+            return refuse(CommandError.unsupportedParameter(.mail).reply, .commandSyntax, &actions)
+        }
+        // RFC 1870 §6.1.
+        let limit = contentLimit
+        if let size = mail.size, limit > 0, size > limit { return refuse(.tooLarge, nil, &actions) }
+        ask(.mail(mail), .mail(mail), &actions)
+    }
+
+    private mutating func check(_ recipient: RecipientCommand, _ actions: inout [ServerAction]) {
+        guard helo != nil else { return refuse(.heloFirst, .badOrder, &actions) }
+        guard let open = transaction else { return refuse(.mailFirst, .badOrder, &actions) }
+        guard open.chunks == nil else { return refuse(.badSequence, .badOrder, &actions) }
+        if let failure = open.failure { return answer(failure, &actions) }
+        guard recipient.unsupportedParameter(by: settings.extensions) == nil else {
+            return refuse(CommandError.unsupportedParameter(.rcpt).reply, .commandSyntax, &actions)
+        }
+        // RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
+        guard open.recipients < settings.limits.recipients else { return answer(.tooManyRecipients, &actions) }
+        ask(.recipient(recipient), .recipient(recipient, count: open.recipients), &actions)
+    }
+
+    private mutating func checkData(_ actions: inout [ServerAction]) {
+        guard helo != nil else { return refuse(.heloFirst, .badOrder, &actions) }
+        guard let open = transaction else { return refuse(.mailFirst, .badOrder, &actions) }
+        // RFC 3030 §2: not both in one transaction.
+        guard open.chunks == nil, !open.chunkFailed else { return refuse(.badSequence, .badOrder, &actions) }
+        if let failure = open.failure { return answer(failure, &actions) }
+        // RFC 5321 §3.3: 503 or 554. A pipelining client sends DATA before it knows that no recipient was accepted.
+        guard open.recipients > 0 else {
+            guard open.refusedRecipients > 0 else { return refuse(.recipientFirst, .badOrder, &actions) }
+            return answer(.noValidRecipients, &actions)
+        }
+        ask(.data, .content(recipients: open.recipients), &actions)
+    }
+
+    /// A chunk follows its command whatever we answer, so even a refused one is read to its end (RFC 3030 §2).
+    private mutating func checkChunk(_ size: UInt64, last: Bool, _ actions: inout [ServerAction]) {
+        func badOrder(_ reply: Reply) {
+            actions.append(.violation(.badOrder))
+            refuseChunk(size, last: last, reply, &actions)
+        }
+        guard settings.extensions.chunking else { return refuseChunk(size, last: last, .notImplemented, &actions) }
+        guard helo != nil else { return badOrder(.heloFirst) }
+        guard let open = transaction else { return badOrder(.mailFirst) }
+        guard !open.chunkFailed else { return refuseChunk(size, last: last, .badSequence, &actions) }
+        if let failure = open.failure { return refuseChunk(size, last: last, failure, &actions) }
+        guard open.recipients > 0 else {
+            return open.refusedRecipients > 0 ? refuseChunk(size, last: last, .noValidRecipients, &actions) : badOrder(.recipientFirst)
+        }
+        let limit = contentLimit
+        if limit > 0, size > limit || (open.chunks?.octets ?? 0) > limit - size {
+            return refuseChunk(size, last: last, ContentFault.tooLarge.reply, &actions)
+        }
+        if open.chunks == nil {
+            ask(.chunk(size: size, last: last), .content(recipients: open.recipients), &actions)
+        } else {
+            beginChunk(size, last: last, &actions)
+        }
+    }
+
+    /// RFC 3207 §4.
+    private mutating func startTLS(_ more: Int, _ actions: inout [ServerAction]) {
+        guard !isSecured else { return refuse(.alreadySecured, .badOrder, &actions) }
+        guard settings.extensions.startTLS else { return refuse(.notImplemented, nil, &actions) }
+        guard transaction == nil else { return refuse(.transactionInProgress, .badOrder, &actions) }
+        // CVE-2011-0411: what came in the clear must not be taken for what comes by TLS.
+        guard more == 0 else {
+            actions.append(.violation(.plaintextAfterStartTLS))
+            return end(.outOfStep, &actions)
+        }
+        actions.append(.write(.readyForTLS))
+        actions.append(.startTLS)
+        state = .handshake
+    }
+
+    private mutating func xclient(_ attributes: XClientAttributes, _ actions: inout [ServerAction]) {
+        guard !settings.extensions.xclient.isEmpty else { return refuse(.notPermitted, nil, &actions) }
+        guard transaction == nil else { return refuse(.transactionInProgress, .badOrder, &actions) }
+        actions.append(.clientInformation(attributes))
+        helo = nil
+        isExtended = false
+        ask(.connect(again: true), .connect, &actions)
+    }
+
+    // MARK: - Proceed
+
+    mutating func proceed(_ pending: Pending, _ decision: Decision, _ actions: inout [ServerAction]) {
+        let refusal: Reply?
+        switch decision {
+        case .accept: refusal = nil
+        case .defer(let reply), .reject(let reply), .drop(.some(let reply)): refusal = reply
+        case .drop(nil): refusal = .overloaded
+        }
+        if let refusal { return turnDown(pending, refusal, &actions) }
+        switch pending {
+        case .connect: answer(Reply(220, nil, "\(settings.hostname) \(settings.banner)"), &actions)
+        case .helo(let name, let extended):
+            // RFC 5321 §4.1.4: as if by RSET.
+            endTransaction(.reset, &actions)
+            helo = name
+            isExtended = extended
+            let keywords = extended ? settings.extensions.keywords(secured: isSecured) : []
+            answer(Reply(250, nil, texts: [settings.hostname] + keywords), &actions)
+        case .mail(let mail):
+            transaction = Transaction(mail: mail)
+            answer(.senderAccepted, &actions)
+        case .recipient(let recipient):
+            guard let mail = transaction?.mail else { preconditionFailure("a recipient is decided within a transaction") }
+            if let failure = transaction?.failure { return answer(failure, &actions) }
+            state = .relaying(.recipient)
+            actions.append(.relay(.recipient(mail, recipient)))
+        case .data:
+            if let failure = transaction?.failure { return answer(failure, &actions) }
+            state = .relaying(.data)
+            actions.append(.relay(.beginContent))
+        case .chunk(let size, let last):
+            if let failure = transaction?.failure { return refuseChunk(size, last: last, failure, &actions) }
+            state = .relaying(.chunk(size: size, last: last))
+            actions.append(.relay(.beginContent))
+        }
+    }
+
+    private mutating func turnDown(_ pending: Pending, _ reply: Reply, _ actions: inout [ServerAction]) {
+        switch pending {
+        case .connect:
+            // RFC 5321 §3.1 knows 220, 554 and, as everywhere, 421.
+            guard reply.isPermanent else { return end(reply, &actions) }
+            wasRefused = true
+            answer(reply, &actions)
+        case .recipient:
+            recipientRefused(reply, &actions)
+        case .chunk(let size, let last): refuseChunk(size, last: last, reply, &actions)
+        case .helo, .mail, .data: answer(reply, &actions)
+        }
+    }
+
+    mutating func recipientRefused(_ reply: Reply, _ actions: inout [ServerAction]) {
+        transaction?.refusedRecipients += 1
+        if reply.namesUnknownMailbox { actions.append(.violation(.unknownRecipient)) }
+        answer(reply, &actions)
+    }
+}
+
+extension Reply {
+    /// Whether it says that a mailbox does not exist: 550, 551 or 553 (RFC 5321 §4.2.3), with X.1.1 to X.1.3, X.1.6 or
+    /// X.1.10 (RFC 3463 §3.2) where it has an enhanced code.
+    public var namesUnknownMailbox: Bool {
+        guard code == 550 || code == 551 || code == 553 else { return false }
+        guard let enhanced = enhancedCode else { return true }
+        return enhanced.subject == 1 && [1, 2, 3, 6, 10].contains(enhanced.detail)
+    }
+}
+
+/// What other protocols send first to the port they take this one for.
+enum OtherProtocol {
+    /// HTTP methods (RFC 9110 §9), HTTP/2's preface, SSH's banner.
+    private static let openings: [[UInt8]] = [
+        "GET ", "POST ", "HEAD ", "PUT ", "DELETE ", "OPTIONS ", "CONNECT ", "TRACE ", "PATCH ", "PRI * ", "SSH-",
+    ].map { Array($0.utf8) }
+
+    static func begins(_ line: [UInt8]) -> Bool {
+        guard let first = line.first, "GPHDOCTS".utf8.contains(first & 0xdf) else { return false }
+        return openings.contains { opening in
+            line.count >= opening.count && zip(line, opening).allSatisfy { ($0 >= 0x61 && $0 <= 0x7a ? $0 & 0xdf : $0) == $1 }
+        }
+    }
+}

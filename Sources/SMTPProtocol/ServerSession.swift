@@ -1,0 +1,281 @@
+/// The receiving side of one SMTP session (RFC 5321), as a machine without I/O: events in, actions out.
+///
+/// **Input.** `received` consumes as much as it can act upon and returns how much that was. While a question or a relay
+/// is open it consumes nothing; the runtime keeps what is left, stops reading, and hands it in again after the answer,
+/// together with what has come since. So the machine itself never holds more than one command line.
+///
+/// **Waiting for others.** `ask` is answered by `decided`, `relay` by `backendReplied` or `backendFailed`, `startTLS` by
+/// `tlsEstablished`. Answers that come after the session has ended are ignored.
+///
+/// **Content** flows as `forward` actions whose ranges refer to the input of the very call that returned them.
+public struct ServerSession: Sendable {
+    public let settings: ServerSettings
+    var state = State.fresh
+    var lines: LineDecoder
+    /// The argument of the last HELO or EHLO that was accepted.
+    public internal(set) var helo: HeloName?
+    /// Whether the session was opened by EHLO.
+    public internal(set) var isExtended = false
+    /// Whether TLS is active.
+    public internal(set) var isSecured = false
+    public internal(set) var transaction: Transaction?
+    /// Messages that were answered.
+    public internal(set) var messages = 0
+    /// Command lines received.
+    public internal(set) var commands = 0
+    /// Commands that the machine itself refused.
+    public internal(set) var errors = 0
+    var badCommands = 0
+    var wasRefused = false
+    var isDraining = false
+    /// Kinds of out-of-step talk that were reported already.
+    var reported: ViolationSet = []
+    var deadline: ServerDeadline?
+    /// Whether a new wait of the same kind has begun, so that its deadline starts anew.
+    var waitsAnew = false
+
+    enum State: Hashable, Sendable {
+        case fresh
+        case asking(Pending)
+        case relaying(PendingRelay)
+        /// A command line is awaited.
+        case command
+        /// Content after DATA.
+        case data
+        /// Content of a BDAT chunk.
+        case chunk(last: Bool)
+        /// Content of a BDAT chunk that is refused: octets still to come, and the reply.
+        case refusedChunk(UInt64, last: Bool, Reply)
+        case handshake
+        case ended
+    }
+
+    enum Pending: Hashable, Sendable {
+        case connect(again: Bool)
+        case helo(HeloName, extended: Bool)
+        case mail(MailCommand)
+        case recipient(RecipientCommand)
+        case data
+        case chunk(size: UInt64, last: Bool)
+    }
+
+    enum PendingRelay: Hashable, Sendable {
+        case recipient
+        case data
+        case chunk(size: UInt64, last: Bool)
+        case endOfData
+    }
+
+    public init(settings: ServerSettings) {
+        self.settings = settings
+        self.lines = LineDecoder(limits: settings.limits.line)
+    }
+
+    /// Whether the session is over: nothing that comes now has any effect.
+    public var hasEnded: Bool { state == .ended }
+
+    /// Whether a transaction is under way or someone is being waited for: shutting down lets it finish first.
+    public var isBusy: Bool { transaction != nil || (state != .command && state != .fresh && state != .ended) }
+
+    var mayPipeline: Bool { isExtended && settings.extensions.pipelining }
+
+    /// A line that announces a greeting without being one, for a runtime that makes clients wait before it (RFC 5321 §4.2.1).
+    public var teaser: [UInt8] { Array("220-\(settings.hostname) \(settings.banner)\r\n".utf8) }
+
+    // MARK: - Events
+
+    /// A client connected.
+    public mutating func connected(into actions: inout [ServerAction]) {
+        guard state == .fresh else { return }
+        state = .asking(.connect(again: false))
+        actions.append(.ask(.connect))
+        settle(&actions)
+    }
+
+    /// Bytes of the client are at hand: those it has sent now, behind those that were not consumed before.
+    ///
+    /// - Returns: how many were consumed.
+    public mutating func received(_ input: UnsafeRawBufferPointer, into actions: inout [ServerAction]) -> Int {
+        var position = 0
+        consuming: while position < input.count {
+            switch state {
+            case .fresh: break consuming
+            case .asking, .relaying:
+                talkedEarly(&actions)
+                break consuming
+            case .command: takeLine(input, &position, &actions)
+            case .data: takeData(input, &position, &actions)
+            case .chunk(let last): takeChunk(input, &position, last: last, &actions)
+            case .refusedChunk(let remaining, let last, let reply):
+                let count = Int(min(remaining, UInt64(input.count - position)))
+                position += count
+                refuseChunk(remaining - UInt64(count), last: last, reply, &actions)
+            case .handshake:
+                // Bytes in the clear behind STARTTLS: the runtime should have fed them to TLS (RFC 3207 §4.2).
+                actions.append(.violation(.plaintextAfterStartTLS))
+                end(nil, &actions)
+            case .ended: position = input.count
+            }
+        }
+        settle(&actions)
+        return position
+    }
+
+    /// The answer to the open question.
+    public mutating func decided(_ decision: Decision, into actions: inout [ServerAction]) {
+        guard case .asking(let pending) = state else { return }
+        if case .drop(let reply) = decision {
+            end(reply, &actions)
+        } else {
+            proceed(pending, decision, &actions)
+        }
+        settle(&actions)
+    }
+
+    /// The backend's reply to what was relayed, to go to the client word for word.
+    public mutating func backendReplied(_ reply: Reply, into actions: inout [ServerAction]) {
+        guard case .relaying(let pending) = state else { return }
+        proceed(pending, reply, &actions)
+        settle(&actions)
+    }
+
+    /// The backend connection is lost for this transaction. What is relayed, and all that follows of the transaction, is
+    /// answered with `reply`, a 4xx.
+    public mutating func backendFailed(_ reply: Reply, into actions: inout [ServerAction]) {
+        guard transaction != nil else { return }
+        transaction?.failure = reply
+        transaction?.contentOpen = false
+        if case .relaying(let pending) = state { proceed(pending, reply, &actions) }
+        settle(&actions)
+    }
+
+    /// The TLS handshake is done. All that was known of the client is forgotten (RFC 3207 §4.2).
+    public mutating func tlsEstablished(into actions: inout [ServerAction]) {
+        guard state == .handshake else { return }
+        isSecured = true
+        forgetClient()
+        expect(.command)
+        settle(&actions)
+    }
+
+    /// A deadline that was started has passed.
+    public mutating func timerFired(_ fired: ServerDeadline, into actions: inout [ServerAction]) {
+        guard fired == deadline, state != .ended else { return }
+        end(state == .handshake ? nil : .timedOut, &actions)
+        settle(&actions)
+    }
+
+    /// The time for the whole session is up.
+    public mutating func sessionTimedOut(into actions: inout [ServerAction]) {
+        guard state != .ended else { return }
+        end(state == .handshake ? nil : .timedOut, &actions)
+        settle(&actions)
+    }
+
+    /// The client has gone.
+    public mutating func closed(into actions: inout [ServerAction]) {
+        guard state != .ended else { return }
+        endTransaction(.aborted, &actions)
+        state = .ended
+        settle(&actions)
+    }
+
+    /// There are too many sessions, and this one must go (RFC 5321 §3.8: 421 at any point).
+    public mutating func shed(into actions: inout [ServerAction]) {
+        guard state != .ended else { return }
+        end(state == .handshake ? nil : .overloaded, &actions)
+        settle(&actions)
+    }
+
+    /// The service shuts down: at once between transactions, else when the one under way has its answer.
+    public mutating func shuttingDown(into actions: inout [ServerAction]) {
+        guard state != .ended else { return }
+        isDraining = true
+        if !isBusy { end(.shuttingDown, &actions) }
+        settle(&actions)
+    }
+
+    // MARK: - Shared
+
+    /// Waits for the client.
+    mutating func expect(_ next: State) {
+        state = next
+        waitsAnew = true
+    }
+
+    /// At the end of every event: drains, and starts or stops the deadline.
+    private mutating func settle(_ actions: inout [ServerAction]) {
+        if isDraining, state == .command, transaction == nil { end(.shuttingDown, &actions) }
+        let wanted: ServerDeadline? =
+            switch state {
+            case .command: .command
+            case .data, .chunk, .refusedChunk: .content
+            case .handshake: .handshake
+            case .fresh, .asking, .relaying, .ended: nil
+            }
+        if wanted != deadline || (wanted != nil && waitsAnew) { actions.append(.deadline(wanted)) }
+        deadline = wanted
+        waitsAnew = false
+    }
+
+    /// Ends the session from our side.
+    mutating func end(_ reply: Reply?, _ actions: inout [ServerAction]) {
+        endTransaction(.aborted, &actions)
+        if let reply { actions.append(.write(reply)) }
+        actions.append(.close)
+        state = .ended
+    }
+
+    mutating func endTransaction(_ end: TransactionEnd, _ actions: inout [ServerAction]) {
+        guard let ended = transaction else { return }
+        if ended.contentOpen { actions.append(.abandonContent) }
+        transaction = nil
+        actions.append(.endTransaction(end))
+    }
+
+    /// Refuses a command on our own account, and counts it; at the limit the session ends instead.
+    mutating func refuse(_ reply: Reply, _ violation: Violation? = nil, _ actions: inout [ServerAction]) {
+        if let violation { actions.append(.violation(violation)) }
+        errors += 1
+        guard errors < settings.limits.errors, badCommands < settings.limits.badCommands else {
+            actions.append(.violation(.overLimit))
+            return end(.tooManyErrors, &actions)
+        }
+        actions.append(.write(reply))
+        expect(.command)
+    }
+
+    mutating func answer(_ reply: Reply, _ actions: inout [ServerAction]) {
+        actions.append(.write(reply))
+        expect(.command)
+    }
+
+    /// RFC 3207 §4.2, XCLIENT_README: back to how it was before the greeting.
+    mutating func forgetClient() {
+        helo = nil
+        isExtended = false
+        lines.reset()
+    }
+}
+
+/// One message on its way (RFC 5321 §3.3): from MAIL to its answer.
+public struct Transaction: Sendable {
+    public let mail: MailCommand
+    /// Recipients that the backend accepted.
+    public internal(set) var recipients = 0
+    /// Recipients that were refused, by whomever.
+    public internal(set) var refusedRecipients = 0
+    /// Set when the backend is lost: the answer to all that follows.
+    var failure: Reply?
+    /// The backend takes content, and has not had its end.
+    var contentOpen = false
+    /// A chunk was refused: RFC 3030 §2 leaves only RSET.
+    var chunkFailed = false
+    var data: DataDecoder?
+    var chunks: ChunkDecoder?
+    var reportedFlaws: ViolationSet = []
+
+    init(mail: MailCommand) {
+        self.mail = mail
+    }
+}
