@@ -9,7 +9,7 @@ public struct DomainName: Hashable, Sendable {
     /// no control characters, no `@`, no empty label. An underscore is let through: it stands in many reverse names.
     public init?(_ text: some StringProtocol) {
         var lowered = String(text).lowercasedASCII
-        if lowered.utf8.last == UInt8(ascii: ".") { lowered.removeLast() }
+        lowered.dropFinalDot()
         guard !lowered.isEmpty, lowered.utf8.count <= 253 else { return nil }
         var label = 0
         for byte in lowered.utf8 {
@@ -26,7 +26,8 @@ public struct DomainName: Hashable, Sendable {
         self.text = lowered
     }
 
-    public var labels: [Substring] { text.split(separator: ".") }
+    /// Split by octets, not by characters: a dot before a combining mark is a dot.
+    public var labels: [Substring] { text.utf8.split(separator: UInt8(ascii: ".")).map { Substring($0) } }
 
     /// Whether this name is `other` or lies below it: `mail.example.org` and `example.org`, but not `badexample.org`.
     public func isWithin(_ other: DomainName) -> Bool {
@@ -40,8 +41,8 @@ public struct DomainName: Hashable, Sendable {
 
     /// The name without its first label, or `nil` for a name of one label.
     public var parent: DomainName? {
-        guard let dot = text.firstIndex(of: ".") else { return nil }
-        return DomainName(text[text.index(after: dot)...])
+        guard let dot = text.utf8.firstIndex(of: UInt8(ascii: ".")) else { return nil }
+        return DomainName(Substring(text.utf8[text.utf8.index(after: dot)...]))
     }
 }
 
@@ -54,5 +55,11 @@ extension String {
     public var lowercasedASCII: String {
         guard utf8.contains(where: { $0 >= UInt8(ascii: "A") && $0 <= UInt8(ascii: "Z") }) else { return self }
         return String(decoding: utf8.map { $0 >= UInt8(ascii: "A") && $0 <= UInt8(ascii: "Z") ? $0 | 0x20 : $0 }, as: UTF8.self)
+    }
+
+    /// Takes off one final dot, and the dot only: as a character it may be one with what stands before it.
+    mutating func dropFinalDot() {
+        guard utf8.last == UInt8(ascii: ".") else { return }
+        self = String(decoding: utf8.dropLast(), as: UTF8.self)
     }
 }

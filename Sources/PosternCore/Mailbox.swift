@@ -8,7 +8,7 @@ public struct Mailbox: Hashable, Sendable {
     public init(localPart: String, domain: String) {
         self.localPart = localPart
         var domain = domain.lowercasedASCII
-        if domain.utf8.last == UInt8(ascii: ".") { domain.removeLast() }
+        domain.dropFinalDot()
         self.domain = domain
     }
 
@@ -17,8 +17,10 @@ public struct Mailbox: Hashable, Sendable {
     /// The text comes from an MTA that has parsed it already, so this is lenient: `SMTPProtocol` holds the grammar.
     public init?(_ text: some StringProtocol) {
         guard !text.isEmpty else { return nil }
-        if let at = text.lastIndex(of: "@") {
-            self.init(localPart: String(text[..<at]), domain: String(text[text.index(after: at)...]))
+        // By octets: as a character the `@` may be one with a combining mark behind it.
+        let octets = String(text).utf8
+        if let at = octets.lastIndex(of: UInt8(ascii: "@")) {
+            self.init(localPart: String(Substring(octets[..<at])), domain: String(Substring(octets[octets.index(after: at)...])))
         } else {
             self.init(localPart: String(text), domain: "")
         }

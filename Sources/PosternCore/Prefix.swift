@@ -21,7 +21,7 @@ public struct Prefix: Hashable, Sendable {
     }
 
     /// Reads `192.0.2.0/24`, `2001:db8::/32`, or a bare address as a prefix of full length. `nil` when the length is
-    /// out of range or host bits are set, which is nearly always a slip.
+    /// out of range, has a leading zero, or host bits are set, which is nearly always a slip.
     public init?(_ text: some StringProtocol) {
         let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
         guard let address = IPAddress(parts[0]) else { return nil }
@@ -32,7 +32,7 @@ public struct Prefix: Hashable, Sendable {
         // A mapped address keeps the meaning of its length: ::ffff:192.0.2.0/120 is 192.0.2.0/24.
         let mapped = address.family == .v4 && parts[0].utf8.contains(UInt8(ascii: ":"))
         guard parts[1].utf8.count <= 3, parts[1].utf8.allSatisfy({ $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }),
-            var length = Int(parts[1])
+            parts[1].utf8.count == 1 || parts[1].utf8.first != UInt8(ascii: "0"), var length = Int(parts[1])
         else { return nil }
         if mapped { length -= 96 }
         guard (0...address.family.bits).contains(length), address.masked(to: length) == address else { return nil }

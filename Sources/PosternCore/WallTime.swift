@@ -2,6 +2,7 @@
 ///
 /// Stores keep wall time, since it outlives a process; what the engine is given as "now" has passed through a
 /// `SteadyClock`, so that a clock that is set forward or back neither releases nor traps anyone.
+/// Arithmetic stops at the ends of the range: a damaged row or a clock gone wild is a wrong answer, never a crash.
 public struct WallTime: Hashable, Comparable, Sendable {
     public var milliseconds: Int64
 
@@ -10,14 +11,18 @@ public struct WallTime: Hashable, Comparable, Sendable {
     }
 
     public init(seconds: Int64) {
-        self.milliseconds = seconds * 1000
+        self.milliseconds = seconds.timesBounded(1000)
     }
 
     public static func < (a: WallTime, b: WallTime) -> Bool { a.milliseconds < b.milliseconds }
 
-    public static func + (time: WallTime, span: Span) -> WallTime { WallTime(milliseconds: time.milliseconds + span.milliseconds) }
-    public static func - (time: WallTime, span: Span) -> WallTime { WallTime(milliseconds: time.milliseconds - span.milliseconds) }
-    public static func - (a: WallTime, b: WallTime) -> Span { Span(milliseconds: a.milliseconds - b.milliseconds) }
+    public static func + (time: WallTime, span: Span) -> WallTime {
+        WallTime(milliseconds: time.milliseconds.plusBounded(span.milliseconds))
+    }
+    public static func - (time: WallTime, span: Span) -> WallTime {
+        WallTime(milliseconds: time.milliseconds.minusBounded(span.milliseconds))
+    }
+    public static func - (a: WallTime, b: WallTime) -> Span { Span(milliseconds: a.milliseconds.minusBounded(b.milliseconds)) }
 }
 
 extension WallTime {
@@ -33,18 +38,18 @@ extension WallTime {
 
         public static let zero = Span(milliseconds: 0)
         public static func milliseconds(_ n: Int64) -> Span { Span(milliseconds: n) }
-        public static func seconds(_ n: Int64) -> Span { Span(milliseconds: n * 1000) }
-        public static func minutes(_ n: Int64) -> Span { .seconds(n * 60) }
-        public static func hours(_ n: Int64) -> Span { .minutes(n * 60) }
-        public static func days(_ n: Int64) -> Span { .hours(n * 24) }
+        public static func seconds(_ n: Int64) -> Span { Span(milliseconds: n.timesBounded(1000)) }
+        public static func minutes(_ n: Int64) -> Span { Span(milliseconds: n.timesBounded(60_000)) }
+        public static func hours(_ n: Int64) -> Span { Span(milliseconds: n.timesBounded(3_600_000)) }
+        public static func days(_ n: Int64) -> Span { Span(milliseconds: n.timesBounded(86_400_000)) }
 
         public static func < (a: Span, b: Span) -> Bool { a.milliseconds < b.milliseconds }
-        public static func + (a: Span, b: Span) -> Span { Span(milliseconds: a.milliseconds + b.milliseconds) }
-        public static func - (a: Span, b: Span) -> Span { Span(milliseconds: a.milliseconds - b.milliseconds) }
-        public static prefix func - (a: Span) -> Span { Span(milliseconds: -a.milliseconds) }
+        public static func + (a: Span, b: Span) -> Span { Span(milliseconds: a.milliseconds.plusBounded(b.milliseconds)) }
+        public static func - (a: Span, b: Span) -> Span { Span(milliseconds: a.milliseconds.minusBounded(b.milliseconds)) }
+        public static prefix func - (a: Span) -> Span { .zero - a }
 
         /// Whole seconds, rounded up: what a reply tells a client to wait.
-        public var secondsRoundedUp: Int64 { milliseconds <= 0 ? 0 : (milliseconds + 999) / 1000 }
+        public var secondsRoundedUp: Int64 { milliseconds <= 0 ? 0 : (milliseconds - 1) / 1000 + 1 }
     }
 }
 
@@ -112,10 +117,11 @@ extension WallTime.Span: CustomStringConvertible {
 }
 
 extension WallTime: CustomStringConvertible {
-    /// RFC 3339 in UTC with milliseconds, such as `2026-11-20T08:15:30.250Z`.
+    /// RFC 3339 in UTC with milliseconds, such as `2026-11-20T08:15:30.250Z`; outside the years 0 to 9999, which that
+    /// RFC does not know, with a sign or more digits.
     public var description: String {
         let days = milliseconds.floorDivided(by: 86_400_000)
-        let rest = milliseconds - days * 86_400_000
+        let rest = (milliseconds % 86_400_000 + 86_400_000) % 86_400_000
         // Days to a civil date, after Howard Hinnant, "chrono-compatible low-level date algorithms".
         let z = days + 719_468
         let era = z.floorDivided(by: 146_097)
@@ -128,7 +134,7 @@ extension WallTime: CustomStringConvertible {
         let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
         func padded(_ n: Int64, _ width: Int) -> String {
             let digits = String(n)
-            return String(repeating: "0", count: max(0, width - digits.count)) + digits
+            return n < 0 ? "-" + padded(-n, width) : String(repeating: "0", count: max(0, width - digits.count)) + digits
         }
         let date = "\(padded(year, 4))-\(padded(month, 2))-\(padded(day, 2))"
         let seconds = rest / 1000
@@ -142,5 +148,20 @@ extension Int64 {
     fileprivate func floorDivided(by divisor: Int64) -> Int64 {
         let quotient = self / divisor
         return self % divisor < 0 ? quotient - 1 : quotient
+    }
+
+    fileprivate func plusBounded(_ other: Int64) -> Int64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? (other < 0 ? .min : .max) : sum
+    }
+
+    fileprivate func minusBounded(_ other: Int64) -> Int64 {
+        let (difference, overflow) = subtractingReportingOverflow(other)
+        return overflow ? (other < 0 ? .max : .min) : difference
+    }
+
+    fileprivate func timesBounded(_ factor: Int64) -> Int64 {
+        let (product, overflow) = multipliedReportingOverflow(by: factor)
+        return overflow ? ((self < 0) == (factor < 0) ? .max : .min) : product
     }
 }
