@@ -1,0 +1,221 @@
+import Glibc
+import Logging
+import NIOCore
+import NIOPosix
+import PosternConfiguration
+import PosternControl
+import PosternCore
+import PosternEngine
+import PosternStorage
+import PublicSuffix
+
+/// Why the daemon did not start, with the exit code of sysexits(3) that says so.
+public struct StartFailure: Error, CustomStringConvertible, Sendable {
+    public let code: Int32
+    public let description: String
+
+    public init(_ code: Int32, _ description: String) {
+        self.code = code
+        self.description = description
+    }
+
+    static let configuration: Int32 = 78
+    static let unavailable: Int32 = 69
+    static let cannotCreate: Int32 = 73
+    static let noPermission: Int32 = 77
+}
+
+/// The running program: sockets, store, engine, listeners; what `postern serve` does.
+public final class Daemon: Sendable {
+    /// How long connections have to finish when the daemon stops.
+    static let drainPatience = WallTime.Span.seconds(10)
+
+    private let load: @Sendable () throws -> Configuration
+    private let log: LogWriter
+    private let logger: Logger
+
+    /// `load` reads the configuration anew; it is called at start and at each SIGHUP.
+    public init(load: @escaping @Sendable () throws -> Configuration, configuration: Configuration) {
+        self.load = load
+        let writer = LogWriter(
+            descriptor: STDERR_FILENO, format: configuration.log.format == .json ? .json : .logfmt, redact: configuration.log.redact)
+        log = writer
+        logger = Logger(label: "postern") { _ in LineLogHandler(writer: writer, level: configuration.log.level) }
+    }
+
+    /// Runs until SIGTERM or SIGINT, then drains. `announce` is called once everything is ready, with the lines a person
+    /// who started it by hand will want.
+    public func run(_ configuration: Configuration, announce: @Sendable (String) -> Void) async throws {
+        signal(SIGPIPE, SIG_IGN)
+        let descriptors = ServiceManners.raiseDescriptorLimit()
+        let signals = ProcessSignals([SIGHUP, SIGTERM, SIGINT])
+
+        let sockets = try openSockets(configuration)
+        try settleIn(configuration)
+        let store = try await openStore(configuration)
+        let clock = ServiceClock(after: try? await store.anchor())
+        guard let domains = PublicSuffixList() else {
+            throw StartFailure(StartFailure.unavailable, "libpsl has no public suffix list; install Debian's publicsuffix package")
+        }
+        let service = PolicyService(
+            engine: Engine(settings: configuration.engineSettings, lists: try await lists(from: store), domains: domains), store: store,
+            clock: clock, log: DecisionLog(writer: log, isEnabled: configuration.log.level <= .info), counters: Counters())
+
+        let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+        var listeners: [PolicyListener] = []
+        for socket in sockets {
+            listeners.append(
+                try await PolicyListener.start(
+                    name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, service: service,
+                    limits: configuration.policy.limits, logger: logger))
+        }
+        let state = RunningState(service: service, clock: clock, listeners: listeners.map { ($0.name, $0.address) }, store: store) { [self] in
+            try await reload(service)
+        }
+        let control = try startControl(configuration, state: state, store: store)
+        let upkeep = Task {
+            await Upkeep(store: store, clock: clock, service: service, log: log, logger: logger, keepDecisions: configuration.decisions.keep).run()
+        }
+
+        logger.info(
+            "ready",
+            metadata: [
+                "listeners": "\(listeners.map { "\($0.name)=\($0.address)" }.joined(separator: ","))", "data": "\(configuration.dataDirectory)",
+                "max_descriptors": "\(descriptors)",
+            ])
+        ServiceManners.notify("READY=1")
+        announce(Self.welcome(listeners, configuration))
+
+        signals: for await signal in signals.stream {
+            switch signal {
+            case SIGHUP: await reloadOnSignal(service)
+            default:
+                logger.info("stopping", metadata: ["signal": "\(signal == SIGTERM ? "SIGTERM" : "SIGINT")"])
+                break signals
+            }
+        }
+
+        ServiceManners.notify("STOPPING=1")
+        control.stop()
+        await withTaskGroup(of: Void.self) { group in
+            for listener in listeners { group.addTask { await listener.drain(patience: Self.drainPatience) } }
+        }
+        upkeep.cancel()
+        await upkeep.value
+        try? await store.keep(clock.anchor())
+        await store.close()
+        try? await loops.shutdownGracefully()
+        logger.info("stopped")
+        log.flush()
+    }
+
+    // MARK: - Start
+
+    private struct OpenSocket {
+        let name: String
+        let address: ListenAddress
+        let descriptor: Int32
+    }
+
+    /// Takes each listener's socket from the service manager where it hands one over, else opens it.
+    private func openSockets(_ configuration: Configuration) throws -> [OpenSocket] {
+        var inherited = ServiceManners.inheritedSockets()
+        var sockets: [OpenSocket] = []
+        for listener in configuration.listeners {
+            let index = inherited.firstIndex { $0.name == listener.name || SocketAddresses.local($0.descriptor)?.description == listener.address.description }
+            if let index {
+                let socket = inherited.remove(at: index)
+                sockets.append(OpenSocket(name: listener.name, address: SocketAddresses.local(socket.descriptor) ?? listener.address, descriptor: socket.descriptor))
+                continue
+            }
+            do throws(ListenFailure) {
+                let (descriptor, bound) = try ListeningSocket.open(listener.address)
+                sockets.append(OpenSocket(name: listener.name, address: bound, descriptor: descriptor))
+            } catch {
+                throw StartFailure(StartFailure.configuration, "\(listener.position): \(error)")
+            }
+        }
+        for left in inherited {
+            logger.warning("a socket was handed over that no listener has the name or address of; it is closed", metadata: ["name": "\(left.name)"])
+            close(left.descriptor)
+        }
+        return sockets
+    }
+
+    /// Makes the data folder and leaves root behind.
+    private func settleIn(_ configuration: Configuration) throws {
+        let path = configuration.dataDirectory
+        if mkdir(path, 0o750) != 0, errno != EEXIST {
+            throw StartFailure(
+                StartFailure.cannotCreate, "cannot make the data folder \(path): \(String(cString: strerror(errno))); see data_directory")
+        }
+        guard geteuid() == 0 else { return }
+        guard let name = configuration.user else {
+            logger.warning("running as root: name an account in `user:` and Postern will become it once its sockets are open")
+            return
+        }
+        guard let account = Account(named: name) else {
+            throw StartFailure(
+                StartFailure.configuration, "user: there is no account \(name); make it with `adduser --system --group --no-create-home \(name)`")
+        }
+        // Only what is ours is given away: a folder that belongs to someone else stays theirs.
+        var status = stat()
+        if stat(path, &status) == 0, status.st_uid == 0, chown(path, account.uid, account.gid) != 0 {
+            throw StartFailure(StartFailure.noPermission, "cannot give \(path) to \(name): \(String(cString: strerror(errno)))")
+        }
+        guard account.become() else {
+            throw StartFailure(StartFailure.noPermission, "cannot become \(name): \(String(cString: strerror(errno)))")
+        }
+    }
+
+    private func openStore(_ configuration: Configuration) async throws -> any Store {
+        do throws(StoreFailure) {
+            return try configuration.openStore()
+        } catch {
+            let code: Int32 =
+                switch error.kind {
+                case .locked: 75
+                case .denied: StartFailure.noPermission
+                case .newer: StartFailure.configuration
+                default: StartFailure.unavailable
+                }
+            throw StartFailure(code, "cannot open the store: \(error)")
+        }
+    }
+
+    private func lists(from store: any Store) async throws -> Lists {
+        do throws(StoreFailure) {
+            return Lists(entries: try await store.entries(), releases: try await store.releases())
+        } catch {
+            throw StartFailure(StartFailure.unavailable, "cannot read the store: \(error)")
+        }
+    }
+
+    /// What a person wants to see: addresses, and lines to paste.
+    private static func welcome(_ listeners: [PolicyListener], _ configuration: Configuration) -> String {
+        var lines = listeners.map { "Postern is ready: policy service on \($0.address) (\($0.name))" }
+        lines.append("Its memory is in \(configuration.dataDirectory). Stop it with Ctrl-C.")
+        if let first = listeners.first {
+            lines += ["", Snippets.postfix(first.address), "", Snippets.exim(first.address)]
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    // MARK: - Reload
+
+    private func reloadOnSignal(_ service: PolicyService) async {
+        ServiceManners.notify("RELOADING=1\nMONOTONIC_USEC=\(SystemClocks.monotonicMicroseconds())")
+        do {
+            try await reload(service)
+        } catch {
+            logger.error("the configuration was not reloaded, the old one stays in force", metadata: ["error": "\(error)"])
+        }
+        ServiceManners.notify("READY=1")
+    }
+
+    private func reload(_ service: PolicyService) async throws {
+        let configuration = try load()
+        service.update { $0.settings = configuration.engineSettings }
+        logger.info("configuration reloaded", metadata: ["profile": "\(configuration.profile)"])
+    }
+}

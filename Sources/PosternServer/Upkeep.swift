@@ -1,0 +1,56 @@
+import Logging
+import NIOConcurrencyHelpers
+import PosternCore
+import PosternEngine
+
+/// What the daemon does beside answering: expiry, the clock's anchor, and telling the admin once a minute that the store fails.
+struct Upkeep: Sendable {
+    let store: any Store
+    let clock: ServiceClock
+    let service: PolicyService
+    let log: LogWriter
+    let logger: Logger
+    /// How long decisions stay readable.
+    let keepDecisions: WallTime.Span
+
+    private static let tick = Duration.milliseconds(50)
+    /// Ticks between steps of expiry, which are small enough never to be felt.
+    private static let expiryTicks = 20
+    private static let anchorTicks = 200
+    private static let reportTicks = 1200
+
+    /// Runs until cancelled.
+    func run() async {
+        var ticks = 0
+        var failuresReported: UInt64 = 0
+        var expiryFailed = false
+        while !Task.isCancelled {
+            try? await Task.sleep(for: Self.tick)
+            log.flush()
+            ticks += 1
+            if ticks % Self.expiryTicks == 0 {
+                let (steady, wall) = clock.now()
+                do {
+                    _ = try await store.expire(now: steady, decisionsBefore: wall - keepDecisions)
+                    expiryFailed = false
+                } catch {
+                    if !expiryFailed { logger.warning("expiry of old rows failed, it is tried again each second", metadata: ["error": "\(error)"]) }
+                    expiryFailed = true
+                }
+                if ticks % Self.reportTicks == 0 { service.update { $0.lists.removeExpired(at: steady) } }
+            }
+            if ticks % Self.anchorTicks == 0 { try? await store.keep(clock.anchor()) }
+            failuresReported = reportFailures(since: failuresReported, due: ticks % Self.reportTicks == 0)
+        }
+    }
+
+    /// The first failure is told at once, later ones once a minute with their number.
+    private func reportFailures(since reported: UInt64, due: Bool) -> UInt64 {
+        let values = service.counters.values
+        guard values.storeFailures > reported, reported == 0 || due, let failure = values.lastStoreFailure else { return reported }
+        logger.error(
+            "the store fails, mail passes unchecked until it is mended",
+            metadata: ["error": "\(failure)", "answers_without_store": "\(values.storeFailures - reported)"])
+        return values.storeFailures
+    }
+}

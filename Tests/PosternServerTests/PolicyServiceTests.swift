@@ -1,0 +1,278 @@
+import Glibc
+import Logging
+import NIOConcurrencyHelpers
+import NIOPosix
+import PolicyProtocol
+import PosternCore
+import PosternEngine
+import PosternStorage
+import Testing
+
+@testable import PosternServer
+
+/// Knows no public suffix but the last label: enough for names under .example and .com.
+struct LastLabelDomains: OrganisationalDomains {
+    func organisationalDomain(of name: DomainName) -> DomainName? {
+        let labels = name.labels
+        return labels.count < 2 ? nil : DomainName(labels.suffix(2).joined(separator: "."))
+    }
+}
+
+/// A policy service on a port of the kernel's choice, over a store of the test's choice.
+final class TestService {
+    let service: PolicyService
+    let listener: PolicyListener
+    let store: any Store
+
+    init(
+        store: any Store = MemoryStore(), address: ListenAddress = .tcp(IPAddress("127.0.0.1")!, port: 0),
+        limits: PolicyServiceLimits = PolicyServiceLimits(), lists: Lists = Lists(), configure: (inout EngineSettings) -> Void = { _ in }
+    ) async throws {
+        var settings = EngineSettings()
+        settings.hostname = "mx.example.org"
+        configure(&settings)
+        let writer = LogWriter(descriptor: open("/dev/null", O_WRONLY), format: .logfmt)
+        self.store = store
+        service = PolicyService(
+            engine: Engine(settings: settings, lists: lists, domains: LastLabelDomains()), store: store, clock: ServiceClock(after: nil),
+            log: DecisionLog(writer: writer, isEnabled: true), counters: Counters())
+        let (descriptor, bound) = try ListeningSocket.open(address)
+        listener = try await PolicyListener.start(
+            name: "test", address: bound, descriptor: descriptor, group: MultiThreadedEventLoopGroup.singleton, service: service,
+            limits: limits, logger: Logger(label: "test") { _ in LineLogHandler(writer: writer, level: .debug) })
+    }
+
+    func client() throws -> PolicyClient { try PolicyClient(listener.address) }
+
+    func stop() async {
+        await listener.drain(patience: .seconds(1))
+        await store.close()
+    }
+}
+
+@Suite struct PolicyServiceTests {
+    @Test func firstAttemptIsDeferredEarlyRetryTooAndALaterRetryPasses() async throws {
+        let test = try await TestService { $0.greylist.delay = .milliseconds(300) }
+        let client = try test.client()
+        let first = try #require(try client.ask([]))
+        #expect(first.hasPrefix("action=DEFER_IF_PERMIT 4.7.1 Greylisted: please come back in 1 seconds or later (mx.example.org "))
+        #expect(try #require(try client.ask([("instance", "2")])).hasPrefix("action=DEFER_IF_PERMIT"))
+        usleep(350_000)
+        let passed = try #require(try client.ask([("instance", "3")]))
+        #expect(passed.hasPrefix("action=PREPEND X-Greylist: delayed 1 seconds by postern at mx.example.org"))
+        #expect(!passed.contains("b@example.org"))
+        // The next message of the same people is not delayed, and says nothing.
+        #expect(try client.ask([("instance", "4")]) == "action=DUNNO")
+        await test.stop()
+    }
+
+    @Test func oneHeaderAMessage() async throws {
+        let test = try await TestService { $0.greylist.delay = .milliseconds(50) }
+        let client = try test.client()
+        for recipient in ["b@example.org", "c@example.org"] { _ = try client.ask([("recipient", recipient), ("instance", "1")]) }
+        usleep(80_000)
+        #expect(try #require(try client.ask([("recipient", "b@example.org"), ("instance", "2")])).contains("PREPEND"))
+        #expect(try client.ask([("recipient", "c@example.org"), ("instance", "2")]) == "action=DUNNO")
+        await test.stop()
+    }
+
+    @Test func plainReply() async throws {
+        let test = try await TestService { $0.greylist.reply = .plain }
+        #expect(try #require(try test.client().ask([])).hasPrefix("action=451 4.7.1 Greylisted"))
+        await test.stop()
+    }
+
+    @Test func aBlockedClientIsRefusedAndPostmasterStillReachable() async throws {
+        let entry = ListEntry(.block, .client, Pattern("192.0.2.0/24")!, added: WallTime(seconds: 0))
+        let test = try await TestService(lists: Lists(entries: [entry]))
+        let client = try test.client()
+        #expect(try #require(try client.ask([])).hasPrefix("action=554 5.7.1 Refused by local policy"))
+        #expect(try client.ask([("recipient", "Postmaster@example.org")]) == "action=DUNNO")
+        await test.stop()
+    }
+
+    @Test func everyStageIsAnswered() async throws {
+        let test = try await TestService()
+        let client = try test.client()
+        for stage in ["CONNECT", "EHLO", "HELO", "MAIL", "DATA", "END-OF-MESSAGE", "VRFY", "ETRN", "SOMETHING-NEW"] {
+            #expect(try client.ask([("protocol_state", stage)]) == "action=DUNNO", "\(stage)")
+        }
+        await test.stop()
+    }
+
+    @Test func aNullSenderIsDeferredAtDataOnly() async throws {
+        let test = try await TestService { $0.greylist.delay = .milliseconds(100) }
+        let client = try test.client()
+        #expect(try client.ask([("sender", ""), ("instance", "1")]) == "action=DUNNO")
+        #expect(
+            try #require(try client.ask([("sender", ""), ("protocol_state", "DATA"), ("recipient_count", "1"), ("instance", "1")]))
+                .hasPrefix("action=DEFER_IF_PERMIT"))
+        usleep(120_000)
+        #expect(try client.ask([("sender", ""), ("instance", "2")]) == "action=DUNNO")
+        #expect(
+            try #require(try client.ask([("sender", ""), ("protocol_state", "DATA"), ("recipient_count", "1"), ("instance", "2")]))
+                .hasPrefix("action=PREPEND"))
+        await test.stop()
+    }
+
+    @Test func manyRequestsInOneWriteAreAnsweredInOrder() async throws {
+        let test = try await TestService { $0.greylist.delay = .hours(1) }
+        let client = try test.client()
+        let stages = (0..<500).map { $0 % 3 == 0 ? "RCPT" : "HELO" }
+        client.send(stages.enumerated().map { request([("protocol_state", $1), ("sender", "s\($0)x@example.com"), ("instance", "\($0)")]) }.joined())
+        for stage in stages {
+            let reply = try #require(try client.reply())
+            #expect(reply.hasPrefix(stage == "RCPT" ? "action=DEFER_IF_PERMIT" : "action=DUNNO"))
+        }
+        await test.stop()
+    }
+
+    @Test func aHalfClosedConnectionGetsItsAnswerAndIsClosed() async throws {
+        let test = try await TestService()
+        let client = try test.client()
+        client.send(request())
+        client.halfClose()
+        #expect(try #require(try client.reply()).hasPrefix("action=DEFER_IF_PERMIT"))
+        #expect(try client.reply() == nil)
+        await test.stop()
+    }
+
+    @Test(arguments: ["nonsense\n\n", "\n", "request=other\n\n", "request=smtpd_access_policy\nsender=a\nsender=b\n\n"])
+    func aMalformedRequestGetsNoAnswerButThoseBeforeItDo(text: String) async throws {
+        let test = try await TestService()
+        let client = try test.client()
+        client.send(request() + text + request())
+        #expect(try #require(try client.reply()).hasPrefix("action=DEFER_IF_PERMIT"))
+        #expect(try client.reply() == nil)
+        #expect(test.service.counters.values.malformedRequests == 1)
+        await test.stop()
+    }
+
+    @Test func aSilentConnectionIsClosedAndABusyOneIsNot() async throws {
+        var limits = PolicyServiceLimits()
+        limits.idle = .milliseconds(300)
+        let test = try await TestService(limits: limits)
+        let silent = try test.client()
+        let busy = try test.client()
+        for _ in 0..<6 {
+            #expect(try busy.ask([("protocol_state", "HELO")]) == "action=DUNNO")
+            usleep(100_000)
+        }
+        #expect(try silent.reply() == nil)
+        #expect(try busy.ask([("protocol_state", "HELO")]) == "action=DUNNO")
+        await test.stop()
+    }
+
+    @Test func connectionsAreBounded() async throws {
+        var limits = PolicyServiceLimits()
+        limits.connections = 3
+        let test = try await TestService(limits: limits)
+        var clients = try (0..<3).map { _ in try test.client() }
+        for client in clients { #expect(try client.ask([("protocol_state", "HELO")]) == "action=DUNNO") }
+        #expect(try test.client().reply() == nil)
+        #expect(test.service.counters.values.refusedConnections == 1)
+        clients.removeLast()
+        var admitted = false
+        for _ in 0..<100 where !admitted {
+            usleep(10_000)
+            admitted = try test.client().ask([("protocol_state", "HELO")]) == "action=DUNNO"
+        }
+        #expect(admitted)
+        clients.removeAll()
+        await test.stop()
+    }
+
+    @Test func aStoreThatFailsLetsMailPass() async throws {
+        let store = MemoryStore()
+        let test = try await TestService(store: store)
+        let client = try test.client()
+        #expect(try #require(try client.ask([])).hasPrefix("action=DEFER_IF_PERMIT"))
+        await store.close()
+        #expect(try client.ask([("sender", "other@example.com")]) == "action=DUNNO")
+        #expect(test.service.counters.values.storeFailures == 1)
+        await test.stop()
+    }
+
+    @Test func drainingAnswersWhatWasAskedThenCloses() async throws {
+        let test = try await TestService()
+        let idle = try test.client()
+        #expect(try idle.ask([("protocol_state", "HELO")]) == "action=DUNNO")
+        await test.stop()
+        #expect(try idle.reply() == nil)
+        #expect(throws: PolicyClient.ClientError.self) { _ = try test.client() }
+    }
+}
+
+@Suite struct ListeningSocketTests {
+    @Test func unixSocketsGetTheirModeAndAStaleOneIsReplaced() async throws {
+        let path = "/tmp/postern-test-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+        defer { unlink(path) }
+        let address = ListenAddress.unix(path: path, mode: 0o640, group: nil)
+        let test = try await TestService(address: address)
+        var status = stat()
+        #expect(lstat(path, &status) == 0)
+        #expect(status.st_mode & 0o777 == 0o640)
+        #expect(try #require(try test.client().ask([])).hasPrefix("action=DEFER_IF_PERMIT"))
+        // Somebody listens there.
+        #expect(throws: ListenFailure.self) { _ = try ListeningSocket.open(address) }
+        await test.stop()
+        #expect(lstat(path, &status) != 0)
+        // A socket that a killed process left behind is in nobody's way.
+        let (left, _) = try ListeningSocket.open(address)
+        close(left)
+        #expect(lstat(path, &status) == 0)
+        let (again, _) = try ListeningSocket.open(address)
+        close(again)
+    }
+
+    @Test func failuresSayWhatToDo() throws {
+        let (descriptor, bound) = try ListeningSocket.open(.tcp(IPAddress("127.0.0.1")!, port: 0))
+        defer { close(descriptor) }
+        let taken = #expect(throws: ListenFailure.self) { _ = try ListeningSocket.open(bound) }
+        #expect(taken?.description.contains("ss -ltnp") == true)
+        let missing = #expect(throws: ListenFailure.self) { _ = try ListeningSocket.open(.unix(path: "/nonexistent/x.sock", mode: nil, group: nil)) }
+        #expect(missing?.description.contains("the folder does not exist") == true)
+        let group = #expect(throws: ListenFailure.self) {
+            _ = try ListeningSocket.open(.unix(path: "/tmp/postern-test-\(getpid())-group.sock", mode: nil, group: "no-such-group"))
+        }
+        #expect(group?.description.contains("there is no group no-such-group") == true)
+        let long = #expect(throws: ListenFailure.self) {
+            _ = try ListeningSocket.open(.unix(path: "/tmp/" + String(repeating: "x", count: 200), mode: nil, group: nil))
+        }
+        #expect(long?.description.contains("107") == true)
+    }
+
+    @Test func v6IsListenedForOnItsOwn() async throws {
+        let test = try await TestService(address: .tcp(IPAddress("::1")!, port: 0))
+        #expect(try #require(try test.client().ask([("client_address", "2001:db8::1")])).hasPrefix("action=DEFER_IF_PERMIT"))
+        await test.stop()
+    }
+}
+
+@Suite struct MessageTableTests {
+    @Test func theOldestIsForgottenFirst() {
+        var table = MessageTable(capacity: 3)
+        var memory = MessageMemory()
+        memory.headerGiven = true
+        for instance in ["a", "b", "c", "b", "d"] { table[instance] = memory }
+        #expect(table["a"] == nil)
+        #expect(table["b"] == memory)
+        #expect(table["d"] == memory)
+        #expect(table[""] == nil)
+    }
+}
+
+@Suite struct LogLineTests {
+    @Test func aClientCannotForgeALine() {
+        var line = LogLine()
+        line.add("helo", "x\nlevel=error msg=\"forged\"")
+        line.add("plain", "a.b@c")
+        line.add("empty", "")
+        var buffer: [UInt8] = []
+        line.append(to: &buffer, as: .logfmt)
+        #expect(String(decoding: buffer, as: UTF8.self) == "helo=\"x\\nlevel=error msg=\\\"forged\\\"\" plain=a.b@c empty=\"\"\n")
+        buffer = []
+        line.append(to: &buffer, as: .json)
+        #expect(String(decoding: buffer, as: UTF8.self) == "{\"helo\":\"x\\nlevel=error msg=\\\"forged\\\"\",\"plain\":\"a.b@c\",\"empty\":\"\"}\n")
+    }
+}
