@@ -69,18 +69,22 @@ public final class Daemon: Sendable {
                     name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, service: service,
                     limits: configuration.policy.limits, logger: logger))
         }
-        let state = RunningState(service: service, clock: clock, listeners: listeners.map { ($0.name, $0.address) }, store: store) { [self] in
+        let state = RunningState(service: service, clock: clock, listeners: listeners.map { ($0.name, $0.address) }, store: store) {
+            [self] in
             try await reload(service)
         }
         let control = try startControl(configuration, state: state, store: store)
         let upkeep = Task {
-            await Upkeep(store: store, clock: clock, service: service, log: log, logger: logger, keepDecisions: configuration.decisions.keep).run()
+            await Upkeep(
+                store: store, clock: clock, service: service, log: log, logger: logger, keepDecisions: configuration.decisions.keep
+            ).run()
         }
 
         logger.info(
             "ready",
             metadata: [
-                "listeners": "\(listeners.map { "\($0.name)=\($0.address)" }.joined(separator: ","))", "data": "\(configuration.dataDirectory)",
+                "listeners": "\(listeners.map { "\($0.name)=\($0.address)" }.joined(separator: ","))",
+                "data": "\(configuration.dataDirectory)",
                 "max_descriptors": "\(descriptors)",
             ])
         ServiceManners.notify("READY=1")
@@ -122,10 +126,15 @@ public final class Daemon: Sendable {
         var inherited = ServiceManners.inheritedSockets()
         var sockets: [OpenSocket] = []
         for listener in configuration.listeners {
-            let index = inherited.firstIndex { $0.name == listener.name || SocketAddresses.local($0.descriptor)?.description == listener.address.description }
+            let index = inherited.firstIndex {
+                $0.name == listener.name || SocketAddresses.local($0.descriptor)?.description == listener.address.description
+            }
             if let index {
                 let socket = inherited.remove(at: index)
-                sockets.append(OpenSocket(name: listener.name, address: SocketAddresses.local(socket.descriptor) ?? listener.address, descriptor: socket.descriptor))
+                sockets.append(
+                    OpenSocket(
+                        name: listener.name, address: SocketAddresses.local(socket.descriptor) ?? listener.address,
+                        descriptor: socket.descriptor))
                 continue
             }
             do throws(ListenFailure) {
@@ -136,7 +145,8 @@ public final class Daemon: Sendable {
             }
         }
         for left in inherited {
-            logger.warning("a socket was handed over that no listener has the name or address of; it is closed", metadata: ["name": "\(left.name)"])
+            logger.warning(
+                "a socket was handed over that no listener has the name or address of; it is closed", metadata: ["name": "\(left.name)"])
             close(left.descriptor)
         }
         return sockets
@@ -156,7 +166,8 @@ public final class Daemon: Sendable {
         }
         guard let account = Account(named: name) else {
             throw StartFailure(
-                StartFailure.configuration, "user: there is no account \(name); make it with `adduser --system --group --no-create-home \(name)`")
+                StartFailure.configuration,
+                "user: there is no account \(name); make it with `adduser --system --group --no-create-home \(name)`")
         }
         // Only what is ours is given away: a folder that belongs to someone else stays theirs.
         var status = stat()

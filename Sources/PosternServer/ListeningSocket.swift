@@ -176,7 +176,9 @@ enum SocketAddresses {
             switch Int32(bytes.load(as: sa_family_t.self)) {
             case AF_INET:
                 let address = bytes.loadUnaligned(as: sockaddr_in.self)
-                return IPAddress(octets: withUnsafeBytes(of: address.sin_addr) { Array($0) }).map { .tcp($0, port: UInt16(bigEndian: address.sin_port)) }
+                return IPAddress(octets: withUnsafeBytes(of: address.sin_addr) { Array($0) }).map {
+                    .tcp($0, port: UInt16(bigEndian: address.sin_port))
+                }
             case AF_INET6:
                 let address = bytes.loadUnaligned(as: sockaddr_in6.self)
                 return IPAddress(octets: withUnsafeBytes(of: address.sin6_addr) { Array($0) }).map {

@@ -32,7 +32,11 @@ public struct LogLine: Sendable {
                 if index > 0 { buffer.append(UInt8(ascii: " ")) }
                 buffer.append(contentsOf: field.key.utf8)
                 buffer.append(UInt8(ascii: "="))
-                let plain = !field.value.isEmpty && field.value.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "=") && $0 != UInt8(ascii: "\\") }
+                let plain =
+                    !field.value.isEmpty
+                    && field.value.utf8.allSatisfy {
+                        $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "=") && $0 != UInt8(ascii: "\\")
+                    }
                 if plain { buffer.append(contentsOf: field.value.utf8) } else { Self.quote(field.value, into: &buffer) }
             }
         case .json:

@@ -20,7 +20,8 @@ final class PolicyListener: Sendable {
 
     /// Starts to accept on a listening descriptor, which the listener then owns.
     static func start(
-        name: String, address: ListenAddress, descriptor: Int32, group: any EventLoopGroup, service: PolicyService, limits: PolicyServiceLimits,
+        name: String, address: ListenAddress, descriptor: Int32, group: any EventLoopGroup, service: PolicyService,
+        limits: PolicyServiceLimits,
         logger: Logger
     ) async throws -> PolicyListener {
         let connections = ConnectionSet()

@@ -7,7 +7,7 @@ import PosternEngine
 struct Upkeep: Sendable {
     let store: any Store
     let clock: ServiceClock
-    let service: PolicyService
+    let decisions: DecisionService
     let log: LogWriter
     let logger: Logger
     /// How long decisions stay readable.
@@ -34,10 +34,12 @@ struct Upkeep: Sendable {
                     _ = try await store.expire(now: steady, decisionsBefore: wall - keepDecisions)
                     expiryFailed = false
                 } catch {
-                    if !expiryFailed { logger.warning("expiry of old rows failed, it is tried again each second", metadata: ["error": "\(error)"]) }
+                    if !expiryFailed {
+                        logger.warning("expiry of old rows failed, it is tried again each second", metadata: ["error": "\(error)"])
+                    }
                     expiryFailed = true
                 }
-                if ticks % Self.reportTicks == 0 { service.update { $0.lists.removeExpired(at: steady) } }
+                if ticks % Self.reportTicks == 0 { decisions.update { $0.lists.removeExpired(at: steady) } }
             }
             if ticks % Self.anchorTicks == 0 { try? await store.keep(clock.anchor()) }
             failuresReported = reportFailures(since: failuresReported, due: ticks % Self.reportTicks == 0)
@@ -46,7 +48,7 @@ struct Upkeep: Sendable {
 
     /// The first failure is told at once, later ones once a minute with their number.
     private func reportFailures(since reported: UInt64, due: Bool) -> UInt64 {
-        let values = service.counters.values
+        let values = decisions.counters.values
         guard values.storeFailures > reported, reported == 0 || due, let failure = values.lastStoreFailure else { return reported }
         logger.error(
             "the store fails, mail passes unchecked until it is mended",

@@ -34,8 +34,10 @@ final class TestService {
         let writer = LogWriter(descriptor: open("/dev/null", O_WRONLY), format: .logfmt)
         self.store = store
         service = PolicyService(
-            engine: Engine(settings: settings, lists: lists, domains: LastLabelDomains()), store: store, clock: ServiceClock(after: nil),
-            log: DecisionLog(writer: writer, isEnabled: true), counters: Counters())
+            decisions: DecisionService(
+                engine: Engine(settings: settings, lists: lists, domains: LastLabelDomains()), store: store,
+                clock: ServiceClock(after: nil),
+                log: DecisionLog(writer: writer, isEnabled: true), counters: Counters()))
         let (descriptor, bound) = try ListeningSocket.open(address)
         listener = try await PolicyListener.start(
             name: "test", address: bound, descriptor: descriptor, group: MultiThreadedEventLoopGroup.singleton, service: service,
@@ -119,7 +121,9 @@ final class TestService {
         let test = try await TestService { $0.greylist.delay = .hours(1) }
         let client = try test.client()
         let stages = (0..<500).map { $0 % 3 == 0 ? "RCPT" : "HELO" }
-        client.send(stages.enumerated().map { request([("protocol_state", $1), ("sender", "s\($0)x@example.com"), ("instance", "\($0)")]) }.joined())
+        client.send(
+            stages.enumerated().map { request([("protocol_state", $1), ("sender", "s\($0)x@example.com"), ("instance", "\($0)")]) }.joined()
+        )
         for stage in stages {
             let reply = try #require(try client.reply())
             #expect(reply.hasPrefix(stage == "RCPT" ? "action=DEFER_IF_PERMIT" : "action=DUNNO"))
@@ -230,7 +234,9 @@ final class TestService {
         defer { close(descriptor) }
         let taken = #expect(throws: ListenFailure.self) { _ = try ListeningSocket.open(bound) }
         #expect(taken?.description.contains("ss -ltnp") == true)
-        let missing = #expect(throws: ListenFailure.self) { _ = try ListeningSocket.open(.unix(path: "/nonexistent/x.sock", mode: nil, group: nil)) }
+        let missing = #expect(throws: ListenFailure.self) {
+            _ = try ListeningSocket.open(.unix(path: "/nonexistent/x.sock", mode: nil, group: nil))
+        }
         #expect(missing?.description.contains("the folder does not exist") == true)
         let group = #expect(throws: ListenFailure.self) {
             _ = try ListeningSocket.open(.unix(path: "/tmp/postern-test-\(getpid())-group.sock", mode: nil, group: "no-such-group"))
@@ -273,6 +279,8 @@ final class TestService {
         #expect(String(decoding: buffer, as: UTF8.self) == "helo=\"x\\nlevel=error msg=\\\"forged\\\"\" plain=a.b@c empty=\"\"\n")
         buffer = []
         line.append(to: &buffer, as: .json)
-        #expect(String(decoding: buffer, as: UTF8.self) == "{\"helo\":\"x\\nlevel=error msg=\\\"forged\\\"\",\"plain\":\"a.b@c\",\"empty\":\"\"}\n")
+        #expect(
+            String(decoding: buffer, as: UTF8.self)
+                == "{\"helo\":\"x\\nlevel=error msg=\\\"forged\\\"\",\"plain\":\"a.b@c\",\"empty\":\"\"}\n")
     }
 }
