@@ -47,6 +47,10 @@ public struct Attempt: Equatable, Sendable {
     public var size: Int
     /// Whether the server that asks is short of processes (`stress=yes`), so that a delay would hurt.
     public var stressed: Bool
+    /// Whether the front speaks with the client itself, and so can pause, answer slowly or hang up.
+    public var isConversation = false
+    /// What the client has done against the protocol so far, and how often.
+    public var signals: [Check: Int] = [:]
 
     public init(
         stage: Stage, client: Client, sender: ReversePath = .null, recipient: Mailbox? = nil, recipientCount: Int = 0,
@@ -69,6 +73,9 @@ public struct Attempt: Equatable, Sendable {
 public struct MessageMemory: Equatable, Sendable {
     /// Recipients of a null-sender message that await the verdict at DATA; at most `maximumRecipients`.
     public var awaitingData: [Mailbox] = []
+    /// Why the first exempt recipient of a null-sender message was exempt: where none awaits the verdict at DATA, it
+    /// speaks for the message.
+    public var exemptAtRcpt: Cause?
     /// Whether the header that tells of a delay has been given.
     public var headerGiven = false
     /// Whether this message has been counted towards proving its client's identities.

@@ -22,6 +22,8 @@ public struct Engine: Sendable {
         let memory: MessageMemory
         /// What the needs are for.
         let recipients: Int
+        /// Whether the messages of this client count for its identities.
+        let mayBeProven: Bool
     }
 
     public enum Step: Sendable {
@@ -36,15 +38,22 @@ public struct Engine: Sendable {
             .decided(Decision(verdict: Verdict(.accept, [cause]), memory: memory))
         }
 
+        if attempt.isConversation, let step = beginConversation(attempt, memory: memory, now: now) { return step }
         switch attempt.stage {
         case .rcpt:
             if let exemption = exemption(of: attempt, now: now) {
+                var memory = memory
+                if attempt.sender == .null, exemption.action == .accept, memory.exemptAtRcpt == nil {
+                    memory.exemptAtRcpt = exemption.causes.first
+                }
                 return .decided(Decision(verdict: exemption, memory: memory))
             }
             guard let recipient = attempt.recipient else { return accept(.stageHasNoCheck) }
             if attempt.sender == .null {
                 var memory = memory
-                if memory.awaitingData.count < MessageMemory.maximumRecipients { memory.awaitingData.append(recipient) }
+                if memory.awaitingData.count < MessageMemory.maximumRecipients, !memory.awaitingData.contains(recipient) {
+                    memory.awaitingData.append(recipient)
+                }
                 return .decided(Decision(verdict: Verdict(.accept, [.nullSenderAwaitsData]), memory: memory))
             }
             return .needs(inquiry(attempt, recipients: [recipient.folded], memory: memory))
@@ -54,8 +63,11 @@ public struct Engine: Sendable {
             if let exemption = exemption(of: attempt, now: now) {
                 return .decided(Decision(verdict: exemption, memory: memory))
             }
-            // What was exempt at RCPT is not in the memory. Where RCPT was not asked about, or the memory is lost, one
-            // recipient is named by the request; of several nothing is known, and one key stands for all.
+            // One who must wait makes all wait, the exempt too: the answer to DATA is for all. Where every recipient was
+            // exempt at RCPT, so is the message.
+            if memory.awaitingData.isEmpty, let cause = memory.exemptAtRcpt { return accept(cause) }
+            // Where RCPT was not asked about, or the memory is lost, one recipient is named by the request; of several
+            // nothing is known, and one key stands for all.
             let recipients =
                 !memory.awaitingData.isEmpty
                 ? memory.awaitingData.map(\.folded)
@@ -69,11 +81,13 @@ public struct Engine: Sendable {
 
     /// The second step.
     public func conclude(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision {
+        if inquiry.attempt.stage == .connect { return greet(inquiry, evidence: evidence, now: now) }
         var decision = greylist(inquiry, evidence: evidence, now: now)
         if settings.greylist.mode == .shadow, decision.verdict.action != .accept {
             decision.verdict = Verdict(.accept, [.shadow(wouldBe: decision.verdict.action.name)] + decision.verdict.causes)
         }
         if settings.greylist.mode == .shadow { decision.verdict.header = nil }
+        if inquiry.attempt.isConversation { pace(&decision.verdict, inquiry.attempt) }
         return decision
     }
 
@@ -82,7 +96,7 @@ public struct Engine: Sendable {
         Decision(verdict: Verdict(.accept, [.storeUnavailable]), memory: inquiry.memory)
     }
 
-    private func inquiry(_ attempt: Attempt, recipients: [String], memory: MessageMemory) -> Inquiry {
+    func inquiry(_ attempt: Attempt, recipients: [String], memory: MessageMemory) -> Inquiry {
         let identities = attempt.client.identities(widths: settings.greylist.widths, domains: domains)
         let sender = attempt.sender.normalised
         var needs = Needs(identities: identities)
@@ -92,11 +106,17 @@ public struct Engine: Sendable {
                 needs.triplets.append(TripletKey(identity: identity, sender: sender, recipient: recipient))
             }
         }
-        return Inquiry(attempt: attempt, needs: needs, memory: memory, recipients: recipients.count)
+        return Inquiry(
+            attempt: attempt, needs: needs, memory: memory, recipients: recipients.count, mayBeProven: attempt.client.mayBeProven)
+    }
+
+    /// A question about the client alone.
+    func inquiry(_ attempt: Attempt, identities: [Identity], memory: MessageMemory) -> Inquiry {
+        Inquiry(attempt: attempt, needs: Needs(identities: identities), memory: memory, recipients: 0)
     }
 
     /// What ends the matter before any evidence is asked for.
-    private func exemption(of attempt: Attempt, now: WallTime) -> Verdict? {
+    func exemption(of attempt: Attempt, now: WallTime) -> Verdict? {
         func accept(_ cause: Cause) -> Verdict { Verdict(.accept, [cause]) }
 
         // RFC 5321 §4.5.1; abuse@ is RFC 2142 §4.

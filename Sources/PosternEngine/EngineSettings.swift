@@ -20,9 +20,11 @@ public struct GreylistSettings: Sendable, Equatable {
     /// A retry sooner than this after the first attempt is deferred again. Measured first retries of large senders
     /// lie between 1 and 6.5 minutes (Pagani et al., DSN 2016).
     public var delay = WallTime.Span.minutes(3)
-    /// A retry later than this after the first attempt is a first attempt again. 98.7 % of real retries come within a day.
+    /// A retry this long after the first attempt, or later, is a first attempt again; must be longer than `delay`, or
+    /// nothing ever passes. 98.7 % of real retries come within a day.
     public var window = WallTime.Span.hours(24)
     /// What has passed is remembered this long after it was last seen: 36 days, so that a monthly letter is known (Harris 2003).
+    /// Sightings are noted when a hundredth of it has gone by since the last, so it may be one part in a hundred shorter.
     public var lifetime = WallTime.Span.days(36)
     /// Messages that must have passed before an identity is no longer greylisted; 0 for never.
     public var provenAfter: UInt32 = 5
@@ -44,6 +46,10 @@ public struct EngineSettings: Sendable, Equatable {
     public var hostname = "localhost"
     public var networks = Networks()
     public var greylist = GreylistSettings()
+    /// What differs from `Check.defaultSetting`.
+    public var checks: [Check: CheckSetting] = [:]
+    public var bands = Bands()
+    public var delays = DelaySettings()
 
     public init() {}
 }

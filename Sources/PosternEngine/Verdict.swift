@@ -33,6 +33,10 @@ public struct Verdict: Equatable, Sendable {
     public var passesAt: WallTime?
     /// A header field to put on the message, at most once a message; it names no recipient.
     public var header: String?
+    /// How long a gateway waits before it answers. A policy service never waits.
+    public var delay = WallTime.Span.zero
+    /// Whether a gateway sends its answer byte by byte.
+    public var stutters = false
 
     public init(_ action: Action, _ causes: [Cause], passesAt: WallTime? = nil, header: String? = nil) {
         self.action = action
@@ -73,6 +77,10 @@ public enum Cause: Equatable, Sendable {
     case nullSenderAwaitsData
     /// In shadow mode: what would have been done.
     case shadow(wouldBe: String)
+    /// A check that fired, so often.
+    case scored(Check, CheckSetting, count: Int)
+    /// The score of all checks reached the band in which recipients are refused.
+    case scoreTooHigh(Double)
     /// The store failed; the mail passes (fail open).
     case storeUnavailable
 
@@ -93,6 +101,8 @@ public enum Cause: Equatable, Sendable {
         case .blocked: "block"
         case .released: "release"
         case .proven: "proven"
+        case .scored(let check, _, _): check.rawValue
+        case .scoreTooHigh: "score"
         case .storeUnavailable: "store"
         }
     }
@@ -121,6 +131,9 @@ extension Cause: CustomStringConvertible {
         case .proven(let identity, let messages): "\(identity) is proven by \(messages) messages"
         case .nullSenderAwaitsData: "null sender is judged at DATA"
         case .shadow(let wouldBe): "shadow: would \(wouldBe)"
+        case .scored(let check, let setting, let count):
+            "\(check.rawValue)\(count > 1 ? " (\(count) times)" : "") \(setting.mode == .shadow ? "in shadow, would add" : "adds") \(setting.score)"
+        case .scoreTooHigh(let score): "the score is \(score)"
         case .storeUnavailable: "the store is unavailable"
         }
     }
@@ -147,6 +160,8 @@ extension Cause: CustomStringConvertible {
         case .proven: "proven"
         case .nullSenderAwaitsData: "null-sender"
         case .shadow(let wouldBe): "shadow-\(wouldBe)"
+        case .scored(let check, _, _): check.rawValue
+        case .scoreTooHigh: "score"
         case .storeUnavailable: "store-unavailable"
         }
     }

@@ -1,0 +1,109 @@
+import PosternCore
+
+/// A check that adds to a client's score. Raw values are the names under `checks:`.
+public enum Check: String, CaseIterable, Hashable, Sendable {
+    /// It talked before it was greeted (RFC 5321 §3.1: the client waits for the greeting).
+    case earlyTalk = "early-talk"
+    /// It sent commands ahead of a reply that it had to wait for (RFC 2920 §3.1).
+    case pipelining
+    /// Its HELO name is neither a domain nor an address literal (RFC 5321 §4.1.1.1).
+    case heloSyntax = "helo-syntax"
+    /// It spoke something that is not SMTP, such as HTTP.
+    case nonSMTP = "non-smtp"
+    /// It ended a line with a bare LF or CR (RFC 5321 §2.3.8).
+    case bareLineEnding = "bare-line-ending"
+    /// It sent a command where that command has no place (RFC 5321 §4.1.4).
+    case badOrder = "bad-order"
+    /// It wrote a path without its angle brackets, or with a space before it (RFC 5321 §4.1.2).
+    case pathSyntax = "path-syntax"
+    /// It sent octets above 127 in the envelope without SMTPUTF8 (RFC 6531 §3).
+    case eightBitEnvelope = "eight-bit-envelope"
+    /// It sent commands that no mail server knows.
+    case unknownCommand = "unknown-command"
+    /// It writes to many mailboxes that do not exist.
+    case unknownRecipients = "unknown-recipients"
+
+    /// What it adds by default, and why that much. 5 and more is slowed, 10 and more refused (`Bands`).
+    public var defaultSetting: CheckSetting {
+        switch self {
+        // No mail server does this; a few appliances do.
+        case .earlyTalk: CheckSetting(score: 5)
+        // Real, rare, and mostly old in-house senders.
+        case .pipelining: CheckSetting(score: 4)
+        // Many honest but badly set up hosts greet with an odd name.
+        case .heloSyntax: CheckSetting(score: 2)
+        case .nonSMTP: CheckSetting(score: 10)
+        // Some home-grown senders do it; smuggling begins with it.
+        case .bareLineEnding: CheckSetting(score: 2)
+        case .badOrder: CheckSetting(score: 1)
+        case .pathSyntax: CheckSetting(score: 1)
+        case .eightBitEnvelope: CheckSetting(score: 2)
+        case .unknownCommand: CheckSetting(score: 1)
+        // Counted from the third on: a person may mistype two.
+        case .unknownRecipients: CheckSetting(score: 3)
+        }
+    }
+}
+
+/// How one check acts.
+public struct CheckSetting: Equatable, Sendable {
+    public var mode: Mode
+    /// -100...100.
+    public var score: Double
+
+    public init(mode: Mode = .on, score: Double) {
+        self.mode = mode
+        self.score = score
+    }
+}
+
+/// What a score leads to.
+public struct Bands: Equatable, Sendable {
+    /// From here on replies are sent byte by byte.
+    public var slow = 5.0
+    /// From here on recipients are refused with 554.
+    public var reject = 10.0
+
+    public init() {}
+}
+
+/// Pauses that cost a person nothing and a bot much. A policy service never makes one: it would pin a process of the
+/// mail server. All stay far below the client timeouts of RFC 5321 §4.5.3.2.
+public struct DelaySettings: Equatable, Sendable {
+    public enum Greeting: Equatable, Sendable {
+        case fixed(WallTime.Span)
+        /// As long as things are quiet, up to `DelaySettings.longestGreeting`; shorter the more sessions there are.
+        case auto
+    }
+
+    public static let longestGreeting = WallTime.Span.seconds(20)
+
+    /// Before the greeting. Whoever talks in that time is dropped. None for proven, allowed and local clients.
+    public var greeting = Greeting.fixed(.seconds(5))
+    /// Before each reply to HELO, MAIL and RCPT.
+    public var stage = WallTime.Span.zero
+    /// Before each deferral.
+    public var deferral = WallTime.Span.zero
+    /// Before the first acceptance of a sender that was deferred.
+    public var firstPass = WallTime.Span.zero
+    /// Between two bytes of a reply to a suspected client.
+    public var stutter = WallTime.Span.milliseconds(500)
+
+    public init() {}
+}
+
+extension EngineSettings {
+    /// The score of what a client has done, with a cause for each check that fired; what is in shadow adds nothing.
+    func score(of signals: [Check: Int]) -> (score: Double, causes: [Cause]) {
+        var score = 0.0
+        var causes: [Cause] = []
+        for check in Check.allCases {
+            guard let count = signals[check], count > 0, check != .unknownRecipients || count > 2 else { continue }
+            let setting = checks[check] ?? check.defaultSetting
+            guard setting.mode != .off else { continue }
+            if setting.mode == .on { score += setting.score }
+            causes.append(.scored(check, setting, count: count))
+        }
+        return (score, causes)
+    }
+}

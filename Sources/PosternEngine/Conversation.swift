@@ -1,0 +1,78 @@
+import PosternCore
+
+// What the engine decides only for a front that speaks with the client itself: greeting pauses, early talkers, scores of
+// protocol violations, and how slowly an answer goes out.
+
+extension Engine {
+    /// Decides, or asks for evidence, where a conversation differs from a policy request; `nil` where it does not.
+    func beginConversation(_ attempt: Attempt, memory: MessageMemory, now: WallTime) -> Step? {
+        func decided(_ verdict: Verdict) -> Step { .decided(Decision(verdict: verdict, memory: memory)) }
+
+        switch attempt.stage {
+        case .connect:
+            if isFamiliar(attempt.client, now: now) { return decided(Verdict(.accept, [.stageHasNoCheck])) }
+            let (_, causes) = settings.score(of: attempt.signals)
+            if attempt.signals[.earlyTalk] != nil, settings.isOn(.earlyTalk) { return decided(Verdict(.drop, causes)) }
+            guard settings.delays.greeting != .fixed(.zero) else { return decided(Verdict(.accept, [.stageHasNoCheck])) }
+            let identities = attempt.client.identities(widths: settings.greylist.widths, domains: domains)
+            return .needs(inquiry(attempt, identities: identities, memory: memory))
+
+        case .rcpt:
+            guard !isFamiliar(attempt.client, now: now), attempt.account == nil, exemption(of: attempt, now: now) == nil else { return nil }
+            let (score, causes) = settings.score(of: attempt.signals)
+            guard score >= settings.bands.reject else { return nil }
+            return decided(Verdict(.reject, [.scoreTooHigh(score)] + causes))
+
+        case .ehlo, .helo, .mail:
+            var verdict = Verdict(.accept, [.stageHasNoCheck])
+            if attempt.account == nil, !isFamiliar(attempt.client, now: now) { pace(&verdict, attempt) }
+            return decided(verdict)
+
+        case .data, .endOfMessage, .vrfy, .etrn:
+            return nil
+        }
+    }
+
+    /// How long to wait with the greeting: not at all for who is proven.
+    func greet(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision {
+        let settings = settings
+        let isProven = evidence.identities.contains { row in
+            guard let row, settings.greylist.provenAfter > 0 else { return false }
+            return row.passes >= settings.greylist.provenAfter && now - row.lastSeen < settings.greylist.lifetime
+        }
+        var verdict = Verdict(.accept, [.stageHasNoCheck])
+        if !isProven {
+            switch settings.delays.greeting {
+            case .fixed(let span): verdict.delay = span
+            case .auto: verdict.delay = DelaySettings.longestGreeting
+            }
+        }
+        return Decision(verdict: verdict, memory: inquiry.memory)
+    }
+
+    /// Sets how an answer goes out: after which pause, and whether byte by byte.
+    func pace(_ verdict: inout Verdict, _ attempt: Attempt) {
+        let delays = settings.delays
+        verdict.delay = delays.stage
+        switch (verdict.action, verdict.causes.first) {
+        case (.defer, _): verdict.delay = verdict.delay + delays.deferral
+        case (.accept, .greylistPassed): verdict.delay = verdict.delay + delays.firstPass
+        default: break
+        }
+        let (score, causes) = settings.score(of: attempt.signals)
+        verdict.stutters = score >= settings.bands.slow
+        if verdict.causes.first != .stageHasNoCheck { verdict.causes += causes }
+    }
+
+    /// Clients that are spared all pauses and scores: the admin has named them.
+    private func isFamiliar(_ client: Client, now: WallTime) -> Bool {
+        guard let address = client.address else { return false }
+        let networks = settings.networks
+        if networks.local.contains(address) || networks.forwarders.contains(address) || networks.backupMX.contains(address) { return true }
+        return lists.client(client, at: now)?.list == .allow
+    }
+}
+
+extension EngineSettings {
+    func isOn(_ check: Check) -> Bool { (checks[check] ?? check.defaultSetting).mode == .on }
+}
