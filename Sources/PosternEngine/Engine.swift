@@ -112,7 +112,7 @@ public struct Engine: Sendable {
 
     /// A question about the client alone.
     func inquiry(_ attempt: Attempt, identities: [Identity], memory: MessageMemory) -> Inquiry {
-        Inquiry(attempt: attempt, needs: Needs(identities: identities), memory: memory, recipients: 0)
+        Inquiry(attempt: attempt, needs: Needs(identities: identities), memory: memory, recipients: 0, mayBeProven: false)
     }
 
     /// What ends the matter before any evidence is asked for.

@@ -29,7 +29,7 @@ extension Engine {
         switch worst {
         case .known, .passed:
             if !memory.counted {
-                if inquiry.attempt.client.mayBeProven { changes.identities = counted(identities, evidence: evidence, now: now) }
+                if inquiry.mayBeProven { changes.identities = counted(identities, evidence: evidence, now: now) }
                 memory.counted = true
             }
             guard case .passed(let waited) = worst else {
@@ -126,7 +126,7 @@ extension Engine {
     // MARK: - Proven identities
 
     private func proven(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision? {
-        guard settings.greylist.provenAfter > 0, inquiry.attempt.client.mayBeProven else { return nil }
+        guard settings.greylist.provenAfter > 0, inquiry.mayBeProven else { return nil }
         for (identity, row) in zip(inquiry.needs.identities, evidence.identities) {
             guard let row, row.passes >= settings.greylist.provenAfter, now - row.lastSeen < settings.greylist.lifetime else { continue }
             var changes = Changes()
