@@ -1,0 +1,223 @@
+import PosternCore
+import PosternEngine
+
+/// All that an admin can say to Postern, checked: what cannot work is not a `Configuration`.
+///
+/// `Configuration()` holds the built-in defaults: the policy service on a loopback port, data in `./postern-data`.
+/// What each key means stands in `Parameter.all`.
+public struct Configuration: Equatable, Sendable {
+    /// Our name, in headers and texts; a domain name.
+    public var hostname = "localhost"
+    public var dataDirectory = "./postern-data"
+    public var listeners = [Listener(name: "policy", role: .policy, address: .tcp(IPAddress(v4: 0x7f00_0001), port: 10_023))]
+    public var store = Store()
+    public var domains = Domains.listed([])
+    public var networks = Networks()
+    public var dns = DNS()
+    public var profile = Profile.classic
+    public var greylist = GreylistSettings()
+    public var policy = Policy()
+    public var decisions = Decisions()
+    public var delays = Delays()
+    public var framing = Framing.normalize
+    public var log = Log()
+    /// The account to become once the sockets are open, when started as root; `nil` to stay who we are.
+    public var user: String?
+
+    public init() {}
+}
+
+extension Configuration {
+    /// A socket that Postern listens on.
+    public struct Listener: Equatable, Sendable {
+        /// Unique among the listeners; letters, digits, `-`, `_` and `.`, at most 64.
+        public var name: String
+        public var role: Role
+        public var address: Address
+
+        public init(name: String, role: Role, address: Address) {
+            self.name = name
+            self.role = role
+            self.address = address
+        }
+    }
+
+    /// What a listener does. Only roles that this version has; the loader knows the names of the others.
+    public enum Role: String, CaseIterable, Sendable {
+        case policy
+    }
+
+    /// Where a listener listens.
+    public enum Address: Hashable, Sendable {
+        /// Port 0 leaves the choice to the kernel.
+        case tcp(IPAddress, port: UInt16)
+        /// An absolute path of at most 107 octets; `nil` for what the umask leaves, and for the process's own group.
+        case unix(path: String, mode: UInt16?, group: String?)
+    }
+
+    public struct Store: Equatable, Sendable {
+        public enum Sync: String, CaseIterable, Sendable {
+            /// A decision survives the end of the process; a power cut may take the last second.
+            case normal
+            /// A decision is on the disk before its answer leaves.
+            case full
+        }
+
+        /// The database file; a relative path starts at `dataDirectory`.
+        public var sqlite = "postern.db"
+        public var sync = Sync.normal
+
+        public init() {}
+    }
+
+    /// The domains that we receive for.
+    public enum Domains: Equatable, Sendable {
+        /// `"*"`, written out.
+        case any
+        case listed([DomainName])
+    }
+
+    public struct DNS: Equatable, Sendable {
+        public enum Resolvers: Equatable, Sendable {
+            /// Those of /etc/resolv.conf.
+            case system
+            /// None of them switches look-ups off.
+            case listed([Resolver])
+        }
+
+        public struct Resolver: Hashable, Sendable {
+            public var address: IPAddress
+            public var port: UInt16
+
+            public init(address: IPAddress, port: UInt16 = 53) {
+                self.address = address
+                self.port = port
+            }
+        }
+
+        public var resolvers = Resolvers.system
+        /// For all look-ups of one decision together.
+        public var timeout = WallTime.Span.seconds(2)
+
+        public init() {}
+    }
+
+    /// Whom the greylist meets.
+    public enum Profile: String, CaseIterable, Sendable {
+        /// Every unknown sender.
+        case classic
+        /// Only those whose score is not clean. Clean needs evidence from DNS; without it this acts as `classic`.
+        case selective
+    }
+
+    /// Bounds of the policy service.
+    public struct Policy: Equatable, Sendable {
+        /// A connection that is silent this long is closed. Postfix closes its own after 300 s.
+        public var idleTimeout = WallTime.Span.minutes(10)
+        /// Open connections over all policy listeners.
+        public var maxConnections = 2000
+        /// Octets.
+        public var maxRequestSize = 65_536
+        /// Octets, without the line feed.
+        public var maxLineLength = 8192
+        /// Lines of a request.
+        public var maxAttributes = 128
+
+        public init() {}
+    }
+
+    public struct Decisions: Equatable, Sendable {
+        /// How long a decision can be read back, with its addresses.
+        public var keep = WallTime.Span.days(7)
+
+        public init() {}
+    }
+
+    /// For the gateway; a policy service would pin one of the mail server's processes.
+    public struct Delays: Equatable, Sendable {
+        public var greeting = WallTime.Span.seconds(5)
+
+        public init() {}
+    }
+
+    /// What the gateway does with bare CR and LF in content.
+    public enum Framing: String, CaseIterable, Sendable {
+        case normalize
+        case reject
+    }
+
+    public struct Log: Equatable, Sendable {
+        public enum Format: String, CaseIterable, Sendable {
+            case logfmt
+            case json
+        }
+
+        public enum Level: String, CaseIterable, Sendable {
+            case trace
+            case debug
+            case info
+            case notice
+            case warning
+            case error
+            case critical
+        }
+
+        public var format = Format.logfmt
+        public var level = Level.info
+        /// Whether mailboxes are left out of the log.
+        public var redact = false
+
+        public init() {}
+    }
+}
+
+extension Configuration.Address: CustomStringConvertible {
+    /// As the `address` key has it: `127.0.0.1:10023`, `[::1]:10023`, `unix:/path`.
+    public var description: String {
+        switch self {
+        case .tcp(let address, let port): address.family == .v4 ? "\(address):\(port)" : "[\(address)]:\(port)"
+        case .unix(let path, _, _): "unix:\(path)"
+        }
+    }
+}
+
+extension Configuration.DNS.Resolver: CustomStringConvertible {
+    /// The address, with its port where that is not 53.
+    public var description: String {
+        port == 53 ? "\(address)" : Configuration.Address.tcp(address, port: port).description
+    }
+}
+
+// MARK: - What follows from it
+
+extension Configuration {
+    public var engineSettings: EngineSettings {
+        var settings = EngineSettings()
+        settings.hostname = hostname
+        settings.networks = networks
+        settings.greylist = greylist
+        return settings
+    }
+
+    public var databasePath: String { store.sqlite.hasPrefix("/") ? store.sqlite : inData(store.sqlite) }
+
+    /// The key that triplets are hashed with.
+    public var keyPath: String { inData("postern.key") }
+
+    /// Where the daemon answers the other verbs.
+    public var controlSocketPath: String { inData("control.sock") }
+
+    private func inData(_ name: String) -> String { dataDirectory.hasSuffix("/") ? dataDirectory + name : "\(dataDirectory)/\(name)" }
+
+    /// The keys whose values differ from `old`'s and that a running daemon takes up only when it is started again.
+    public func keysNeedingRestart(since old: Configuration) -> [String] {
+        var keys: [String] = []
+        if dataDirectory != old.dataDirectory { keys.append("data_directory") }
+        if listeners != old.listeners { keys.append("listeners") }
+        if store != old.store { keys.append("store") }
+        if policy != old.policy { keys.append("policy") }
+        if log.format != old.log.format { keys.append("log.format") }
+        if user != old.user { keys.append("user") }
+        return keys
+    }
+}

@@ -1,0 +1,142 @@
+import PosternEngine
+
+/// One key of the configuration. `Parameter.all` is what `config show`, docs/configuration.md and the tests go by.
+public struct Parameter: Equatable, Sendable {
+    /// `greylist.delay`; a key of each listener is `listeners[].address`.
+    public var path: String
+    /// What may be written: `duration`, `on | shadow | off`, `list of networks`.
+    public var type: String
+    /// The value where the key is left out, as it would be written, or words for it in brackets.
+    public var defaultValue: String
+    /// One or two sentences.
+    public var documentation: String
+
+    init(_ path: String, _ type: String, _ defaultValue: String, _ documentation: String) {
+        self.path = path
+        self.type = type
+        self.defaultValue = defaultValue
+        self.documentation = documentation
+    }
+
+    /// The key's own name, without its section.
+    public var name: String { path.split(separator: ".").last.map(String.init) ?? path }
+
+    /// The section it stands in; empty at the top level.
+    public var section: String { path.contains(".") ? path.split(separator: ".").dropLast().joined(separator: ".") : "" }
+
+    public static func named(_ path: String) -> Parameter? { all.first { $0.path == path } }
+}
+
+extension Parameter {
+    public static let all: [Parameter] = [
+        .init("hostname", "name", "(this machine's name)", "Our name, in headers and texts."),
+        .init(
+            "data_directory", "path", "./postern-data",
+            "Where the database, its key and the control socket are. A relative path starts at the folder that Postern is started in."),
+
+        .init(
+            "listeners[].name", "word", "(its role)",
+            "Names the listener in the log; each has another. At most 64 letters, digits, `-`, `_`, `.`."),
+        .init(
+            "listeners[].role", "policy", "(must be given)",
+            "What the listener does. `policy` is the policy service that Postfix and Exim ask."),
+        .init(
+            "listeners[].address", "address", "(must be given)",
+            "`127.0.0.1:10023`, `[::1]:10023` or `unix:/path`. Whoever can connect may ask, so keep it on loopback or behind a firewall."),
+        .init("listeners[].mode", "permissions", "(0666 less the umask)", "Permissions of a UNIX socket in octal, such as `\"0660\"`."),
+        .init("listeners[].group", "name", "(the process's group)", "Group of a UNIX socket, such as `postfix`."),
+
+        .init("store.sqlite", "path", "postern.db", "The database file. A relative path starts at data_directory."),
+        .init(
+            "store.sync", "normal | full", "normal",
+            "`normal`: no decision that was answered is lost when the process dies; a power cut may take the last second. `full`: nor that."
+        ),
+
+        .init(
+            "domains", "list of domains", "[]",
+            "The domains that we receive for. `[\"*\"]` for any. The policy service does not need it: the mail server knows."),
+
+        .init("networks.local", "list of networks", "[]", "Our own clients. They are never greylisted."),
+        .init("networks.backup_mx", "list of networks", "[]", "Our backup mail exchangers. They are never greylisted."),
+        .init(
+            "networks.forwarders", "list of networks", "[]",
+            "Hosts that forward to us by our own wish. They are exempt from greylisting, SPF, throttling and harvest."),
+        .init(
+            "networks.proxies", "list of networks", "[]",
+            "Load balancers that speak the PROXY protocol to the gateway. No effect on the policy service."),
+        .init(
+            "networks.xclient", "list of networks", "[]", "Hosts that may use XCLIENT towards the gateway. No effect on the policy service."
+        ),
+
+        .init(
+            "dns.resolvers", "system | list of addresses", "system",
+            "Whom to ask; `system` for those of /etc/resolv.conf, `[]` for nobody. This version asks nothing yet."),
+        .init("dns.timeout", "duration", "2s", "For all look-ups of one decision together. This version asks nothing yet."),
+
+        .init(
+            "profile", "classic | selective", "classic",
+            "`classic` greylists every unknown sender. `selective` greylists those that evidence from DNS does not show to be clean; while there is none it acts as `classic`."
+        ),
+
+        .init("checks", "mapping", "{}", "Mode and score of each check beside greylisting. This version has none."),
+
+        .init(
+            "greylist.mode", "on | shadow | off", "on",
+            "`shadow` decides and remembers as `on` does, but lets everything pass and only tells."),
+        .init(
+            "greylist.delay", "duration", "3m",
+            "A retry sooner than this after the first attempt is deferred again. First retries of large senders lie between 1 and 6.5 minutes."
+        ),
+        .init(
+            "greylist.window", "duration", "24h",
+            "A retry later than this after the first attempt counts as a first attempt. Longer than the delay."),
+        .init(
+            "greylist.lifetime", "duration", "36d",
+            "What has passed is known for this long after it was last seen: 36 days, so that a monthly letter is. Not shorter than the window."
+        ),
+        .init(
+            "greylist.proven_after", "number", "5",
+            "Messages that must have passed before a client is no longer greylisted at all; 0 for never."),
+        .init("greylist.ipv4_prefix", "number", "24", "IPv4 addresses that share this many bits are one client: 8 to 32."),
+        .init("greylist.ipv6_prefix", "number", "64", "IPv6 addresses that share this many bits are one client: 32 to 128."),
+        .init(
+            "greylist.header", "true | false", "true",
+            "Whether a message that was delayed gets an `X-Greylist` header that says for how long."),
+        .init(
+            "greylist.reply", "defer_if_permit | 451", "defer_if_permit",
+            "`defer_if_permit` lets later restrictions still reject for good; its code is Postfix's `access_map_defer_code`. `451` answers `451 4.7.1` at once."
+        ),
+        .init(
+            "greylist.opt_in", "list of recipients", "[]",
+            "Where not empty, only mail to these mailboxes, `user@` and domains is greylisted."),
+        .init(
+            "greylist.opt_out", "list of recipients", "[]",
+            "Mail to these mailboxes, `user@` and domains is never greylisted. The narrower of opt_in and opt_out counts."),
+
+        .init(
+            "policy.idle_timeout", "duration", "10m",
+            "A connection that is silent this long is closed. Postfix closes its own after 5 minutes."),
+        .init(
+            "policy.max_connections", "number", "2000",
+            "Open connections over all policy listeners; further ones are closed at once. 1 to 1000000."),
+        .init("policy.max_request_size", "number", "65536", "Octets of a request; a longer one is cut off unanswered. 1024 to 1048576."),
+        .init("policy.max_line_length", "number", "8192", "Octets of a line of a request. 512 up to max_request_size."),
+        .init("policy.max_attributes", "number", "128", "Lines of a request. 32 to 10000."),
+
+        .init("decisions.keep", "duration", "7d", "How long a decision, with its addresses, can be looked up; `0s` keeps none."),
+
+        .init("delays.greeting", "duration", "5s", "How long the gateway waits before it greets. The policy service never waits."),
+
+        .init(
+            "framing", "normalize | reject", "normalize",
+            "What the gateway does with bare CR and LF in content. No effect on the policy service."),
+
+        .init("log.format", "logfmt | json", "logfmt", "How a line of the log is written."),
+        .init(
+            "log.level", "trace | debug | info | notice | warning | error | critical", "info",
+            "What is less important is left out; decisions are `info`."),
+        .init("log.redact", "true | false", "false", "Whether senders and recipients are left out of the log."),
+
+        .init("user", "name", "(none)", "The account to become once the sockets are open, when started as root."),
+    ]
+}
