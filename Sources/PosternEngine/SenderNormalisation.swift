@@ -6,91 +6,128 @@ extension ReversePath {
     ///
     /// Taken off or levelled: BATV (draft-levine-smtp-batv-01: `prvs=tag=user`, and the `btv1==` and `msprvs1=` kinds),
     /// SRS hashes and time stamps (`SRS0=hash=tt=domain=user`, libsrs2), `+tags`, VERP recipients (`list-return-12-user=host`)
-    /// keep only what does not change, numbers and long hexadecimal runs become `#`.
+    /// keep only what does not change, numbers, UUIDs and long tokens become `#`. A local part that is one number stays.
     public var normalised: String {
         guard let mailbox else { return "" }
         return SenderNormalisation.levelled(mailbox.localPart.lowercasedASCII) + "@" + mailbox.domain
     }
 }
 
+/// Works on octets: the local part comes from strangers, and what is one character to Swift may be several of theirs.
 enum SenderNormalisation {
+    private typealias Octets = ArraySlice<UInt8>
+
+    /// `localPart` in lower case.
     static func levelled(_ localPart: String) -> String {
-        let plain = withoutSRS(withoutBATV(localPart[...]))
-        return levelNumbers(withoutTag(plain))
+        let octets = Array(localPart.utf8)
+        let plain = withoutTag(withoutSRS(withoutBATV(octets[...])))
+        // A number that is the whole name is a person's (QQ and telephone numbers), not a mark.
+        let digits = plain.first == UInt8(ascii: "+") ? plain.dropFirst() : plain
+        if digits.allSatisfy(isDigit) { return String(decoding: plain, as: UTF8.self) }
+        return String(decoding: levelledTokens(plain), as: UTF8.self)
     }
 
-    private static func withoutBATV(_ text: Substring) -> Substring {
-        if text.hasPrefix("prvs=") {
+    private static func withoutBATV(_ text: Octets) -> Octets {
+        if text.starts(with: "prvs=".utf8) {
             let rest = text.dropFirst(5)
             // prvs=0123abcdef=user, and the older prvs=user/0123abcdef.
-            if let equals = rest.firstIndex(of: "=") { return rest[rest.index(after: equals)...] }
-            if let slash = rest.lastIndex(of: "/") { return rest[..<slash] }
+            if let equals = rest.firstIndex(of: UInt8(ascii: "=")) { return rest[(equals + 1)...] }
+            if let slash = rest.lastIndex(of: UInt8(ascii: "/")) { return rest[..<slash] }
             return rest
         }
-        if text.hasPrefix("btv1=="), let end = text.dropFirst(6).firstRange(of: "==") { return text[end.upperBound...] }
-        if text.hasPrefix("msprvs1="), let equals = text.dropFirst(8).firstIndex(of: "=") { return text[text.index(after: equals)...] }
+        if text.starts(with: "btv1==".utf8) {
+            // btv1==0123abcdef==user.
+            let rest = text.dropFirst(6)
+            let end = rest.indices.dropLast().first { rest[$0] == UInt8(ascii: "=") && rest[$0 + 1] == UInt8(ascii: "=") }
+            return end.map { rest[($0 + 2)...] } ?? text
+        }
+        if text.starts(with: "msprvs1=".utf8) {
+            let rest = text.dropFirst(8)
+            return rest.firstIndex(of: UInt8(ascii: "=")).map { rest[($0 + 1)...] } ?? text
+        }
         return text
     }
 
-    private static func withoutSRS(_ text: Substring) -> Substring {
-        guard text.hasPrefix("srs0") || text.hasPrefix("srs1"), text.utf8.count > 5 else { return text }
-        let separators: Set<Character> = ["=", "+", "-"]
-        guard separators.contains(text[text.index(text.startIndex, offsetBy: 4)]) else { return text }
-        // SRS0=hash=tt=domain=user; SRS1=hash=forwarder==hash=tt=domain=user. What stays is forwarder, domain, user.
-        let first = text.hasPrefix("srs0")
-        let fields = text.dropFirst(5).split(separator: "=", omittingEmptySubsequences: false)
-        if first, fields.count >= 4 { return "srs0=" + fields[2...].joined(separator: "=") }
-        if !first, fields.count >= 6 { return "srs1=" + fields[1] + "=" + fields[5...].joined(separator: "=") }
-        return text
+    /// What stays of SRS is the forwarder, the domain and the user; of its first separator there are three (`=+-`), and
+    /// a second forwarder keeps that of the first: SRS0=hash=tt=domain=user, SRS1=hash=forwarder==hash=tt=domain=user,
+    /// SRS1=hash=forwarder=+hash=tt=domain=user.
+    private static func withoutSRS(_ text: Octets) -> Octets {
+        let first = text.starts(with: "srs0".utf8)
+        guard first || text.starts(with: "srs1".utf8), let separator = text.dropFirst(4).first, "=+-".utf8.contains(separator) else {
+            return text
+        }
+        let fields = text.dropFirst(5).split(separator: UInt8(ascii: "="), omittingEmptySubsequences: false)
+        func joined(_ prefix: String, _ kept: [Octets]) -> Octets {
+            (Array(prefix.utf8) + kept.joined(separator: [UInt8(ascii: "=")]))[...]
+        }
+        if first { return fields.count >= 4 ? joined("srs0=", Array(fields[2...])) : text }
+        guard fields.count >= 3 else { return text }
+        // With `=` kept, the field behind the forwarder is empty.
+        let domain = fields[2].isEmpty ? 5 : 4
+        return fields.count >= domain + 2 ? joined("srs1=", [fields[1]] + fields[domain...]) : text
     }
 
-    private static func withoutTag(_ text: Substring) -> Substring {
-        guard let plus = text.dropFirst().firstIndex(of: "+") else { return text }
+    private static func withoutTag(_ text: Octets) -> Octets {
+        guard let plus = text.dropFirst().firstIndex(of: UInt8(ascii: "+")) else { return text }
         return text[..<plus]
     }
 
-    /// Numbers set off from letters, and hexadecimal runs of eight or more with a digit among them, become `#`.
-    private static func levelNumbers(_ text: Substring) -> String {
+    /// UUIDs, numbers set off from letters, hexadecimal runs of eight or more with a digit among them, and long words
+    /// in which letters and digits take turns become `#`.
+    private static func levelledTokens(_ text: Octets) -> [UInt8] {
         var result: [UInt8] = []
-        result.reserveCapacity(text.utf8.count)
-        var wordStart = 0
-        var digits = 0
-        var allHex = true
-        func flush() {
-            let length = result.count - wordStart
-            if digits > 0, digits == length || allHex && length >= 8 {
-                result.removeSubrange(wordStart...)
+        result.reserveCapacity(text.count)
+        var index = text.startIndex
+        while index < text.endIndex {
+            guard isWordOctet(text[index]) else {
+                result.append(text[index])
+                index += 1
+                continue
+            }
+            if let end = endOfUUID(in: text[index...]) {
                 result.append(UInt8(ascii: "#"))
+                index = end
+                continue
             }
+            let end = text[index...].firstIndex { !isWordOctet($0) } ?? text.endIndex
+            if isToken(text[index..<end]) { result.append(UInt8(ascii: "#")) } else { result += text[index..<end] }
+            index = end
         }
-        for byte in text.utf8 {
-            let isDigit = byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9")
-            let isLetter = byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z") || byte >= 0x80
-            if isDigit || isLetter {
-                result.append(byte)
-                digits += isDigit ? 1 : 0
-                allHex = allHex && byte.hexDigitValue != nil
-            } else {
-                flush()
-                result.append(byte)
-                wordStart = result.count
-                digits = 0
-                allHex = true
-            }
-        }
-        flush()
-        return String(decoding: result, as: UTF8.self)
+        return result
     }
-}
 
-extension Substring {
-    /// The first place of `needle`.
-    fileprivate func firstRange(of needle: String) -> Range<Index>? {
-        var start = startIndex
-        while start < endIndex {
-            if self[start...].hasPrefix(needle) { return start..<index(start, offsetBy: needle.count) }
-            start = index(after: start)
+    /// Shorter than this, letters and digits that take turns may be somebody's name.
+    private static let shortestMixedToken = 12
+    /// How often letters and digits take turns in a token at least.
+    private static let fewestTurns = 4
+
+    private static func isToken(_ word: Octets) -> Bool {
+        let digits = word.count(where: isDigit)
+        if digits == 0 { return false }
+        if digits == word.count { return true }
+        if word.count >= 8, word.allSatisfy({ $0.hexDigitValue != nil }) { return true }
+        guard word.count >= shortestMixedToken else { return false }
+        let turns = zip(word, word.dropFirst()).count { isDigit($0.0) != isDigit($0.1) }
+        return turns >= fewestTurns
+    }
+
+    /// Where a UUID at the start of `text` ends (RFC 9562 §4: 8-4-4-4-12 hexadecimal digits), when one stands there as a word.
+    private static func endOfUUID(in text: Octets) -> Int? {
+        var index = text.startIndex
+        for (part, length) in [8, 4, 4, 4, 12].enumerated() {
+            if part > 0 {
+                guard index < text.endIndex, text[index] == UInt8(ascii: "-") else { return nil }
+                index += 1
+            }
+            guard text.endIndex - index >= length, text[index..<index + length].allSatisfy({ $0.hexDigitValue != nil }) else { return nil }
+            index += length
         }
-        return nil
+        return index == text.endIndex || !isWordOctet(text[index]) ? index : nil
+    }
+
+    private static func isDigit(_ octet: UInt8) -> Bool { octet >= UInt8(ascii: "0") && octet <= UInt8(ascii: "9") }
+
+    private static func isWordOctet(_ octet: UInt8) -> Bool {
+        isDigit(octet) || octet >= UInt8(ascii: "a") && octet <= UInt8(ascii: "z") || octet >= 0x80
     }
 }
