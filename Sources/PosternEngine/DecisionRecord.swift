@@ -59,7 +59,7 @@ extension Reference: LosslessStringConvertible {
         guard (1...13).contains(description.utf8.count) else { return nil }
         for byte in description.utf8 {
             let upper = byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z") ? byte & 0xdf : byte
-            guard let digit = Self.alphabet.firstIndex(of: upper), value >> 58 == 0 else { return nil }
+            guard let digit = Self.alphabet.firstIndex(of: upper), value >> 59 == 0 else { return nil }
             value = value << 5 | UInt64(digit)
         }
         self.init(value: Int64(bitPattern: value))

@@ -18,12 +18,13 @@ public struct TripletKey: Hashable, Sendable {
 /// What is remembered of one triplet.
 public struct TripletRow: Hashable, Sendable {
     public var firstSeen: WallTime
+    /// Up to a hundredth of the lifetime behind, once it has passed.
     public var lastSeen: WallTime
     /// When it first passed; `nil` while it waits.
     public var passedAt: WallTime?
     /// How often it was deferred.
     public var deferrals: UInt32
-    /// How often it passed.
+    /// How often it was noted to have passed: passes that follow one another closely are noted once.
     public var passes: UInt32
     /// From here on the row may be thrown away.
     public var expires: WallTime

@@ -43,7 +43,8 @@ public enum Pattern: Hashable, Sendable {
     case localPart(String)
 
     /// Reads `192.0.2.1`, `192.0.2.0/24`, `example.org` (a leading dot is allowed), `user@example.org`, `@example.org`
-    /// (the domain) or `user@`. `nil` for anything else; a name without a dot is taken for a slip.
+    /// (the domain) or `user@`. `nil` for anything else; a name without a dot is taken for a slip, and so is one with
+    /// octets that no name has: `*.example.org` would match nothing.
     public init?(_ text: some StringProtocol) {
         guard text.utf8.count <= 320 else { return nil }
         if let prefix = Prefix(text) {
@@ -56,17 +57,27 @@ public enum Pattern: Hashable, Sendable {
             case (true, true): return nil
             case (false, true): self = .localPart(String(local).lowercasedASCII + "@")
             case (true, false):
-                guard let name = DomainName(domain) else { return nil }
+                guard let name = DomainName(domain), Self.isPlain(name) else { return nil }
                 self = .domain(name)
             case (false, false):
-                guard let name = DomainName(domain) else { return nil }
+                guard let name = DomainName(domain), Self.isPlain(name) || domain.first == "[" else { return nil }
                 self = .mailbox(String(local).lowercasedASCII + "@" + name.text)
             }
         } else {
             guard !text.contains("/"), let name = DomainName(text.first == "." ? String(text.dropFirst()) : String(text)),
-                name.text.contains("."), name.labels.last?.allSatisfy(\.isNumber) == false
+                name.text.utf8.contains(UInt8(ascii: ".")), Self.isPlain(name), name.labels.last?.allSatisfy(\.isNumber) == false
             else { return nil }
             self = .domain(name)
+        }
+    }
+
+    /// Letters, digits, hyphens, underscores and what is not ASCII.
+    private static func isPlain(_ name: DomainName) -> Bool {
+        name.text.utf8.allSatisfy { octet in
+            switch octet {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"), 0x80...: true
+            default: "-_.".utf8.contains(octet)
+            }
         }
     }
 }
@@ -85,15 +96,15 @@ extension Pattern: CustomStringConvertible {
 public struct Release: Hashable, Sendable {
     /// In lower case, `local@domain`.
     public var recipient: String
-    /// `nil` for any sender.
+    /// In lower case; `nil` for any sender, empty for the null sender.
     public var sender: String?
     /// `nil` for any client.
     public var client: Prefix?
     public var expires: WallTime
 
     public init(recipient: String, sender: String? = nil, client: Prefix? = nil, expires: WallTime) {
-        self.recipient = recipient
-        self.sender = sender
+        self.recipient = recipient.lowercasedASCII
+        self.sender = sender?.lowercasedASCII
         self.client = client
         self.expires = expires
     }
