@@ -4,18 +4,21 @@
 #   scripts/servers.sh fetch [NAME...]      download and unpack (all of them without a name)
 #   scripts/servers.sh check NAME...        exit 0 when each is fetched and can be run here, else say what is needed
 #   scripts/servers.sh run NAME --folder DIR [--control FD] [--bind DIR]... -- COMMAND [ARGUMENT...]
-#   scripts/servers.sh clean DIR            remove a folder that `run` used
+#   scripts/servers.sh readable DIR PATH    let everyone read PATH below a folder that `run` used
+#   scripts/servers.sh clean DIR            remove such a folder
 #   scripts/servers.sh list                 the names, and the state of each
 #
 # Nothing is installed: Debian's packages of these servers conflict with one another and with what the host runs, so
 # `fetch` only unpacks them, with the libraries they need, below .build/servers/NAME. No host file outside the build
 # folder changes, and no user or group is made.
 #
-# `run` gives COMMAND a mount and a process namespace of its own. Its /usr is the private root's; its /etc and /var are
-# DIR/etc and DIR/var (made on the first run, kept for the next); DIR and each --bind folder have the same path as
-# outside; the network is the host's. When COMMAND ends, all it started ends. With --control FD, each line read from
-# that descriptor is a signal for COMMAND (TERM, HUP, ...), and its end of file kills everything at once: hold the other
-# end in the process that tests, and nothing outlives it, however that process ends.
+# `run` gives COMMAND a mount and a process namespace of its own. Its /usr is the private root's; its /etc, /var and /run
+# are those below DIR (made on the first run, kept for the next, and what the caller put there before stays); DIR and
+# each --bind folder have the same path as outside; the network is the host's. DIR/owners may list files and folders
+# with lines `MODE UID:GID PATH` (below DIR): the first run makes the folders that are missing and gives each its owner.
+# When COMMAND ends, all it started ends. With --control FD, each line read from that descriptor is a signal for COMMAND
+# (TERM, HUP, ...), and its end of file kills everything at once: hold the other end in the process that tests, and
+# nothing outlives it, however that process ends.
 #
 # As root this needs nothing more. Any other user needs user namespaces with subordinate ids (package uidmap), since
 # mail servers change to users of their own.
@@ -30,7 +33,6 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 self=$here/scripts/servers.sh
 servers=${POSTERN_SERVERS:-$here/.build/servers}
 case $servers in /*) ;; *) servers=$PWD/$servers ;; esac
-architecture=$(dpkg --print-architecture 2>/dev/null || echo none)
 
 # Raise it when what is unpacked changes: older roots are then fetched anew.
 recipe=1
@@ -41,7 +43,7 @@ packages_of() {
     case $1 in
     postfix) echo postfix postfix-pcre netbase sasl2-bin libsasl2-modules ;;
     exim4) echo exim4-daemon-heavy netbase ;;
-    opensmtpd) echo opensmtpd netbase ;;
+    opensmtpd) echo opensmtpd dash netbase ;;
     postgrey) echo postgrey netbase ;;
     swaks) echo swaks libnet-ssleay-perl libio-socket-inet6-perl openssl netbase ;;
     haproxy) echo haproxy ;;
@@ -214,9 +216,9 @@ nobody:x:65534:65534:nobody:/nonexistent:/bin/false
 PASSWD
     { awk -F: '{ print $1 ":x:" $4 ":" }' "$etc/passwd" | sed 's/^nobody:/nogroup:/'; echo 'postdrop:x:102:'; echo 'sasl:x:45:postfix'; } >"$etc/group"
     echo '127.0.0.1 localhost' >"$etc/hosts"
-    # Nothing answers there: tests use names from the hosts file, and never ask the Internet.
     echo 'nameserver 127.0.0.1' >"$etc/resolv.conf"
-    printf '%s\n' 'passwd: files' 'group: files' 'hosts: files dns' 'services: files' 'protocols: files' >"$etc/nsswitch.conf"
+    # Names come from the hosts file alone: a test never asks the Internet.
+    printf '%s\n' 'passwd: files' 'group: files' 'hosts: files' 'services: files' 'protocols: files' >"$etc/nsswitch.conf"
     echo 'mail.example.test' >"$etc/mailname"
 }
 
@@ -270,16 +272,27 @@ inside() {
     local binds=("${@:1:count}")
     shift "$count"
     local view=$folder/.view path
-    mkdir -p "$view" "$folder/etc" "$folder/var"
+    mkdir -p "$view" "$folder/etc" "$folder/var" "$folder/run"
+    exec 7>"$folder/.lock"
+    flock 7
     if [ ! -e "$folder/.ready" ]; then
-        # -n: what the test itself put there stays.
+        # -n: what the caller put there stays.
         cp -Rn "$root/etc/." "$folder/etc/"
         cp -Rn "$root/var/." "$folder/var/"
         mkdir -p "$folder/var/log" "$folder/var/spool" "$folder/var/lib" "$folder/var/mail"
         ln -sfn /run "$folder/var/run"
-        chmod 755 "$folder" "$folder/var" "$folder/etc"
+        chmod 755 "$folder" "$folder/var" "$folder/etc" "$folder/run"
+        if [ -e "$folder/owners" ]; then
+            local mode owner
+            while read -r mode owner path; do
+                [ -e "$folder/$path" ] || mkdir -p "$folder/$path"
+                chown "$owner" "$folder/$path"
+                chmod "$mode" "$folder/$path"
+            done <"$folder/owners"
+        fi
         touch "$folder/.ready"
     fi
+    exec 7>&-
     mount -t tmpfs -o mode=755,size=64m view "$view"
     for path in bin sbin lib lib32 lib64 libx32; do ln -s "usr/$path" "$view/$path"; done
     mkdir -p "$view"/{usr,etc,var,dev,proc,run,tmp,root,mnt}
@@ -288,6 +301,7 @@ inside() {
     mount -o remount,bind,ro "$view/usr" 2>/dev/null || true
     mount --bind "$folder/etc" "$view/etc"
     mount --bind "$folder/var" "$view/var"
+    mount --bind "$folder/run" "$view/run"
     mount -t proc proc "$view/proc" 2>/dev/null || mount --rbind /proc "$view/proc"
     for path in null zero full random urandom tty; do
         : >"$view/dev/$path"
@@ -315,12 +329,21 @@ inside() {
     exit "$status"
 }
 
+# In a user namespace some files belong to subordinate ids, which only such a namespace may touch.
+readable() {
+    used "$1"
+    "${isolate[@]}" chmod -R a+rX "$1/$2"
+}
+
 clean() {
-    local folder=$1
-    [ -e "$folder/.view" ] || [ ! -e "$folder" ] || fail "$folder was not made by run"
+    [ -e "$1" ] || return 0
+    used "$1"
+    "${isolate[@]}" rm -rf --one-file-system "$1"
+}
+
+used() {
+    [ -e "$1/.view" ] || fail "$1 was not used by run"
     choose_isolation
-    # Below a user namespace some files belong to subordinate ids, which only that namespace may remove.
-    "${isolate[@]}" rm -rf --one-file-system "$folder"
 }
 
 list() {
@@ -340,6 +363,7 @@ fetch)
 check) check "$@" ;;
 run) [ $# -gt 0 ] || fail "usage: run NAME --folder DIR ... -- COMMAND" && run "$@" ;;
 inside) inside "$@" ;;
+readable) [ $# -eq 2 ] || fail "usage: readable DIR PATH" && readable "$@" ;;
 clean) [ $# -eq 1 ] || fail "usage: clean DIR" && clean "$1" ;;
 list) list ;;
 *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$self" ;;

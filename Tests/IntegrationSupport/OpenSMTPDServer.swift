@@ -1,0 +1,139 @@
+import Foundation
+
+/// What a test wants of an OpenSMTPD. Every default suits a receiving server that trusts nobody.
+public struct OpenSMTPDConfiguration: Sendable {
+    public var hostname: String
+    /// Received for, into the maildir.
+    public var domains: [String]
+    /// The mailboxes that exist; nil for every one of `domains`.
+    public var recipients: [String]?
+    /// IPv4 address to listen on.
+    public var address: String
+    /// From the kernel when nil.
+    public var port: UInt16?
+    /// Where mail for other domains goes, for clients on loopback: a URL such as `smtp+notls://127.0.0.1:10025`; nil: nowhere.
+    public var relay: String?
+    /// Connections must start with a PROXY header of version 2.
+    public var expectsProxyHeader: Bool
+    /// Offers STARTTLS with it.
+    public var certificate: Certificate?
+    /// Names by address, as in a hosts file: the only names that this server can find.
+    public var hosts: [String: String]
+    /// Options of the `listen` line, e.g. `filter "postern"`.
+    public var extraListen: String
+    /// Lines before the `listen` line.
+    public var extra: [String]
+    /// Folders outside that it must see.
+    public var binds: [String]
+
+    public init(
+        hostname: String = "mx.example.test", domains: [String] = ["example.test"], recipients: [String]? = nil,
+        address: String = "127.0.0.1", port: UInt16? = nil, relay: String? = nil, expectsProxyHeader: Bool = false,
+        certificate: Certificate? = nil, hosts: [String: String] = [:], extraListen: String = "", extra: [String] = [],
+        binds: [String] = []
+    ) {
+        self.hostname = hostname
+        self.domains = domains
+        self.recipients = recipients
+        self.address = address
+        self.port = port
+        self.relay = relay
+        self.expectsProxyHeader = expectsProxyHeader
+        self.certificate = certificate
+        self.hosts = hosts
+        self.extraListen = extraListen
+        self.extra = extra
+        self.binds = binds
+    }
+
+    func write(to folder: TemporaryFolder, port: UInt16) throws {
+        let mailboxes = recipients ?? domains.map { "@\($0)" }
+        var lines: [String] = []
+        if certificate != nil {
+            lines += ["pki \(hostname) cert \"/etc/certificate.pem\"", "pki \(hostname) key \"/etc/key.pem\""]
+        }
+        lines += [
+            "smtp max-message-size \"100M\"",
+            "table domains { \(domains.map { "\"\($0)\"" }.joined(separator: ", ")) }",
+            "table mailboxes { \(mailboxes.map { "\"\($0)\" = \"vmail\"" }.joined(separator: ", ")) }",
+        ]
+        lines += extra
+        let listening = [
+            "listen on \(address) port \(port) hostname \(hostname)", certificate == nil ? "" : "tls pki \(hostname)",
+            expectsProxyHeader ? "proxy-v2" : "", extraListen,
+        ]
+        lines += [
+            listening.filter { !$0.isEmpty }.joined(separator: " "),
+            "action \"keep\" maildir \"\(folder.file("mail/all"))\" virtual <mailboxes>",
+            "match from any for domain <domains> action \"keep\"",
+        ]
+        if let relay {
+            lines += ["action \"onward\" relay host \"\(relay)\" helo \(hostname)", "match from local for any action \"onward\""]
+        }
+        try folder.write(lines.joined(separator: "\n") + "\n", to: "etc/smtpd.conf")
+        try folder.write(hostsFile(hosts, hostname: hostname), to: "etc/hosts")
+        try certificate?.copy(to: folder, "etc")
+        var owners = ["755 1000:1000 mail", "755 0:0 var/lib/opensmtpd/empty", "711 0:0 var/spool/smtpd"]
+        if certificate != nil { owners.append("600 0:0 etc/key.pem") }
+        try folder.write(owners.joined(separator: "\n") + "\n", to: "owners")
+    }
+}
+
+/// An OpenSMTPD of one test's own, on loopback: takes mail for its domains into a maildir and relays where told to.
+///
+/// Its time between two attempts (400 s at first) is not configurable: a test calls `flush`.
+public final class OpenSMTPDServer: Sendable {
+    public let configuration: OpenSMTPDConfiguration
+    public let port: UInt16
+    public let root: PrivateRoot
+    /// What it delivered to its own domains.
+    public let mailbox: Mailbox
+    private let process = Current()
+
+    /// Writes the configuration, starts OpenSMTPD, and waits until it listens.
+    public static func start(_ configuration: OpenSMTPDConfiguration = .init()) async throws -> OpenSMTPDServer {
+        let server = try OpenSMTPDServer(configuration)
+        try await server.start()
+        return server
+    }
+
+    private init(_ configuration: OpenSMTPDConfiguration) throws {
+        self.configuration = configuration
+        root = try PrivateRoot("opensmtpd", folder: TemporaryFolder("opensmtpd"), binds: configuration.binds)
+        mailbox = Mailbox(root: root, path: "mail/all")
+        port = try configuration.port ?? FreePort.next(on: configuration.address)
+        try configuration.write(to: root.folder, port: port)
+    }
+
+    /// Starts it again with the same queue and port, after `stop` or `kill`.
+    public func start() async throws {
+        let running = try root.start(["/usr/sbin/smtpd", "-d"])
+        process.set(running)
+        try await running.waitUntilReady("listening on port \(port)") { FreePort.isListening(port) }
+    }
+
+    public func stop() async throws {
+        try await process.get().stop()
+    }
+
+    /// `SIGKILL` to all of its processes at once.
+    public func kill() throws {
+        try process.get().kill()
+    }
+
+    /// All it has logged so far.
+    public var log: String { root.folder.read("output.log") }
+
+    /// How many envelopes wait in the queue.
+    public func queueCount() async throws -> Int {
+        let result = try await root.run(["/usr/sbin/smtpctl", "show", "queue"])
+        guard result.succeeded else { throw TestFailure("smtpctl show queue: \(result.output)") }
+        return result.output.split(separator: "\n").count
+    }
+
+    /// Tries all queued mail now.
+    public func flush() async throws {
+        let result = try await root.run(["/usr/sbin/smtpctl", "schedule", "all"])
+        guard result.succeeded else { throw TestFailure("smtpctl schedule all: \(result.output)") }
+    }
+}
