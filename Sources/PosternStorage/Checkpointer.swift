@@ -1,0 +1,118 @@
+import Foundation
+import GRDBSQLite
+import PosternEngine
+
+/// Writes the write-ahead log back into the database, on a thread and a connection of its own, so that no answer waits
+/// for it.
+///
+/// A passive checkpoint runs beside the writer, but the log starts over only when all of it is written back while
+/// nobody writes. So once the log is too long and little of it is left to do, the writer is asked to do the rest
+/// between two transactions.
+final class Checkpointer: @unchecked Sendable {
+    // Sendable since all state is touched only while the condition's lock is held.
+    private let condition = NSCondition()
+    private var isDirty = false
+    private var writerIsAsked = false
+    private var isStopped = false
+    private var hasEnded = false
+
+    private let path: String
+    private let maximumFrames: Int32
+
+    /// A commit is written back, and with it synced, at most this long after.
+    static let interval: TimeInterval = 0.5
+    /// So few frames the writer writes back itself.
+    static let tail: Int32 = 256
+    /// Past this many times the wanted size the writer does the rest however much it is.
+    static let patience: Int32 = 2
+    private static let pageOctets = 4096
+
+    init(path: String, journalBytes: Int) {
+        self.path = path
+        maximumFrames = Int32(clamping: max(journalBytes / Self.pageOctets, 16))
+        let thread = Thread { [self] in run() }
+        thread.name = "postern-ckpt"
+        thread.start()
+    }
+
+    // MARK: - Called by the writer
+
+    /// After every commit. `true` when the writer is to call `finish` now.
+    func committed() -> Bool {
+        condition.lock()
+        defer { condition.unlock() }
+        if !isDirty {
+            isDirty = true
+            condition.broadcast()
+        }
+        return writerIsAsked
+    }
+
+    /// Writes back the rest on the writer's connection, so that its next transaction starts the log over.
+    func finish(on connection: OpaquePointer) {
+        sqlite3_wal_checkpoint_v2(connection, "main", SQLITE_CHECKPOINT_PASSIVE, nil, nil)
+        condition.lock()
+        defer { condition.unlock() }
+        writerIsAsked = false
+        condition.broadcast()
+    }
+
+    /// Ends the thread and closes its connection.
+    func stop() {
+        condition.lock()
+        defer { condition.unlock() }
+        isStopped = true
+        condition.broadcast()
+        while !hasEnded { condition.wait() }
+    }
+
+    // MARK: - The thread
+
+    private func run() {
+        var handle: OpaquePointer?
+        if sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nil) == SQLITE_OK {
+            sqlite3_exec(handle, "PRAGMA wal_autocheckpoint = 0; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -256", nil, nil, nil)
+            while waitForWork() { work(handle) }
+        } else {
+            while waitForWork() {}
+        }
+        sqlite3_close(handle)
+        condition.lock()
+        defer { condition.unlock() }
+        hasEnded = true
+        condition.broadcast()
+    }
+
+    /// `false` when there is nothing more to do, ever.
+    private func waitForWork() -> Bool {
+        condition.lock()
+        defer { condition.unlock() }
+        while !isDirty, !isStopped { condition.wait() }
+        let due = Date(timeIntervalSinceNow: Self.interval)
+        while !isStopped, condition.wait(until: due) {}
+        isDirty = false
+        return !isStopped
+    }
+
+    private func work(_ handle: OpaquePointer?) {
+        var previous = Int32.max
+        while true {
+            var frames: Int32 = 0
+            var done: Int32 = 0
+            let code = sqlite3_wal_checkpoint_v2(handle, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &done)
+            // What fails here the writer will meet too, and report.
+            guard code == SQLITE_OK, frames > maximumFrames else { return }
+            let left = frames - done
+            guard left < Self.tail || left >= previous || frames > Self.patience * maximumFrames else {
+                previous = left
+                continue
+            }
+            condition.lock()
+            writerIsAsked = true
+            let patience = Date(timeIntervalSinceNow: Self.interval)
+            while writerIsAsked, !isStopped, condition.wait(until: patience) {}
+            condition.unlock()
+            return
+        }
+    }
+}

@@ -1,0 +1,135 @@
+import GRDBSQLite
+import PosternCore
+import PosternEngine
+
+/// The readable decisions, on the writer's connection.
+final class DecisionTable {
+    private let replace: Statement
+    private let exists: Statement
+    private let newest: Statement
+    private let pruneOldest: Statement
+    private let pruneAged: Statement
+    private let connection: OpaquePointer
+    /// The texts of one row, one after the other, while they are bound.
+    private var texts: [UInt8] = []
+    private var highest: Int64
+
+    init(_ connection: OpaquePointer, path: String) throws(StoreFailure) {
+        self.connection = connection
+        replace = try Statement(
+            "REPLACE INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", on: connection, path: path)
+        exists = try Statement("SELECT 1 FROM decisions WHERE reference = ?", on: connection, path: path)
+        newest = try Statement("SELECT max(reference) FROM decisions", on: connection, path: path)
+        pruneOldest = try Statement(
+            "DELETE FROM decisions WHERE reference IN (SELECT reference FROM decisions ORDER BY reference LIMIT ?)", on: connection,
+            path: path)
+        pruneAged = try Statement(
+            "DELETE FROM decisions WHERE reference IN (SELECT reference FROM decisions ORDER BY reference LIMIT ?) AND time < ?",
+            on: connection, path: path)
+        texts.reserveCapacity(4096)
+        highest = .min
+        try begin()
+    }
+
+    /// Another process may have written since the last transaction.
+    func begin() throws(StoreFailure) {
+        defer { newest.reset() }
+        _ = try newest.step()
+        highest = newest.optionalInteger(0) ?? .min
+    }
+
+    /// Writes a decision in place of one of the same reference; `false` where there was one.
+    func put(_ decision: StoredDecision, groups: [[Int64]]) throws(StoreFailure) -> Bool {
+        let reference = decision.reference.value
+        var isNew = true
+        if reference <= highest {
+            exists.bind(1, reference)
+            defer { exists.reset() }
+            isNew = try !exists.step()
+        }
+        highest = max(highest, reference)
+
+        texts.removeAll(keepingCapacity: true)
+        var ends: [Int] = []
+        ends.reserveCapacity(10)
+        func add(_ text: String) {
+            texts.append(contentsOf: text.utf8)
+            ends.append(texts.count)
+        }
+        add(decision.action)
+        add(decision.address)
+        add(decision.sender)
+        add(decision.recipient)
+        add(decision.name)
+        add(decision.helo)
+        add(decision.account)
+        add(decision.listener)
+        add(decision.stage)
+        add(decision.reason)
+        TripletGroups.encode(groups, to: &texts)
+
+        let result: Result<Void, StoreFailure> = texts.withUnsafeBytes { bytes in
+            replace.bind(1, reference)
+            replace.bind(2, decision.time.milliseconds)
+            replace.bind(3, decision.passesAt?.milliseconds)
+            var start = 0
+            var column: Int32 = 4
+            for end in ends {
+                replace.bind(column, text: UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
+                start = end
+                column += 1
+            }
+            replace.bind(column, blob: UnsafeRawBufferPointer(rebasing: bytes[start...]))
+            do throws(StoreFailure) {
+                try replace.run()
+                return .success(())
+            } catch { return .failure(error) }
+        }
+        try result.get()
+        return isNew
+    }
+
+    /// Drops the oldest; returns how many.
+    func prune(oldest count: Int) throws(StoreFailure) -> Int {
+        pruneOldest.bind(1, Int64(count))
+        try pruneOldest.run()
+        return Int(sqlite3_changes(connection))
+    }
+
+    /// Drops those of the oldest that are older than `before`; returns how many.
+    func prune(oldest count: Int, before: WallTime) throws(StoreFailure) -> Int {
+        pruneAged.bind(1, Int64(count))
+        pruneAged.bind(2, before.milliseconds)
+        try pruneAged.run()
+        return Int(sqlite3_changes(connection))
+    }
+}
+
+/// The triplet keys of a decision as octets: for each triplet the number of its keys, then the keys, 8 octets each.
+enum TripletGroups {
+    /// A triplet has at most as many keys as there are kinds of identities.
+    static let maximumKeys = 255
+
+    static func encode(_ groups: [[Int64]], to bytes: inout [UInt8]) {
+        for group in groups where !group.isEmpty {
+            let keys = group.prefix(maximumKeys)
+            bytes.append(UInt8(keys.count))
+            for key in keys { withUnsafeBytes(of: key.littleEndian) { bytes.append(contentsOf: $0) } }
+        }
+    }
+
+    /// What cannot be read is left out.
+    static func decode(_ bytes: UnsafeRawBufferPointer) -> [[Int64]] {
+        var groups: [[Int64]] = []
+        var position = 0
+        while position < bytes.count {
+            let count = Int(bytes[position])
+            position += 1
+            guard position + count * 8 <= bytes.count else { break }
+            groups.append(
+                (0..<count).map { Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: position + $0 * 8, as: Int64.self)) })
+            position += count * 8
+        }
+        return groups
+    }
+}

@@ -1,0 +1,89 @@
+import PosternCore
+import PosternEngine
+
+/// Turns triplets and identities into 64-bit keys that tell nothing to whoever lacks the secret.
+///
+/// Two parties' keys compare only under one secret. At ten million rows a new triplet meets another's key with a chance
+/// of one in 10¹².
+public struct KeyHasher: Sendable {
+    /// The octets of a secret: 16 for triplets, 16 for identities and the check value.
+    public static let secretLength = 32
+
+    private let triplets: SipHash
+    private let identities: SipHash
+
+    /// `nil` unless the secret has `secretLength` octets.
+    public init?(secret: some Collection<UInt8>) {
+        guard secret.count == Self.secretLength else { return nil }
+        var words: [UInt64] = [0, 0, 0, 0]
+        for (index, byte) in secret.enumerated() { words[index / 8] |= UInt64(byte) << UInt64(8 * (index % 8)) }
+        triplets = SipHash(k0: words[0], k1: words[1])
+        identities = SipHash(k0: words[2], k1: words[3])
+    }
+
+    /// Every part is led by its length, so that no two triplets have the same octets.
+    public func key(of triplet: TripletKey) -> Int64 {
+        let capacity = Self.octets(of: triplet.identity) + triplet.sender.utf8.count + triplet.recipient.utf8.count + 2 * Self.lengthOctets
+        return withUnsafeTemporaryAllocation(byteCount: capacity, alignment: 8) { buffer in
+            var position = 0
+            Self.append(triplet.identity, to: buffer, at: &position)
+            Self.append(triplet.sender, to: buffer, at: &position)
+            Self.append(triplet.recipient, to: buffer, at: &position)
+            return Int64(bitPattern: triplets.hash(UnsafeRawBufferPointer(rebasing: buffer[..<position])))
+        }
+    }
+
+    public func key(of identity: Identity) -> Int64 {
+        withUnsafeTemporaryAllocation(byteCount: Self.octets(of: identity), alignment: 8) { buffer in
+            var position = 0
+            Self.append(identity, to: buffer, at: &position)
+            return Int64(bitPattern: identities.hash(UnsafeRawBufferPointer(rebasing: buffer[..<position])))
+        }
+    }
+
+    /// What a database remembers of its secret, to tell a wrong key file from the right one. Starts with an octet that
+    /// no identity starts with.
+    var check: Int64 {
+        let text: StaticString = "\u{0}postern key check"
+        return Int64(bitPattern: identities.hash(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)))
+    }
+
+    // MARK: - Octets
+
+    private static let lengthOctets = 4
+
+    /// An upper bound.
+    private static func octets(of identity: Identity) -> Int {
+        switch identity {
+        case .spfDomain(let domain), .nameDomain(let domain): 1 + lengthOctets + domain.text.utf8.count
+        case .network: 2 + 16
+        }
+    }
+
+    private static func append(_ identity: Identity, to buffer: UnsafeMutableRawBufferPointer, at position: inout Int) {
+        func tag(_ value: UInt8) {
+            buffer[position] = value
+            position += 1
+        }
+        switch identity {
+        case .spfDomain(let domain):
+            tag(1)
+            append(domain.text, to: buffer, at: &position)
+        case .nameDomain(let domain):
+            tag(2)
+            append(domain.text, to: buffer, at: &position)
+        case .network(let prefix):
+            tag(prefix.address.family == .v4 ? 3 : 4)
+            tag(UInt8(prefix.length))
+            for octet in prefix.address.octets { tag(octet) }
+        }
+    }
+
+    private static func append(_ text: String, to buffer: UnsafeMutableRawBufferPointer, at position: inout Int) {
+        let count = text.utf8.count
+        buffer.storeBytes(of: UInt32(truncatingIfNeeded: count).littleEndian, toByteOffset: position, as: UInt32.self)
+        position += lengthOctets
+        UnsafeMutableRawBufferPointer(rebasing: buffer[position..<position + count]).copyBytes(from: text.utf8)
+        position += count
+    }
+}

@@ -1,0 +1,146 @@
+import GRDB
+import GRDBSQLite
+import PosternCore
+import PosternEngine
+
+// What people look at: read beside the writer, in short steps, so that the log can be written back between them.
+
+extension SQLiteStore {
+    /// Decisions that are looked at in one step.
+    static let searchStep = 10_000
+    /// Triplet rows that are looked up, or forgotten, in one turn of the writer.
+    static let lookupStep = 256
+
+    public func decisions(_ filter: DecisionFilter) async throws(StoreFailure) -> [StoredDecision] {
+        var found: [StoredDecision] = []
+        try await search(filter, columns: .all) { matches throws(StoreFailure) in
+            found += matches.prefix(filter.limit - found.count).map(\.decision)
+            return found.count < filter.limit
+        }
+        return found
+    }
+
+    public func waiting(_ filter: DecisionFilter, now: WallTime) async throws(StoreFailure) -> [WaitingTriplet] {
+        var search = WaitingSearch<Int64>(now: now, limit: filter.limit)
+        try await self.search(filter, columns: .deferred) { matches throws(StoreFailure) in
+            var rest = matches[...]
+            while !rest.isEmpty, !search.isFull {
+                let step = rest.prefix(Self.lookupStep)
+                rest = rest.dropFirst(Self.lookupStep)
+                let keys = Set(step.flatMap { $0.groups.joined() })
+                let rows = try await self.onWriter(writes: false) { hot throws(StoreFailure) in
+                    var rows: [Int64: TripletRow] = [:]
+                    for key in keys { rows[key] = try hot.triplet(key) }
+                    return rows
+                }
+                for match in step { search.consider(match.decision, groups: match.groups) { rows[$0] } }
+            }
+            return !search.isFull
+        }
+        return search.found
+    }
+
+    /// The filter's limit does not count here.
+    public func forget(_ filter: DecisionFilter) async throws(StoreFailure) -> Int {
+        var forgotten = 0
+        try await search(filter, columns: .all) { matches throws(StoreFailure) in
+            var rest = Array(Set(matches.flatMap { $0.groups.joined() }))[...]
+            while !rest.isEmpty {
+                let keys = Array(rest.prefix(Self.lookupStep))
+                rest = rest.dropFirst(Self.lookupStep)
+                forgotten += try await self.onWriter { hot throws(StoreFailure) in try hot.removeTriplets(keys) }
+            }
+            return true
+        }
+        return forgotten
+    }
+
+    public func statistics() async throws(StoreFailure) -> StoreStatistics {
+        let path = opening.path
+        return try await onReader { db in
+            guard let counts = try Row.fetchOne(db, sql: "SELECT triplets, identities, decisions FROM counts") else {
+                throw StoreFailure.sqlite(SQLITE_CORRUPT, "the table of counts is empty", path: path)
+            }
+            return StoreStatistics(
+                triplets: counts["triplets"], identities: counts["identities"], decisions: counts["decisions"],
+                entries: try Int.fetchOne(db, sql: "SELECT count(*) FROM entries") ?? 0,
+                bytes: ["", "-wal", "-shm"].reduce(0) { $0 + fileSize(path + $1) })
+        }
+    }
+
+    // MARK: -
+
+    struct Match: Sendable {
+        var decision: StoredDecision
+        var groups: [[Int64]]
+    }
+
+    enum Columns {
+        case all
+        /// Only decisions that deferred.
+        case deferred
+    }
+
+    /// Hands over what matches, the newest first, step by step, until told to stop.
+    private func search(
+        _ filter: DecisionFilter, columns: Columns, _ take: ([Match]) async throws(StoreFailure) -> Bool
+    ) async throws(StoreFailure) {
+        let match = DecisionMatch(filter)
+        let path = opening.path
+        let action = columns == .deferred ? Verdict.Action.defer.name : nil
+        var below = match.reference.map { $0 == .max ? $0 : $0 + 1 } ?? Int64.max
+        while true {
+            let from = below
+            let (matches, next) = try await onReader { db in
+                try DecisionSearch.step(db, path: path, below: from, match: match, action: action, limit: Self.searchStep)
+            }
+            if !matches.isEmpty, try await !take(matches) { return }
+            guard let next, match.reference == nil else { return }
+            if Task.isCancelled { throw StoreFailure(.other, "cancelled") }
+            below = next
+        }
+    }
+}
+
+/// A search through the decisions on a reader's connection.
+private enum DecisionSearch {
+    /// Columns in the order in which a search needs them: SQLite reads a row only as far as it is asked to.
+    private static let sql = """
+        SELECT reference, time, passes_at, action, address, sender, recipient, name, helo, account, listener, stage, reason, triplets
+        FROM decisions WHERE reference < ? ORDER BY reference DESC LIMIT ?
+        """
+
+    /// What matches among the next rows below a reference, and where to go on; `nil` there when all have been seen.
+    static func step(
+        _ db: Database, path: String, below: Int64, match: DecisionMatch, action: String?, limit: Int
+    ) throws -> ([SQLiteStore.Match], Int64?) {
+        guard let connection = db.sqliteConnection else { throw StoreFailure.closed }
+        let statement = try Statement(sql, on: connection, path: path)
+        let action = action.map { Array($0.utf8) }
+        statement.bind(1, below)
+        statement.bind(2, Int64(match.reference == nil ? limit : 1))
+        var found: [SQLiteStore.Match] = []
+        var seen = 0
+        var last: Int64?
+        while try statement.step() {
+            seen += 1
+            let reference = statement.integer(0)
+            last = reference
+            if let wanted = match.reference, wanted != reference { break }
+            guard statement.integer(1) >= match.since, action.map({ statement.octets(3).elementsEqual($0) }) ?? true,
+                match.address?.isPart(of: statement.octets(4)) ?? true, match.sender?.isPart(of: statement.octets(5)) ?? true,
+                match.recipient?.isPart(of: statement.octets(6)) ?? true
+            else { continue }
+            found.append(
+                SQLiteStore.Match(
+                    decision: StoredDecision(
+                        reference: Reference(value: reference), time: WallTime(milliseconds: statement.integer(1)),
+                        listener: statement.text(10), stage: statement.text(11), address: statement.text(4), name: statement.text(7),
+                        helo: statement.text(8), sender: statement.text(5), recipient: statement.text(6), account: statement.text(9),
+                        action: statement.text(3), reason: statement.text(12),
+                        passesAt: statement.optionalInteger(2).map(WallTime.init(milliseconds:))),
+                    groups: TripletGroups.decode(statement.octets(13))))
+        }
+        return (found, seen == limit ? last : nil)
+    }
+}

@@ -1,0 +1,36 @@
+import PosternCore
+
+/// How a `SQLiteStore` keeps its data. The defaults are right for most.
+public struct SQLiteSettings: Sendable, Equatable {
+    /// What a commit has reached when its answer leaves.
+    public enum Sync: String, CaseIterable, Sendable {
+        /// The operating system: a process that is killed loses nothing, a power cut may lose the last second.
+        case normal
+        /// The disk.
+        case full
+    }
+
+    public var sync = Sync.normal
+    /// Transactions that may wait for the writer; 1 or more. Beyond it they fail with `.overloaded`.
+    public var maximumWaiting = 10_000
+    /// Transactions that are committed together at most; 1...10,000.
+    public var maximumBatch = 256
+    /// Decisions that are kept at most, whatever their age; 1 or more. One takes about 250 octets of disk.
+    public var maximumDecisions = 2_000_000
+    /// Memory for the writer's pages, in KiB.
+    public var cacheKibibytes = 65_536
+    /// Memory for each reader's pages, in KiB.
+    public var readerCacheKibibytes = 4096
+    /// Connections for what people look at; 1...8.
+    public var readers = 2
+    /// How long a call waits for a lock that another process holds.
+    public var busyTimeout = WallTime.Span.milliseconds(1000)
+    /// How often a store that has failed tries whether it works again.
+    public var probeInterval = WallTime.Span.milliseconds(1000)
+    /// The size that the write-ahead log is kept near, in octets.
+    public var journalBytes = 64 << 20
+    /// The database's greatest size in pages of 4096 octets; `nil` for as large as the disk.
+    public var maximumPages: Int?
+
+    public init() {}
+}

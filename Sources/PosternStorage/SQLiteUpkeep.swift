@@ -1,0 +1,172 @@
+import Foundation
+import GRDB
+import GRDBSQLite
+import PosternCore
+import PosternEngine
+
+// Expiry and backup.
+
+extension SQLiteStore {
+    /// Rows that are looked at for expiry in one step on a reader, and in one call at most.
+    static let expiryScanStep = 20_000
+    static let expiryScan = 200_000
+    /// Rows that are removed in one turn of the writer, and of each kind in one call at most.
+    static let expiryStep = 250
+    static let expiryMaximum = 4000
+
+    public func expire(now: WallTime, decisionsBefore: WallTime) async throws(StoreFailure) -> Int {
+        var removed = 0
+        for _ in 0..<Self.expiryMaximum / Self.expiryStep {
+            let pruned = try await onWriter { hot throws(StoreFailure) in
+                try hot.pruneDecisions(Self.expiryStep, before: decisionsBefore)
+            }
+            removed += pruned
+            if pruned < Self.expiryStep { break }
+        }
+        removed += try await expire("triplets", expires: "first + expires_after", cursor: \.triplets, now: now) {
+            hot, keys throws(StoreFailure) in try hot.removeTriplets(keys, expiredAt: now)
+        }
+        removed += try await expire("identities", expires: "last + expires_after", cursor: \.identities, now: now) {
+            hot, keys throws(StoreFailure) in try hot.removeIdentities(keys, expiredAt: now)
+        }
+        let hasOld = try await onReader { db in
+            try Bool.fetchOne(
+                db, sql: "SELECT EXISTS (SELECT 1 FROM entries WHERE expires <= ?1) OR EXISTS (SELECT 1 FROM releases WHERE expires <= ?1)",
+                arguments: [now.milliseconds]) ?? false
+        }
+        if hasOld {
+            removed += try await onWriter { hot throws(StoreFailure) in
+                try hot.seldom { db in
+                    try db.execute(sql: "DELETE FROM entries WHERE expires <= ?", arguments: [now.milliseconds])
+                    let entries = db.changesCount
+                    try db.execute(sql: "DELETE FROM releases WHERE expires <= ?", arguments: [now.milliseconds])
+                    return entries + db.changesCount
+                }
+            }
+        }
+        return removed
+    }
+
+    /// Where the last call left off, so that calls one after another go round and round.
+    struct ExpiryCursors: Sendable {
+        var triplets = Int64.min
+        var identities = Int64.min
+    }
+
+    /// Looks for expired rows beside the writer, going on from where the last call ended, at most once round; the
+    /// writer removes what it still finds expired.
+    private func expire(
+        _ table: String, expires: String, cursor: WritableKeyPath<ExpiryCursors, Int64> & Sendable, now: WallTime,
+        remove: @escaping @Sendable (HotTransaction, [Int64]) throws(StoreFailure) -> Int
+    ) async throws(StoreFailure) -> Int {
+        let start = expiryCursors.withLockedValue { $0[keyPath: cursor] }
+        var position = start
+        var hasWrapped = start == .min
+        var scanned = 0
+        var removed = 0
+        while scanned < Self.expiryScan, removed < Self.expiryMaximum {
+            let from = position
+            let (keys, last, count) = try await onReader { db in
+                try Self.expired(db, table: table, expires: expires, from: from, now: now)
+            }
+            scanned += count
+            var rest = keys[...]
+            while !rest.isEmpty {
+                let step = Array(rest.prefix(Self.expiryStep))
+                rest = rest.dropFirst(Self.expiryStep)
+                removed += try await onWriter { hot throws(StoreFailure) in try remove(hot, step) }
+            }
+            if let last {
+                position = last + 1
+            } else {
+                position = .min
+                if hasWrapped { break }
+                hasWrapped = true
+            }
+        }
+        expiryCursors.withLockedValue { $0[keyPath: cursor] = position }
+        return removed
+    }
+
+    /// The keys of expired rows from a key on, at most one step's; the last key looked at (`nil` at the end of the
+    /// table) and how many were.
+    private static func expired(
+        _ db: Database, table: String, expires: String, from: Int64, now: WallTime
+    ) throws -> (keys: [Int64], last: Int64?, count: Int) {
+        let rows = try Row.fetchCursor(
+            db, sql: "SELECT key, \(expires) <= ? FROM \(table) WHERE key >= ? ORDER BY key LIMIT ?",
+            arguments: [now.milliseconds, from, expiryScanStep])
+        var keys: [Int64] = []
+        var last: Int64?
+        var count = 0
+        while let row = try rows.next() {
+            count += 1
+            last = row[0]
+            if row[1] as Bool { keys.append(row[0]) }
+            if keys.count >= expiryMaximum { return (keys, last == .max ? nil : last, count) }
+        }
+        return (keys, count < expiryScanStep || last == .max ? nil : last, count)
+    }
+
+    // MARK: - Backup
+
+    /// Copies the database to `path` and its key file to `path` with `.key` added, both readable by their owner alone.
+    /// Neither may exist. The copy is of one moment, synced when this returns, and needs both files to be of use.
+    public func backup(to path: String) async throws(StoreFailure) {
+        let keyPath = path + ".key"
+        for path in [path, keyPath] where FileManager.default.fileExists(atPath: path) { throw Self.exists(path) }
+        let partial = "\(path).\(getpid()).\(UInt32.random(in: .min ... .max)).partial"
+        let descriptor = open(partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw Self.cannotWrite(partial, errno) }
+        Foundation.close(descriptor)
+        defer { unlink(partial) }
+
+        try await onReader { db in
+            guard let source = db.sqliteConnection else { throw StoreFailure.closed }
+            try Self.copy(source, to: partial)
+        }
+        try Self.sync(partial)
+        guard try KeyFile.write(opening.secret, to: keyPath) else { throw Self.exists(keyPath) }
+        // A link, unlike a renaming, never replaces what is there.
+        guard link(partial, path) == 0 else {
+            let code = errno
+            unlink(keyPath)
+            throw code == EEXIST ? Self.exists(path) : Self.cannotWrite(path, code)
+        }
+        syncFolder(of: path)
+    }
+
+    private static func exists(_ path: String) -> StoreFailure {
+        StoreFailure(.denied, "\(path) exists already and is not overwritten; name another file")
+    }
+
+    private static func cannotWrite(_ path: String, _ code: Int32) -> StoreFailure {
+        StoreFailure(code == ENOSPC || code == EDQUOT ? .full : .denied, "cannot write the backup \(path): \(systemMessage(code))")
+    }
+
+    /// All pages in one step, from the moment at which the reader's transaction began.
+    private static func copy(_ source: OpaquePointer, to path: String) throws(StoreFailure) {
+        var target: OpaquePointer?
+        defer { sqlite3_close(target) }
+        guard sqlite3_open_v2(path, &target, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nil) == SQLITE_OK, let target else {
+            throw StoreFailure(.denied, "cannot write the backup \(path)")
+        }
+        guard let backup = sqlite3_backup_init(target, "main", source, "main") else { throw sqliteFailure(of: target, path: path) }
+        let step = sqlite3_backup_step(backup, -1)
+        let finish = sqlite3_backup_finish(backup)
+        guard step == SQLITE_DONE, finish == SQLITE_OK else { throw sqliteFailure(of: target, path: path) }
+    }
+
+    private static func sync(_ path: String) throws(StoreFailure) {
+        let descriptor = open(path, O_RDWR | O_CLOEXEC)
+        guard descriptor >= 0 else { throw cannotWrite(path, errno) }
+        defer { Foundation.close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw cannotWrite(path, errno) }
+    }
+}
+
+/// Octets; 0 for a file that is not there.
+func fileSize(_ path: String) -> Int64 {
+    var status = stat()
+    return stat(path, &status) == 0 ? Int64(status.st_size) : 0
+}

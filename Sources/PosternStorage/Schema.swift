@@ -1,0 +1,91 @@
+import Foundation
+import GRDB
+import GRDBSQLite
+import PosternEngine
+
+/// The database's layout and how it came to be.
+enum Schema {
+    /// Marks the file as ours (`PRAGMA application_id`): "PSTN".
+    static let applicationID: Int32 = 0x5053_544e
+
+    /// Each brings a database from the version of its index to the next; never changed once released.
+    static let migrations: [String] = [
+        """
+        -- What is remembered of triplets and identities, by keyed hash. Times are milliseconds since 1970; those after
+        -- the first are differences, which take fewer octets.
+        CREATE TABLE triplets(
+            key INTEGER PRIMARY KEY, first INTEGER NOT NULL, last_after INTEGER NOT NULL, passed_after INTEGER,
+            deferrals INTEGER NOT NULL, passes INTEGER NOT NULL, expires_after INTEGER NOT NULL) STRICT;
+        CREATE TABLE identities(
+            key INTEGER PRIMARY KEY, passes INTEGER NOT NULL, last INTEGER NOT NULL, expires_after INTEGER NOT NULL) STRICT;
+        -- Decisions as people read them. The reference is made of the time, so that rows are appended.
+        CREATE TABLE decisions(
+            reference INTEGER PRIMARY KEY, time INTEGER NOT NULL, passes_at INTEGER, action TEXT NOT NULL, address TEXT NOT NULL,
+            sender TEXT NOT NULL, recipient TEXT NOT NULL, name TEXT NOT NULL, helo TEXT NOT NULL, account TEXT NOT NULL,
+            listener TEXT NOT NULL, stage TEXT NOT NULL, reason TEXT NOT NULL, triplets BLOB) STRICT;
+        CREATE TABLE entries(
+            list TEXT NOT NULL, kind TEXT NOT NULL, form TEXT NOT NULL, pattern TEXT NOT NULL, expires INTEGER, note TEXT NOT NULL,
+            added INTEGER NOT NULL, PRIMARY KEY(list, kind, form, pattern)) STRICT, WITHOUT ROWID;
+        CREATE TABLE releases(
+            id INTEGER PRIMARY KEY, recipient TEXT NOT NULL, sender TEXT, client TEXT, expires INTEGER NOT NULL) STRICT;
+        CREATE INDEX releases_recipient ON releases(recipient);
+        CREATE TABLE clock(
+            one INTEGER PRIMARY KEY CHECK (one = 1), wall INTEGER NOT NULL, monotonic INTEGER NOT NULL, steady INTEGER NOT NULL,
+            boot TEXT NOT NULL) STRICT;
+        -- Numbers of rows, kept with every commit: counting ten million takes a second.
+        CREATE TABLE counts(
+            one INTEGER PRIMARY KEY CHECK (one = 1), triplets INTEGER NOT NULL, identities INTEGER NOT NULL,
+            decisions INTEGER NOT NULL) STRICT;
+        INSERT INTO counts VALUES (1, 0, 0, 0);
+        -- A value that only the right key file yields.
+        CREATE TABLE secret(one INTEGER PRIMARY KEY CHECK (one = 1), key_check INTEGER NOT NULL) STRICT;
+        """
+    ]
+
+    static var version: Int { migrations.count }
+
+    /// Looks at the file before anything is written to it. `false` where there is no database yet.
+    static func inspect(_ path: String, busyTimeout: Int32) throws(StoreFailure) -> Bool {
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_size > 0 else { return false }
+        var handle: OpaquePointer?
+        let code = sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nil)
+        defer { sqlite3_close(handle) }
+        guard let handle else { throw StoreFailure(.other, "out of memory") }
+        guard code == SQLITE_OK else { throw sqliteFailure(of: handle, path: path) }
+        sqlite3_busy_timeout(handle, busyTimeout)
+        func pragma(_ sql: String) throws(StoreFailure) -> Int64 {
+            let statement = try Statement(sql, on: handle, path: path)
+            return try statement.step() ? statement.integer(0) : 0
+        }
+        let found = try pragma("PRAGMA user_version")
+        let application = try pragma("PRAGMA application_id")
+        let tables = try pragma("SELECT count(*) FROM sqlite_master")
+        if application == 0, tables == 0 { return false }
+        guard application == Int64(applicationID) else {
+            throw StoreFailure(.corrupt, "\(path) is the database of some other program; name another file, or move it away")
+        }
+        guard found <= version else {
+            throw StoreFailure(
+                .newer,
+                "the database \(path) has version \(found), this program knows versions up to \(version); run the program that wrote it, or a later one"
+            )
+        }
+        return true
+    }
+
+    /// Brings the database up to date, step by step, all in one transaction.
+    static func migrate(_ db: Database, path: String) throws {
+        guard try Int.fetchOne(db, sql: "PRAGMA user_version") ?? 0 < version else { return }
+        try db.inTransaction(.immediate) {
+            // Looked at again under the lock: another process may have been quicker.
+            let found = try Int.fetchOne(db, sql: "PRAGMA user_version") ?? 0
+            if found > version {
+                throw StoreFailure(.newer, "the database \(path) has version \(found), this program knows versions up to \(version)")
+            }
+            for step in migrations.dropFirst(found) { try db.execute(sql: step) }
+            try db.execute(sql: "PRAGMA application_id = \(applicationID); PRAGMA user_version = \(version)")
+            return .commit
+        }
+    }
+}

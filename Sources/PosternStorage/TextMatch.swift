@@ -1,0 +1,62 @@
+import PosternCore
+import PosternEngine
+
+/// A text to look for in a field, without regard to the case of ASCII letters.
+struct TextMatch: Sendable {
+    private let needle: [UInt8]
+
+    init(_ text: String) {
+        needle = text.utf8.map(Self.fold)
+    }
+
+    func isPart(of text: String) -> Bool {
+        var text = text
+        return text.withUTF8 { isPart(of: UnsafeRawBufferPointer($0)) }
+    }
+
+    func isPart(of bytes: UnsafeRawBufferPointer) -> Bool {
+        guard let first = needle.first else { return true }
+        guard bytes.count >= needle.count else { return false }
+        return needle.withUnsafeBufferPointer { needle in
+            var start = 0
+            let last = bytes.count - needle.count
+            while start <= last {
+                if Self.fold(bytes[start]) == first {
+                    var index = 1
+                    while index < needle.count, Self.fold(bytes[start + index]) == needle[index] { index += 1 }
+                    if index == needle.count { return true }
+                }
+                start += 1
+            }
+            return false
+        }
+    }
+
+    @inline(__always)
+    private static func fold(_ byte: UInt8) -> UInt8 {
+        byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z") ? byte | 0x20 : byte
+    }
+}
+
+/// A `DecisionFilter`, ready to be tried on many decisions.
+struct DecisionMatch: Sendable {
+    let reference: Int64?
+    let since: Int64
+    let address: TextMatch?
+    let sender: TextMatch?
+    let recipient: TextMatch?
+
+    init(_ filter: DecisionFilter) {
+        reference = filter.reference?.value
+        since = filter.since?.milliseconds ?? .min
+        address = filter.address.map(TextMatch.init)
+        sender = filter.sender.map(TextMatch.init)
+        recipient = filter.recipient.map(TextMatch.init)
+    }
+
+    func matches(_ decision: StoredDecision) -> Bool {
+        if let reference, decision.reference.value != reference { return false }
+        return decision.time.milliseconds >= since && address?.isPart(of: decision.address) ?? true
+            && sender?.isPart(of: decision.sender) ?? true && recipient?.isPart(of: decision.recipient) ?? true
+    }
+}
