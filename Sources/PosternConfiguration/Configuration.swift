@@ -18,7 +18,11 @@ public struct Configuration: Equatable, Sendable {
     public var greylist = GreylistSettings()
     public var policy = Policy()
     public var decisions = Decisions()
-    public var delays = Delays()
+    /// For the gateway; a policy service never waits.
+    public var delays = DelaySettings()
+    /// Checks whose mode or score is not `Check.defaultSetting`. They are the gateway's.
+    public var checks: [Check: CheckSetting] = [:]
+    public var bands = Bands()
     public var framing = Framing.normalize
     public var log = Log()
     /// The account to become once the sockets are open, when started as root; `nil` to stay who we are.
@@ -133,13 +137,6 @@ extension Configuration {
         public init() {}
     }
 
-    /// For the gateway; a policy service would pin one of the mail server's processes.
-    public struct Delays: Equatable, Sendable {
-        public var greeting = WallTime.Span.seconds(5)
-
-        public init() {}
-    }
-
     /// What the gateway does with bare CR and LF in content.
     public enum Framing: String, CaseIterable, Sendable {
         case normalize
@@ -196,6 +193,9 @@ extension Configuration {
         settings.hostname = hostname
         settings.networks = networks
         settings.greylist = greylist
+        settings.checks = checks
+        settings.bands = bands
+        settings.delays = delays
         return settings
     }
 

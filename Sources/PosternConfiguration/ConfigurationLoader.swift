@@ -65,7 +65,8 @@ public final class ConfigurationLoader {
         readNetworks(root.section("networks"))
         readDNS(root.section("dns"))
         readProfile(root.take("profile"))
-        readChecks(root.take("checks"))
+        readChecks(root.section("checks"))
+        readBands(root.section("bands"))
         readGreylist(root.section("greylist"))
         readPolicy(root.section("policy"))
         let decisions = root.section("decisions")
@@ -95,7 +96,7 @@ public final class ConfigurationLoader {
         if let path = section.take("sqlite")?.text("a path") { configuration.store.sqlite = path }
         if let sync = section.take("sync")?.choice(Configuration.Store.Sync.self) { configuration.store.sync = sync }
         for key in ["redis", "redis_cluster"] {
-            section.takeUnavailable(key)?.error("a shared store is not available in this version; use store: { sqlite: postern.db }")
+            section.takePart(key)?.error("a shared store is not available in this version; use store: { sqlite: postern.db }")
         }
         section.finish()
     }
@@ -147,17 +148,6 @@ public final class ConfigurationLoader {
         }
     }
 
-    private func readChecks(_ value: Value?) {
-        guard let value else { return }
-        guard case .mapping(let node) = value.node else {
-            value.wants("a mapping of checks")
-            return
-        }
-        for check in Mapping(node, path: "checks", mark: value.mark, report: report).rest() {
-            check.error("this version has no such check; greylisting has its own section")
-        }
-    }
-
     private func readGreylist(_ section: Mapping) {
         if let mode = section.take("mode")?.mode() { configuration.greylist.mode = mode }
         readTimes(section)
@@ -197,11 +187,11 @@ public final class ConfigurationLoader {
         // Only what was read is compared; the message stands at the key that was written, the shorter one first.
         let times = configuration.greylist
         if (delayValue == nil || delay != nil) && (windowValue == nil || window != nil), times.delay >= times.window {
-            (delayValue ?? windowValue)?.error(
+            (delayValue ?? windowValue)?.conflict(
                 "greylist.delay is \(times.delay) and greylist.window \(times.window): no retry could ever come in time")
         }
         if (windowValue == nil || window != nil) && (lifetimeValue == nil || lifetime != nil), times.window > times.lifetime {
-            (lifetimeValue ?? windowValue)?.error(
+            (lifetimeValue ?? windowValue)?.conflict(
                 "greylist.window is \(times.window) and greylist.lifetime \(times.lifetime): the lifetime must not be the shorter one")
         }
     }
@@ -214,24 +204,11 @@ public final class ConfigurationLoader {
         if let number = sizeValue?.integer(1024...1_048_576) { configuration.policy.maxRequestSize = number }
         if let number = lineValue?.integer(512...1_048_576) { configuration.policy.maxLineLength = number }
         if configuration.policy.maxLineLength > configuration.policy.maxRequestSize {
-            (lineValue ?? sizeValue)?.error(
+            (lineValue ?? sizeValue)?.conflict(
                 "policy.max_line_length is \(configuration.policy.maxLineLength) and policy.max_request_size \(configuration.policy.maxRequestSize): a line cannot be longer than its request"
             )
         }
         if let number = section.take("max_attributes")?.integer(32...10_000) { configuration.policy.maxAttributes = number }
-        section.finish()
-    }
-
-    /// Many mailers give a greeting no longer than this, although RFC 5321 §4.5.3.2.1 asks for five minutes.
-    private static let longGreeting = WallTime.Span.seconds(30)
-
-    private func readDelays(_ section: Mapping) {
-        if let value = section.take("greeting"), let greeting = value.duration(.zero ... .minutes(5)) {
-            configuration.delays.greeting = greeting
-            if greeting > Self.longGreeting {
-                value.warning("\(greeting) is longer than many mail servers wait for a greeting; at most 30s is safe")
-            }
-        }
         section.finish()
     }
 

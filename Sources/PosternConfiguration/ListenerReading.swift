@@ -14,7 +14,7 @@ extension ConfigurationLoader {
     private static let laterKeys = ["backend": "gateway", "backend_client_info": "gateway", "zone": "dnsbl"]
 
     func readListeners(_ root: Mapping) {
-        guard let value = root.takeUnavailable("listeners") else { return }
+        guard let value = root.takePart("listeners") else { return }
         guard let elements = value.list(of: "listeners") else { return }
         guard !elements.isEmpty else {
             value.error("no listener is named, so there is nothing to serve; leave the key out for the default")

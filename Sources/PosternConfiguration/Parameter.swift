@@ -28,7 +28,9 @@ public struct Parameter: Equatable, Sendable {
 }
 
 extension Parameter {
-    public static let all: [Parameter] = [
+    public static let all: [Parameter] = beforeChecks + checks + afterChecks
+
+    private static let beforeChecks: [Parameter] = [
         .init("hostname", "name", "(this machine's name)", "Our name, in headers and texts."),
         .init(
             "data_directory", "path", "./postern-data",
@@ -77,8 +79,18 @@ extension Parameter {
             "profile", "classic | selective", "classic",
             "`classic` greylists every unknown sender. `selective` greylists those that evidence from DNS does not show to be clean; while there is none it acts as `classic`."
         ),
+    ]
 
-        .init("checks", "mapping", "{}", "Mode and score of each check beside greylisting. This version has none."),
+    /// One entry for each check, so that none can be without its documentation.
+    private static let checks: [Parameter] = Check.allCases.map {
+        .init("checks.\($0.rawValue)", "{ mode, score }", $0.defaultSetting.yaml, $0.documentation)
+    }
+
+    private static let afterChecks: [Parameter] = [
+        .init("bands.slow", "number", "5", "From this score on the gateway sends its replies byte by byte. -1000 to 1000."),
+        .init(
+            "bands.reject", "number", "10",
+            "From this score on the gateway refuses recipients with 554. Not below bands.slow, at most 1000."),
 
         .init(
             "greylist.mode", "on | shadow | off", "on",
@@ -125,7 +137,18 @@ extension Parameter {
 
         .init("decisions.keep", "duration", "7d", "How long a decision, with its addresses, can be looked up; `0s` keeps none."),
 
-        .init("delays.greeting", "duration", "5s", "How long the gateway waits before it greets. The policy service never waits."),
+        .init(
+            "delays.greeting", "duration | auto", "5s",
+            "How long the gateway waits before it greets; whoever talks in that time is dropped. `auto` is longer when all is quiet. The policy service never waits."
+        ),
+        .init("delays.stage", "duration", "0s", "How long the gateway waits before each reply to HELO, MAIL and RCPT. At most 1m."),
+        .init("delays.deferral", "duration", "0s", "How long the gateway waits before each deferral. At most 1m."),
+        .init(
+            "delays.first_pass", "duration", "0s",
+            "How long the gateway waits before it first accepts a sender that was deferred. At most 1m."),
+        .init(
+            "delays.stutter", "duration", "500ms",
+            "How long the gateway waits between two bytes of a reply to a suspected client. At most 10s."),
 
         .init(
             "framing", "normalize | reject", "normalize",
@@ -139,4 +162,27 @@ extension Parameter {
 
         .init("user", "name", "(none)", "The account to become once the sockets are open, when started as root."),
     ]
+}
+
+extension CheckSetting {
+    /// As it stands under `checks:`.
+    var yaml: String { "{ mode: \(mode.rawValue), score: \(score.plain) }" }
+}
+
+extension Check {
+    /// What it looks at. All of these are seen by the gateway only.
+    fileprivate var documentation: String {
+        switch self {
+        case .earlyTalk: "The client talked before it was greeted."
+        case .pipelining: "It sent commands ahead of a reply that it had to wait for."
+        case .heloSyntax: "Its HELO name is neither a domain nor an address literal."
+        case .nonSMTP: "It spoke something that is not SMTP, such as HTTP."
+        case .bareLineEnding: "It ended a line with a bare LF or CR."
+        case .badOrder: "It sent a command where that command has no place."
+        case .pathSyntax: "It wrote a path without its angle brackets, or with a space before it."
+        case .eightBitEnvelope: "It sent octets above 127 in the envelope without SMTPUTF8."
+        case .unknownCommand: "It sent commands that no mail server knows."
+        case .unknownRecipients: "It wrote to more than two mailboxes that do not exist."
+        }
+    }
 }

@@ -73,8 +73,8 @@ final class Mapping {
         return remove(key)
     }
 
-    /// The value of a key that the parameters do not list, since this version can do nothing with it.
-    func takeUnavailable(_ key: String) -> Value? { remove(key) }
+    /// The value of a key that the parameters do not list: a part of a listed one, or one of a later version.
+    func takePart(_ key: String) -> Value? { remove(key) }
 
     /// The mapping under a key; empty where it was left out or is something else, which is reported.
     func section(_ key: String) -> Mapping {
@@ -110,8 +110,8 @@ final class Mapping {
     }
 
     private func suggestion(for key: String) -> String {
-        if let near = Suggestion.nearest(to: key, among: known) { return "; did you mean '\(near)'?" }
-        let elsewhere = Parameter.all.filter { $0.name == key && $0.section != path }
-        return elsewhere.first.map { "; did you mean '\($0.path)'?" } ?? ""
+        // A key in the wrong section is likelier than a slip that leads to another key.
+        let elsewhere = Parameter.all.first { $0.name == key && $0.section != path && !$0.section.hasSuffix("[]") }
+        return elsewhere.map { "; did you mean '\($0.path)'?" } ?? Suggestion.words(for: key, among: known)
     }
 }

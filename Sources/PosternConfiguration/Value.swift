@@ -12,6 +12,9 @@ struct Value {
 
     func error(_ message: String) { report.error(mark, "\(path): \(message)") }
 
+    /// Something wrong with this value and another together; the message names both.
+    func conflict(_ message: String) { report.error(mark, message) }
+
     func warning(_ message: String) { report.warning(mark, "\(path): \(message)") }
 
     func wants(_ what: String) { error("\(found) where \(what) is wanted") }
@@ -93,6 +96,25 @@ struct Value {
         return value
     }
 
+    /// A number such as `2`, `-1.5`.
+    func decimal(_ range: ClosedRange<Double>) -> Double? {
+        guard let text = characters(wanted: "a number") else { return nil }
+        let digits = text.hasPrefix("-") ? text.dropFirst() : text[...]
+        let parts = digits.split(separator: ".", omittingEmptySubsequences: false)
+        guard isPlain, (1...2).contains(parts.count), let value = Double(text),
+            parts.allSatisfy({ !$0.isEmpty && $0.utf8.allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") } }),
+            parts[0].count == 1 || parts[0].first != "0"
+        else {
+            error("'\(text.shortened)' is not a number in plain digits" + (isPlain ? "" : "; leave out the quotes"))
+            return nil
+        }
+        guard range.contains(value) else {
+            error("\(text.shortened) is out of range, \(range.lowerBound.plain) to \(range.upperBound.plain)")
+            return nil
+        }
+        return value
+    }
+
     /// `true` or `false`; YAML 1.1 has `on`, `yes`, `off` and `no` for them too.
     func boolean() -> Bool? {
         guard let text = characters(wanted: "true or false") else { return nil }
@@ -136,6 +158,11 @@ struct Value {
         }
         return sequence.map { Value(node: $0, path: path, mark: Position($0.mark) ?? mark, report: report) }
     }
+}
+
+extension Double {
+    /// Without a fraction where it has none.
+    var plain: String { self == rounded() && abs(self) < 1e9 ? String(Int(self)) : description }
 }
 
 extension String {

@@ -1,0 +1,211 @@
+import Foundation
+import PosternCore
+import PosternEngine
+import Testing
+
+@testable import PosternConfiguration
+
+struct GoodConfigurationTests {
+    private func load(_ name: String) throws -> ConfigurationLoader.Loaded {
+        try ConfigurationFile(named: "\(Corpus.folder)/Good/\(name).yaml", environment: [:]).load()
+    }
+
+    private func parse(_ text: String) throws -> ConfigurationLoader.Loaded { try ConfigurationLoader.load(text, file: "f") }
+
+    @Test(arguments: try Corpus.files("Good"))
+    func whatIsShownReadsBackEqual(file: String) throws {
+        let loaded = try ConfigurationFile(named: "\(Corpus.folder)/Good/\(file)", environment: [:]).load()
+        let shown = loaded.configuration.commentedYAML
+        let again = try ConfigurationLoader.load(shown, file: "shown")
+        #expect(again.configuration == loaded.configuration)
+        // What is shown says everything, so other defaults change nothing; but nobody and no group cannot be written.
+        var others = Configuration()
+        others.hostname = "other.example"
+        others.greylist.delay = .seconds(77)
+        others.listeners = []
+        #expect(try ConfigurationLoader.load(shown, file: "shown", defaults: others).configuration == loaded.configuration)
+    }
+
+    @Test func everything() throws {
+        let loaded = try load("everything")
+        let c = loaded.configuration
+        #expect(loaded.warnings.isEmpty)
+        #expect(c.hostname == "mx1.example.net")
+        #expect(c.dataDirectory == "/var/lib/postern")
+        #expect(
+            c.listeners == [
+                .init(name: "policy", role: .policy, address: .tcp(IPAddress("127.0.0.1")!, port: 10023)),
+                .init(name: "six", role: .policy, address: .tcp(IPAddress("::1")!, port: 10023)),
+                .init(
+                    name: "local", role: .policy,
+                    address: .unix(path: "/var/spool/postfix/postern/policy.sock", mode: 0o660, group: "postfix")),
+                .init(name: "any", role: .policy, address: .tcp(IPAddress("127.0.0.1")!, port: 0)),
+                .init(name: "any-again", role: .policy, address: .tcp(IPAddress("127.0.0.1")!, port: 0)),
+            ])
+        #expect(c.store.sqlite == "postern.db" && c.store.sync == .full)
+        #expect(c.domains == .listed([DomainName("example.net")!, DomainName("example.org")!]))
+        #expect(c.networks.local.prefixes == [Prefix("192.0.2.0/24")!, Prefix("2001:db8::/32")!])
+        #expect(c.networks.backupMX.prefixes == [Prefix("198.51.100.7")!])
+        #expect(c.networks.forwarders.prefixes == [Prefix("203.0.113.0/25")!])
+        #expect(c.networks.proxies.prefixes == [Prefix("::1")!])
+        #expect(c.networks.xclient.prefixes == [Prefix("127.0.0.1")!])
+        #expect(
+            c.dns.resolvers
+                == .listed([
+                    .init(address: IPAddress("192.0.2.53")!), .init(address: IPAddress("127.0.0.1")!, port: 5353),
+                    .init(address: IPAddress("::1")!),
+                ]))
+        #expect(c.dns.timeout == .milliseconds(1500))
+        #expect(c.profile == .classic)
+        #expect(
+            c.checks == [.earlyTalk: CheckSetting(mode: .shadow, score: 7.5), .pipelining: CheckSetting(mode: .off, score: 4)])
+        #expect(c.bands.slow == 4 && c.bands.reject == 12.5)
+
+        var greylist = GreylistSettings()
+        greylist.mode = .shadow
+        greylist.delay = .minutes(5)
+        greylist.window = .days(2)
+        greylist.lifetime = .days(35)
+        greylist.provenAfter = 0
+        greylist.widths = IdentityWidths(v4: 32, v6: 48)
+        greylist.header = false
+        greylist.reply = .plain
+        greylist.optIn = [Pattern("example.net")!]
+        greylist.optOut = [Pattern("support@example.net")!, Pattern("noc@")!, Pattern("sub.example.net")!]
+        #expect(c.greylist == greylist)
+
+        #expect(c.policy.idleTimeout == .minutes(5) && c.policy.maxConnections == 500 && c.policy.maxRequestSize == 16384)
+        #expect(c.policy.maxLineLength == 2048 && c.policy.maxAttributes == 64)
+        #expect(c.decisions.keep == .days(30))
+        #expect(c.delays.greeting == .auto && c.delays.stage == .seconds(1) && c.delays.deferral == .seconds(2))
+        #expect(c.delays.firstPass == .seconds(3) && c.delays.stutter == .seconds(1))
+        #expect(c.framing == .reject)
+        #expect(c.log.format == .json && c.log.level == .debug && c.log.redact)
+        #expect(c.user == "postern")
+
+        let settings = c.engineSettings
+        #expect(settings.hostname == "mx1.example.net" && settings.greylist == greylist && settings.networks == c.networks)
+        #expect(settings.checks == c.checks && settings.bands == c.bands && settings.delays == c.delays)
+    }
+
+    @Test(arguments: ["empty", "comments-only"])
+    func nothingSaidIsTheDefault(name: String) throws {
+        let c = try load(name).configuration
+        var expected = Configuration()
+        expected.hostname = c.hostname
+        #expect(c == expected)
+        #expect(c.listeners == [.init(name: "policy", role: .policy, address: .tcp(IPAddress("127.0.0.1")!, port: 10023))])
+        #expect(c.dataDirectory == "./postern-data")
+    }
+
+    @Test func modesHoweverYAMLReadsThem() throws {
+        let modes: [(String, Mode)] = [
+            ("on", .on), ("off", .off), ("on-quoted", .on), ("off-quoted", .off), ("true", .on), ("shadow", .shadow),
+            ("shadow-quoted", .shadow),
+        ]
+        for (name, mode) in modes { #expect(try load("mode-\(name)").configuration.greylist.mode == mode, "\(name)") }
+    }
+
+    @Test func theOtherGoodOnesSayWhatTheyMean() throws {
+        #expect(try load("any-domain").configuration.domains == .any)
+        #expect(try load("any-domain").configuration.dns.resolvers == .listed([]))
+        let anchors = try load("anchors").configuration.networks
+        #expect(anchors.forwarders == anchors.local && !anchors.local.isEmpty)
+        #expect(try load("json").configuration.greylist.delay == .minutes(2))
+        #expect(try load("crlf").configuration.greylist.delay == .minutes(2))
+        #expect(
+            try load("permissions-bare").configuration.listeners.first?.address
+                == .unix(path: "/run/postern/policy.sock", mode: 0o660, group: nil))
+        #expect(try load("short-times").configuration.greylist.delay == .milliseconds(250))
+    }
+
+    @Test(arguments: [
+        (
+            "listeners:\n  - { role: policy, address: \"192.0.2.1:10023\" }\n",
+            "f:2:30: warning: listeners[].address: 192.0.2.1:10023 is not a loopback address: whoever reaches it may ask, so keep it behind a firewall"
+        ),
+        (
+            "greylist: { delay: 9s }",
+            "f:1:20: warning: greylist.delay: 9s is a very short delay; many bots try again at once, so less than 10s stops little"
+        ),
+        (
+            "profile: selective",
+            "f:1:10: warning: profile: this version has no evidence from DNS yet, so 'selective' greylists every unknown sender, as 'classic' does"
+        ),
+        ("networks: { local: [0.0.0.0/0] }", "f:1:21: warning: networks.local: 0.0.0.0/0 is every IPv4 address"),
+        ("networks: { local: [\"::/0\"] }", "f:1:21: warning: networks.local: ::/0 is every IPv6 address"),
+        ("networks: { local: [192.0.2.1, 192.0.2.1/32] }", "f:1:32: warning: networks.local: 192.0.2.1 is given twice"),
+        ("domains: [a.example, A.example]", "f:1:22: warning: domains: 'a.example' is given twice"),
+        (
+            "delays: { greeting: 31s }",
+            "f:1:21: warning: delays.greeting: 31s is longer than many mail servers wait for a greeting; 30s is safe"
+        ),
+    ])
+    func riskyIsAWarning(text: String, warning: String) throws {
+        #expect(try parse(text).warnings.map(\.description) == [warning])
+    }
+
+    @Test(arguments: [
+        "greylist: { delay: 10s }", "delays: { greeting: 30s }", "listeners:\n  - { role: policy, address: \"127.8.8.8:10023\" }",
+        "listeners:\n  - { role: policy, address: \"unix:/run/a\", mode: \"0666\" }",
+    ])
+    func theEdgeOfRiskyIsNot(text: String) throws {
+        #expect(try parse(text).warnings.isEmpty)
+    }
+
+    // MARK: - The file
+
+    @Test func whichFileIsRead() {
+        func path(_ named: String?, _ environment: [String: String], _ systemPath: String) -> String? {
+            ConfigurationFile(named: named, environment: environment, systemPath: systemPath).path
+        }
+        let there = "\(Corpus.folder)/Good/minimal.yaml"
+        #expect(path("a.yaml", ["POSTERN_CONFIG": "b.yaml"], there) == "a.yaml")
+        #expect(path(nil, ["POSTERN_CONFIG": "b.yaml"], there) == "b.yaml")
+        #expect(path(nil, ["POSTERN_CONFIG": ""], there) == there)
+        #expect(path(nil, [:], "/nonexistent/postern.yaml") == nil)
+        #expect(ConfigurationFile.systemPath == "/etc/postern/postern.yaml")
+    }
+
+    @Test func theMachinesNameIsTheDefaultWhereItIsOne() {
+        #expect(ConfigurationFile.defaults(machineName: "Mail.Example.NET").hostname == "mail.example.net")
+        #expect(ConfigurationFile.defaults(machineName: "").hostname == "localhost")
+        #expect(ConfigurationFile.defaults(machineName: "a b").hostname == "localhost")
+    }
+
+    @Test func pathsThatFollow() {
+        var c = Configuration()
+        #expect(c.databasePath == "./postern-data/postern.db")
+        #expect(c.keyPath == "./postern-data/postern.key")
+        c.dataDirectory = "/var/lib/postern/"
+        #expect(c.controlSocketPath == "/var/lib/postern/control.sock")
+        c.store.sqlite = "/srv/p.db"
+        #expect(c.databasePath == "/srv/p.db")
+    }
+
+    @Test func whatNeedsARestartIsNamed() {
+        let old = Configuration()
+        #expect(old.keysNeedingRestart(since: old).isEmpty)
+        var new = old
+        new.greylist.delay = .minutes(9)
+        new.hostname = "other.example"
+        #expect(new.keysNeedingRestart(since: old).isEmpty)
+        new.listeners[0].name = "other"
+        new.dataDirectory = "/elsewhere"
+        new.store.sync = .full
+        new.policy.maxConnections = 1
+        new.log.format = .json
+        new.user = "postern"
+        #expect(new.keysNeedingRestart(since: old) == ["data_directory", "listeners", "store", "policy", "log.format", "user"])
+    }
+
+    @Test func anyTextInQuotesReadsBack() throws {
+        for text in [
+            "a\"b\\c", "ünïcödé", "#no comment", "a: b", "\u{2028}line", " lead", "trail ", "'", "%", "@", "true", "0x10", "\u{85}\u{feff}",
+        ] {
+            var c = Configuration()
+            c.store.sqlite = text
+            #expect(try parse(c.commentedYAML).configuration.store.sqlite == text)
+        }
+    }
+}
