@@ -38,7 +38,7 @@ extension BackendSession {
     /// DATA, or what stands for it. Answered by `replied(_, to: .beginContent)`: 354 when content may flow.
     public mutating func beginContent(into actions: inout [BackendAction]) {
         guard isUsable(&actions) else { return }
-        guard phase == .open, hasMail, content == .none else {
+        guard phase == .open, hasMail, transactionRefusal == nil, content == .none else {
             actions.append(.replied(sessionRefusal ?? transactionRefusal ?? .badSequence, to: .beginContent))
             return settle(&actions)
         }
