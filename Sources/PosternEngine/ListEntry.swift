@@ -44,7 +44,7 @@ public enum Pattern: Hashable, Sendable {
 
     /// Reads `192.0.2.1`, `192.0.2.0/24`, `example.org` (a leading dot is allowed), `user@example.org`, `@example.org`
     /// (the domain) or `user@`. `nil` for anything else; a name without a dot is taken for a slip, and so is one with
-    /// octets that no name has: `*.example.org` would match nothing.
+    /// octets that no name has (`*.example.org` would match nothing) or whose last label begins with a digit.
     public init?(_ text: some StringProtocol) {
         guard text.utf8.count <= 320 else { return nil }
         if let prefix = Prefix(text) {
@@ -65,7 +65,7 @@ public enum Pattern: Hashable, Sendable {
             }
         } else {
             guard !text.contains("/"), let name = DomainName(text.first == "." ? String(text.dropFirst()) : String(text)),
-                name.text.utf8.contains(UInt8(ascii: ".")), Self.isPlain(name), name.labels.last?.allSatisfy(\.isNumber) == false
+                name.text.utf8.contains(UInt8(ascii: ".")), Self.isPlain(name), name.labels.last?.first?.isNumber == false
             else { return nil }
             self = .domain(name)
         }

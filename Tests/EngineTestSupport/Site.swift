@@ -1,0 +1,82 @@
+import PosternCore
+import PosternEngine
+
+/// Rows as the simplest store there is keeps them.
+public struct Rows: Sendable {
+    public var triplets: [TripletKey: TripletRow] = [:]
+    public var identities: [Identity: IdentityRow] = [:]
+
+    public init() {}
+
+    public func evidence(_ needs: Needs) -> Evidence {
+        Evidence(triplets: needs.triplets.map { triplets[$0] }, identities: needs.identities.map { identities[$0] })
+    }
+
+    public mutating func apply(_ changes: Changes) {
+        for change in changes.triplets { triplets[change.key] = change.row }
+        for change in changes.identities { identities[change.identity] = change.row }
+    }
+
+    public mutating func expire(now: WallTime) {
+        triplets = triplets.filter { $0.value.expires > now }
+        identities = identities.filter { $0.value.expires > now }
+    }
+}
+
+/// An engine with rows, the memory of its messages and a clock to turn: what a front and a store are to it, in one value.
+public struct Site: Sendable {
+    public var engine: Engine
+    public var rows = Rows()
+    public var messages: [String: MessageMemory] = [:]
+    public var now = WallTime(seconds: 1_800_000_000)
+
+    public init(_ change: (inout EngineSettings) -> Void = { _ in }) {
+        var settings = EngineSettings()
+        settings.hostname = "mx.example.net"
+        change(&settings)
+        engine = Engine(settings: settings, domains: LastTwoLabels())
+    }
+
+    public mutating func wait(_ span: WallTime.Span) { now = now + span }
+
+    /// Asks, commits and answers. Questions without an instance have no memory, as with a front that has no such mark.
+    public mutating func ask(_ attempt: Attempt) -> Verdict {
+        let memory = messages[attempt.instance] ?? MessageMemory()
+        let decision: Decision =
+            switch engine.begin(attempt, memory: memory, now: now) {
+            case .decided(let decision): decision
+            case .needs(let inquiry): engine.conclude(inquiry, evidence: rows.evidence(inquiry.needs), now: now)
+            }
+        rows.apply(decision.changes)
+        if !attempt.instance.isEmpty { messages[attempt.instance] = decision.memory }
+        return decision.verdict
+    }
+
+    /// Asks at RCPT.
+    public mutating func rcpt(
+        _ recipient: String = "bob@example.net", from sender: String = "alice@example.org", address: String = "192.0.2.1",
+        name: String? = nil,
+        instance: String = "", account: String? = nil, helo: String = "mail.example.org"
+    ) -> Verdict {
+        ask(
+            Attempt(
+                stage: .rcpt, client: Client(address: IPAddress(address), confirmedName: name.flatMap { DomainName($0) }, helo: helo),
+                sender: ReversePath(sender), recipient: Mailbox(recipient), instance: instance, account: account))
+    }
+
+    /// Asks at DATA; a recipient is named where it is the only one.
+    public mutating func data(
+        _ recipient: String? = nil, count: Int = 1, from sender: String = "", address: String = "192.0.2.1", name: String? = nil,
+        instance: String = ""
+    ) -> Verdict {
+        ask(
+            Attempt(
+                stage: .data, client: Client(address: IPAddress(address), confirmedName: name.flatMap { DomainName($0) }),
+                sender: ReversePath(sender), recipient: recipient.flatMap { Mailbox($0) }, recipientCount: count, instance: instance))
+    }
+}
+
+extension Verdict {
+    /// The deciding cause in one word.
+    public var word: String { causes[0].word }
+}
