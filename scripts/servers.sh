@@ -3,7 +3,7 @@
 #
 #   scripts/servers.sh fetch [NAME...]      download and unpack (all of them without a name)
 #   scripts/servers.sh check NAME...        exit 0 when each is fetched and can be run here, else say what is needed
-#   scripts/servers.sh run NAME --folder DIR [--control FD] [--bind DIR]... -- COMMAND [ARGUMENT...]
+#   scripts/servers.sh run NAME --folder DIR [--control FD] [--group GID] [--bind DIR]... -- COMMAND...
 #   scripts/servers.sh readable DIR PATH    let everyone read PATH below a folder that `run` used
 #   scripts/servers.sh clean DIR            remove such a folder
 #   scripts/servers.sh list                 the names, and the state of each
@@ -16,6 +16,7 @@
 # are those below DIR (made on the first run, kept for the next, and what the caller put there before stays); DIR and
 # each --bind folder have the same path as outside; the network is the host's. DIR/owners may list files and folders
 # with lines `MODE UID:GID PATH` (below DIR): the first run makes the folders that are missing and gives each its owner.
+# COMMAND runs as the private root's root, with --group in another group (for what is otherwise set-group-ID).
 # When COMMAND ends, all it started ends. With --control FD, each line read from that descriptor is a signal for COMMAND
 # (TERM, HUP, ...), and its end of file kills everything at once: hold the other end in the process that tests, and
 # nothing outlives it, however that process ends.
@@ -247,28 +248,29 @@ check() {
 }
 
 run() {
-    local name=$1 folder= control= binds=()
+    local name=$1 folder= control= group=0 binds=()
     shift
     while [ $# -gt 0 ]; do
         case $1 in
         --folder) folder=$2 && shift 2 ;;
         --control) control=$2 && shift 2 ;;
+        --group) group=$2 && shift 2 ;;
         --bind) binds+=("$2") && shift 2 ;;
         --) shift && break ;;
         *) fail "unknown option $1" ;;
         esac
     done
-    [ -n "$folder" ] && [ $# -gt 0 ] || fail "usage: run NAME --folder DIR [--control FD] [--bind DIR]... -- COMMAND"
+    [ -n "$folder" ] && [ $# -gt 0 ] || fail "usage: run NAME --folder DIR [--control FD] [--group GID] [--bind DIR]... -- COMMAND"
     case $folder in /*) ;; *) fail "--folder takes an absolute path" ;; esac
     complete "$name" || fail "not fetched: $name. Run: scripts/servers.sh fetch $name"
     choose_isolation
-    exec "${isolate[@]}" "$BASH" "$self" inside "$servers/$name" "$folder" "${control:-none}" "${#binds[@]}" "${binds[@]}" "$@"
+    exec "${isolate[@]}" "$BASH" "$self" inside "$servers/$name" "$folder" "${control:-none}" "$group" "${#binds[@]}" "${binds[@]}" "$@"
 }
 
 # The first process of the new namespaces: builds the view, starts COMMAND in it, and ends with it.
 inside() {
-    local root=$1 folder=$2 control=$3 count=$4
-    shift 4
+    local root=$1 folder=$2 control=$3 group=$4 count=$5
+    shift 5
     local binds=("${@:1:count}")
     shift "$count"
     local view=$folder/.view path
@@ -316,15 +318,17 @@ inside() {
         mount --bind "$path" "$view$path"
     done
 
-    [ "$control" != none ] || exec chroot "$view" "$@"
+    [ "$control" != none ] || exec chroot --userspec="0:$group" "$view" "$@"
     local main status=0
+    eval "exec 9<&$control $control</dev/null"
     # In the background, so that signals can be handed on; without `<&0` its standard input would then be /dev/null.
-    chroot "$view" "$@" <&0 &
+    chroot --userspec="0:$group" "$view" "$@" <&0 9<&- &
     main=$!
     (
-        while read -r -u "$control" signal; do kill -s "$signal" "$main" 2>/dev/null || true; done
+        while read -r -u 9 signal; do kill -s "$signal" "$main" 2>/dev/null || true; done
         kill -KILL -1
     ) </dev/null >/dev/null 2>&1 &
+    exec 9<&-
     wait "$main" || status=$?
     exit "$status"
 }

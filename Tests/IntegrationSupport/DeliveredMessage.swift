@@ -82,7 +82,7 @@ public struct Mailbox: Sendable {
     }
 
     /// Waits until there are at least `count` messages, and returns them.
-    public func waitForMessages(_ count: Int = 1, within limit: Duration = .seconds(15)) async throws -> [DeliveredMessage] {
+    public func waitForMessages(_ count: Int = 1, within limit: Duration = .seconds(30)) async throws -> [DeliveredMessage] {
         try await waitUntil("\(count) messages in \(root.name)'s mailbox", within: limit) { try self.count() >= count }
         return try messages()
     }

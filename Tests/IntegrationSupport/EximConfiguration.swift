@@ -24,7 +24,7 @@ public struct EximConfiguration: Sendable {
     public var expectsProxyHeader: Bool
     /// Offers STARTTLS with it.
     public var certificate: Certificate?
-    /// Names by address, as in a hosts file: the only names that this server can find.
+    /// Names by address, as in a hosts file, for `relay`. Exim confirms a client's name by DNS alone: its name stays unknown.
     public var hosts: [String: String]
     /// Lines of the main section, which come last.
     public var extraMain: [String]
@@ -70,7 +70,7 @@ public struct EximConfiguration: Sendable {
         let request = attributes.map { $0 + "\\n" }.joined()
         return #"""
               warn
-                set acl_m_answer = ${readsocket{\#(endpoint)}{\#(request)\n}{5s}{}{action=DUNNO}}
+                set acl_m_answer = ${sg{${readsocket{\#(endpoint)}{\#(request)\n}{5s}{}{action=DUNNO}}}{\N\s+$\N}{}}
               defer
                 condition = ${if match{$acl_m_answer}{\N^(?i)action=(4\d\d|defer)\N}}
                 message = ${sg{$acl_m_answer}{\N^(?i)action=(defer\S*\s+)?\N}{}}
@@ -111,8 +111,6 @@ public struct EximConfiguration: Sendable {
             "acl_smtp_mail = at_mail",
             "acl_smtp_rcpt = at_rcpt",
             "acl_smtp_data = at_data",
-            "host_lookup = *",
-            "host_lookup_order = byaddr",
             "keep_environment =",
             "message_size_limit = 100M",
             "smtp_accept_max = 0",

@@ -118,6 +118,11 @@ public struct PostfixConfiguration: Sendable {
         try folder.write(hostsFile(hosts, hostname: hostname), to: "etc/hosts")
         let mailboxes = recipients?.map { "\($0) all/\n" }.joined() ?? ""
         try folder.write(mailboxes, to: "etc/postfix/mailboxes")
+        // Postfix waits for two seconds before it reads a file that has just changed, in each of its processes.
+        for name in ["main.cf", "mailboxes"] {
+            try FileManager.default.setAttributes(
+                [.modificationDate: Date(timeIntervalSinceNow: -60)], ofItemAtPath: folder.file("etc/postfix/\(name)"))
+        }
         try certificate?.copy(to: folder, "etc/postfix")
         if submission != nil {
             try folder.write(
@@ -231,7 +236,8 @@ public struct PostfixConfiguration: Sendable {
 
 /// A hosts file with `localhost`, this host, and the names given by address.
 func hostsFile(_ hosts: [String: String], hostname: String) -> String {
-    let own = hosts["127.0.0.1"] == nil ? ["127.0.0.1 localhost \(hostname)"] : ["127.0.0.1 \(hosts["127.0.0.1"] ?? "") localhost \(hostname)"]
+    let own =
+        hosts["127.0.0.1"] == nil ? ["127.0.0.1 localhost \(hostname)"] : ["127.0.0.1 \(hosts["127.0.0.1"] ?? "") localhost \(hostname)"]
     let others = hosts.filter { $0.key != "127.0.0.1" }.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
     return (own + others).joined(separator: "\n") + "\n"
 }

@@ -26,9 +26,13 @@ public struct PrivateRoot: Sendable {
         public var succeeded: Bool { exit == .status(0) }
     }
 
-    /// Starts a program of the root.
-    public func start(_ command: [String], log: String = "output.log", input: String? = nil) throws -> RunningProcess {
-        var arguments = [ServerRoots.scriptPath, "run", name, "--folder", folder.path, "--control", "3"]
+    /// Starts a program of the root, as its root user.
+    ///
+    /// - Parameters:
+    ///   - group: the number of a group of the root, for a program that would otherwise be set-group-ID.
+    ///   - input: a file for standard input.
+    public func start(_ command: [String], group: Int = 0, log: String = "output.log", input: String? = nil) throws -> RunningProcess {
+        var arguments = [ServerRoots.scriptPath, "run", name, "--folder", folder.path, "--control", "3", "--group", "\(group)"]
         for bind in binds { arguments += ["--bind", bind] }
         return try RunningProcess(
             "/bin/bash", arguments + ["--"] + command, log: folder.file(log), input: input, control: .script)
@@ -38,13 +42,13 @@ public struct PrivateRoot: Sendable {
     ///
     /// - Parameter input: text for standard input.
     @discardableResult
-    public func run(_ command: [String], input: String? = nil, within limit: Duration = .seconds(30)) async throws -> Result {
+    public func run(_ command: [String], group: Int = 0, input: String? = nil, within limit: Duration = .seconds(30)) async throws -> Result {
         let id = UUID().uuidString
         defer {
             for end in ["out", "in"] { unlink(folder.file("\(id).\(end)")) }
         }
         let inputFile = try input.map { try folder.write($0, to: "\(id).in") }
-        let process = try start(command, log: "\(id).out", input: inputFile)
+        let process = try start(command, group: group, log: "\(id).out", input: inputFile)
         defer { process.kill() }
         let exit = try await process.waitForExit(within: limit)
         return Result(exit: exit, output: process.log)

@@ -246,7 +246,7 @@ public final class RunningProcess: @unchecked Sendable {
 
     /// Waits until `condition` holds; fails at once when the process ends before that.
     public func waitUntilReady(
-        _ what: String, within limit: Duration = .seconds(15), _ condition: () async throws -> Bool
+        _ what: String, within limit: Duration = .seconds(30), _ condition: () async throws -> Bool
     ) async throws {
         try await waitUntil("\(name): \(what)\n\(logTail)", within: limit) {
             if try await condition() { return true }
