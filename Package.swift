@@ -21,6 +21,7 @@ let package = Package(
         // Pure: neither NIO nor Foundation nor a database; time and randomness are arguments.
         .target(name: "PosternCore", swiftSettings: strict),
         .target(name: "PolicyProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "SMTPProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "PosternEngine", dependencies: ["PosternCore"], swiftSettings: strict),
 
         // The edge.
@@ -37,6 +38,7 @@ let package = Package(
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ],
             swiftSettings: strict),
         .target(
@@ -55,6 +57,17 @@ let package = Package(
                 "PosternConfiguration", "PosternCore", "PosternEngine", "PosternServer", "PosternStorage", "PublicSuffix",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
+
+        .testTarget(name: "PolicyProtocolTests", dependencies: ["PolicyProtocol"], swiftSettings: strict),
+        .testTarget(
+            name: "PosternServerTests",
+            dependencies: [
+                "PolicyProtocol", "PosternCore", "PosternEngine", "PosternServer", "PosternStorage",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: strict),
     ]

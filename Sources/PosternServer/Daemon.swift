@@ -2,8 +2,8 @@ import Glibc
 import Logging
 import NIOCore
 import NIOPosix
+import PolicyProtocol
 import PosternConfiguration
-import PosternControl
 import PosternCore
 import PosternEngine
 import PosternStorage
@@ -38,9 +38,11 @@ public final class Daemon: Sendable {
     public init(load: @escaping @Sendable () throws -> Configuration, configuration: Configuration) {
         self.load = load
         let writer = LogWriter(
-            descriptor: STDERR_FILENO, format: configuration.log.format == .json ? .json : .logfmt, redact: configuration.log.redact)
+            descriptor: STDERR_FILENO, format: configuration.log.format, redact: configuration.log.redact)
         log = writer
-        logger = Logger(label: "postern") { _ in LineLogHandler(writer: writer, level: configuration.log.level) }
+        logger = Logger(label: "postern") { _ in
+            LineLogHandler(writer: writer, level: Logger.Level(rawValue: configuration.log.level.rawValue) ?? .info)
+        }
     }
 
     /// Runs until SIGTERM or SIGINT, then drains. `announce` is called once everything is ready, with the lines a person
@@ -57,26 +59,22 @@ public final class Daemon: Sendable {
         guard let domains = PublicSuffixList() else {
             throw StartFailure(StartFailure.unavailable, "libpsl has no public suffix list; install Debian's publicsuffix package")
         }
-        let service = PolicyService(
+        let decisions = DecisionService(
             engine: Engine(settings: configuration.engineSettings, lists: try await lists(from: store), domains: domains), store: store,
-            clock: clock, log: DecisionLog(writer: log, isEnabled: configuration.log.level <= .info), counters: Counters())
+            clock: clock, log: DecisionLog(writer: log, isEnabled: logger.logLevel <= .info), counters: Counters())
+        let policy = PolicyService(decisions: decisions)
 
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         var listeners: [PolicyListener] = []
         for socket in sockets {
             listeners.append(
                 try await PolicyListener.start(
-                    name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, service: service,
-                    limits: configuration.policy.limits, logger: logger))
+                    name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, service: policy,
+                    limits: PolicyServiceLimits(configuration.policy), logger: logger))
         }
-        let state = RunningState(service: service, clock: clock, listeners: listeners.map { ($0.name, $0.address) }, store: store) {
-            [self] in
-            try await reload(service)
-        }
-        let control = try startControl(configuration, state: state, store: store)
         let upkeep = Task {
             await Upkeep(
-                store: store, clock: clock, service: service, log: log, logger: logger, keepDecisions: configuration.decisions.keep
+                store: store, clock: clock, decisions: decisions, log: log, logger: logger, keepDecisions: configuration.decisions.keep
             ).run()
         }
 
@@ -92,7 +90,7 @@ public final class Daemon: Sendable {
 
         signals: for await signal in signals.stream {
             switch signal {
-            case SIGHUP: await reloadOnSignal(service)
+            case SIGHUP: await reloadOnSignal(decisions)
             default:
                 logger.info("stopping", metadata: ["signal": "\(signal == SIGTERM ? "SIGTERM" : "SIGINT")"])
                 break signals
@@ -100,7 +98,6 @@ public final class Daemon: Sendable {
         }
 
         ServiceManners.notify("STOPPING=1")
-        control.stop()
         await withTaskGroup(of: Void.self) { group in
             for listener in listeners { group.addTask { await listener.drain(patience: Self.drainPatience) } }
         }
@@ -141,7 +138,7 @@ public final class Daemon: Sendable {
                 let (descriptor, bound) = try ListeningSocket.open(listener.address)
                 sockets.append(OpenSocket(name: listener.name, address: bound, descriptor: descriptor))
             } catch {
-                throw StartFailure(StartFailure.configuration, "\(listener.position): \(error)")
+                throw StartFailure(StartFailure.configuration, "listener \(listener.name): \(error)")
             }
         }
         for left in inherited {
@@ -181,7 +178,9 @@ public final class Daemon: Sendable {
 
     private func openStore(_ configuration: Configuration) async throws -> any Store {
         do throws(StoreFailure) {
-            return try configuration.openStore()
+            var settings = SQLiteSettings()
+            settings.sync = configuration.store.sync == .full ? .full : .normal
+            return try SQLiteStore(path: configuration.databasePath, keyPath: configuration.keyPath, settings: settings)
         } catch {
             let code: Int32 =
                 switch error.kind {
@@ -214,19 +213,28 @@ public final class Daemon: Sendable {
 
     // MARK: - Reload
 
-    private func reloadOnSignal(_ service: PolicyService) async {
+    private func reloadOnSignal(_ decisions: DecisionService) async {
         ServiceManners.notify("RELOADING=1\nMONOTONIC_USEC=\(SystemClocks.monotonicMicroseconds())")
         do {
-            try await reload(service)
+            try reload(decisions)
         } catch {
             logger.error("the configuration was not reloaded, the old one stays in force", metadata: ["error": "\(error)"])
         }
         ServiceManners.notify("READY=1")
     }
 
-    private func reload(_ service: PolicyService) async throws {
+    private func reload(_ decisions: DecisionService) throws {
         let configuration = try load()
-        service.update { $0.settings = configuration.engineSettings }
+        decisions.update { $0.settings = configuration.engineSettings }
         logger.info("configuration reloaded", metadata: ["profile": "\(configuration.profile)"])
+    }
+}
+
+extension PolicyServiceLimits {
+    init(_ policy: Configuration.Policy) {
+        self.init()
+        requests = PolicyLimits(line: policy.maxLineLength, attributes: policy.maxAttributes, request: policy.maxRequestSize)
+        idle = policy.idleTimeout
+        connections = policy.maxConnections
     }
 }

@@ -1,22 +1,8 @@
 import Glibc
+import PosternConfiguration
 import PosternCore
 
-/// Where a listener listens.
-public enum ListenAddress: Hashable, Sendable {
-    case tcp(IPAddress, port: UInt16)
-    /// A UNIX socket with its permissions; `nil` leaves the umask's or the process's own.
-    case unix(path: String, mode: UInt16?, group: String?)
-}
-
-extension ListenAddress: CustomStringConvertible {
-    /// `127.0.0.1:10023`, `[::1]:10023` or `unix:/path`.
-    public var description: String {
-        switch self {
-        case .tcp(let address, let port): address.family == .v4 ? "\(address):\(port)" : "[\(address)]:\(port)"
-        case .unix(let path, _, _): "unix:\(path)"
-        }
-    }
-}
+public typealias ListenAddress = Configuration.Address
 
 /// Why a socket could not be opened, with what to do about it.
 public struct ListenFailure: Error, CustomStringConvertible, Sendable {

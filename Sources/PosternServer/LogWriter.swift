@@ -1,14 +1,10 @@
 import Glibc
 import Logging
 import NIOConcurrencyHelpers
+import PosternConfiguration
 import PosternCore
 
-/// How a log line is written.
-public enum LogFormat: String, CaseIterable, Sendable {
-    /// `time=… level=info msg="…" key=value`
-    case logfmt
-    case json
-}
+public typealias LogFormat = Configuration.Log.Format
 
 /// One line of a structured log: keys and values in order.
 public struct LogLine: Sendable {

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Measures the policy service beside its peers, in one run on one machine, and prints ratios: postgrey (Debian) and a
+# responder that knows nothing and answers DUNNO. All get the same load from the same program.
+#
+#   scripts/bench.sh [--seconds 10] [--rows 10000000] [--skip-large]
+#
+# Every figure is of this machine and this minute: compare the ratios.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seconds=10
+rows=10000000
+large=yes
+while [ $# -gt 0 ]; do
+    case $1 in
+    --seconds) seconds=$2; shift 2 ;;
+    --rows) rows=$2; shift 2 ;;
+    --skip-large) large=no; shift ;;
+    *) echo "usage: scripts/bench.sh [--seconds 10] [--rows 10000000] [--skip-large]" >&2; exit 64 ;;
+    esac
+done
+
+swift build -c release --product postern
+swift build -c release --package-path Benchmarks --scratch-path .build-bench
+postern=$PWD/.build/release/postern
+load=$PWD/.build-bench/release/policy-load
+responder=$PWD/.build-bench/release/dunno-responder
+work=$(mktemp -d "${TMPDIR:-/tmp}/postern-bench.XXXXXX")
+pids=()
+cleanup() {
+    for pid in "${pids[@]:-}"; do [ -n "$pid" ] && kill "$pid" 2>/dev/null || true; done
+    wait 2>/dev/null || true
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+field() { python3 -c 'import json, sys; print(json.loads(sys.argv[1])[sys.argv[2]])' "$1" "$2"; }
+ratio() { python3 -c 'import sys; print("%.2f" % (float(sys.argv[1]) / float(sys.argv[2])))' "$1" "$2"; }
+whole() { python3 -c 'import sys; print("%d" % float(sys.argv[1]))' "$1"; }
+await_port() {
+    for _ in $(seq 200); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
+        sleep 0.05
+    done
+    echo "bench: nothing listens on port $1" >&2
+    return 1
+}
+
+start_postern() { # FOLDER: sets port and pid
+    port=$(free_port)
+    cat >"$work/postern.yaml" <<EOF
+data_directory: $1
+listeners:
+  - { name: policy, role: policy, address: "127.0.0.1:$port" }
+log: { level: warning }
+EOF
+    "$postern" serve --config "$work/postern.yaml" >/dev/null 2>"$work/postern.log" &
+    pid=$!
+    pids+=("$pid")
+    await_port "$port"
+}
+stop() { kill "$1" && wait "$1" 2>/dev/null || true; }
+resident() { awk '/VmHWM/ { print int($2 / 1024) }' "/proc/$1/status"; }
+
+echo "== stateless responder"
+port=$(free_port)
+"$responder" "$port" >/dev/null &
+pid=$!
+pids+=("$pid")
+await_port "$port"
+stateless=$("$load" --port "$port" --seconds "$seconds")
+stop "$pid"
+echo "   $(whole "$(field "$stateless" rate)") answers/s, p99 $(field "$stateless" p99_us) us"
+
+echo "== postgrey, new triplets"
+port=$(free_port)
+scripts/servers.sh run postgrey --folder "$work/postgrey" --bind "$work" -- \
+    postgrey --inet="127.0.0.1:$port" --dbdir="$work" --user=root --group=root >"$work/postgrey.log" 2>&1 &
+pid=$!
+pids+=("$pid")
+await_port "$port"
+postgrey=$("$load" --port "$port" --seconds "$seconds")
+stop "$pid"
+echo "   $(whole "$(field "$postgrey" rate)") answers/s, p99 $(field "$postgrey" p99_us) us"
+
+echo "== postern, new triplets, empty store"
+mkdir "$work/empty"
+start_postern "$work/empty"
+empty=$("$load" --port "$port" --seconds "$seconds")
+half=$(python3 -c 'import sys; print(float(sys.argv[1]) / 2)' "$(field "$empty" rate)")
+paced=$("$load" --port "$port" --seconds "$seconds" --rate "$half" --start "$(field "$empty" next)")
+echo "   $(whole "$(field "$empty" rate)") answers/s, p99 $(field "$empty" p99_us) us; at half that load p99 $(field "$paced" p99_us) us; $(resident "$pid") MiB at most"
+stop "$pid"
+
+echo
+echo "postern / postgrey:            $(ratio "$(field "$empty" rate)" "$(field "$postgrey" rate)")   (aim: at least 20)"
+echo "postern / stateless responder: $(ratio "$(field "$empty" rate)" "$(field "$stateless" rate)")   (aim: at least 0.5)"
+echo "p99 at half load:              $(field "$paced" p99_us) us   (aim: below 5000)"
+[ "$large" = yes ] || exit 0
+
+echo
+echo "== postern with $rows triplets on disk"
+mkdir "$work/large"
+start_postern "$work/large"
+next=0
+while [ "$next" -lt "$rows" ]; do
+    fill=$("$load" --port "$port" --seconds 20 --start "$next")
+    next=$(field "$fill" next)
+    echo "   filled to $next at $(whole "$(field "$fill" rate)")/s"
+done
+stop "$pid"
+began=$(date +%s%N)
+start_postern "$work/large"
+ready=$((($(date +%s%N) - began) / 1000000))
+full=$("$load" --port "$port" --seconds "$seconds" --start "$next")
+half=$(python3 -c 'import sys; print(float(sys.argv[1]) / 2)' "$(field "$full" rate)")
+paced=$("$load" --port "$port" --seconds "$seconds" --rate "$half" --start "$(field "$full" next)")
+echo "   $(whole "$(field "$full" rate)") answers/s, p99 $(field "$full" p99_us) us; at half that load p99 $(field "$paced" p99_us) us"
+echo
+echo "large / empty store:           $(ratio "$(field "$full" rate)" "$(field "$empty" rate)")   (aim: at least 0.7)"
+echo "resident memory at most:       $(resident "$pid") MiB   (aim: at most 400)"
+echo "ready after:                   $ready ms   (aim: at most 2000)"
+echo "p99 at half load:              $(field "$paced" p99_us) us   (aim: below 5000)"
+stop "$pid"
