@@ -83,11 +83,21 @@ public struct Changes: Equatable, Sendable {
     public struct Triplet: Equatable, Sendable {
         public var key: TripletKey
         public var row: TripletRow
+
+        public init(key: TripletKey, row: TripletRow) {
+            self.key = key
+            self.row = row
+        }
     }
 
     public struct IdentityCount: Equatable, Sendable {
         public var identity: Identity
         public var row: IdentityRow
+
+        public init(identity: Identity, row: IdentityRow) {
+            self.identity = identity
+            self.row = row
+        }
     }
 
     public var triplets: [Triplet] = []
