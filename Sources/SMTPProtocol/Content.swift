@@ -8,11 +8,10 @@ public enum ContentPiece: Hashable, Sendable {
     case insert(Insertion)
 
     /// The number of octets.
-    @inlinable
     public var count: Int {
         switch self {
         case .input(let range): range.count
-        case .insert(let insertion): insertion.bytes.count
+        case .insert(let insertion): insertion.count
         }
     }
 
@@ -26,7 +25,7 @@ public enum ContentPiece: Hashable, Sendable {
 }
 
 /// The fixed strings that framing puts into content.
-public enum Insertion: UInt8, Hashable, Sendable {
+public enum Insertion: UInt8, Hashable, Sendable, CaseIterable {
     /// In place of a bare CR.
     case space
     /// A dot that was held back, or one stuffed before a dot (RFC 5321 §4.5.2).
@@ -41,6 +40,32 @@ public enum Insertion: UInt8, Hashable, Sendable {
     case endOfData
     /// CRLF `.` CRLF after a last line that lacked its CRLF.
     case lineEndAndEndOfData
+
+    /// The number of octets.
+    public var count: Int {
+        switch self {
+        case .space, .dot, .cr: 1
+        case .crlf, .dotCR: 2
+        case .endOfData: 3
+        case .lineEndAndEndOfData: 5
+        }
+    }
+
+    /// Whether the first octet is a dot.
+    var beginsWithDot: Bool {
+        switch self {
+        case .dot, .dotCR, .endOfData: true
+        case .space, .cr, .crlf, .lineEndAndEndOfData: false
+        }
+    }
+
+    /// Whether the last octet is a line feed.
+    var endsLine: Bool {
+        switch self {
+        case .crlf, .endOfData, .lineEndAndEndOfData: true
+        case .space, .dot, .cr, .dotCR: false
+        }
+    }
 
     private static let table: [[UInt8]] = [
         [0x20], [0x2e], [0x0d], [0x0d, 0x0a], [0x2e, 0x0d], [0x2e, 0x0d, 0x0a], [0x0d, 0x0a, 0x2e, 0x0d, 0x0a],

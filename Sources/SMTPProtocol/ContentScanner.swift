@@ -63,6 +63,7 @@ struct ContentScanner: Sendable {
                         // The common case: nothing is held back, and the run goes on.
                         index += 2
                         endLine(at: index, &lineBegin)
+                        if index < end, window[index] > Octet.space, window[index] != Octet.dot { continue }
                         state = .lineStart(.crlf)
                     } else {
                         flush(run, index, &pieces)
@@ -150,8 +151,8 @@ struct ContentScanner: Sendable {
             }
         }
         if !ended {
-            checkLine(lineLength + UInt64(end - lineBegin))
-            lineLength += UInt64(end - lineBegin)
+            lineLength &+= UInt64(end - lineBegin)
+            checkLine(lineLength)
             flush(run, end, &pieces)
         }
         position = ended ? index : end
@@ -192,7 +193,7 @@ struct ContentScanner: Sendable {
     }
 
     private mutating func insert(_ insertion: Insertion, _ pieces: inout [ContentPiece]) {
-        guard admit(UInt64(insertion.bytes.count)) else { return }
+        guard admit(UInt64(insertion.count)) else { return }
         pieces.append(.insert(insertion))
     }
 
@@ -206,7 +207,9 @@ struct ContentScanner: Sendable {
         return true
     }
 
+    @inline(__always)
     private mutating func endLine(at index: Int, _ begin: inout Int) {
+        guard limits.line > 0 else { return }
         checkLine(lineLength + UInt64(index - begin))
         lineLength = 0
         begin = index
@@ -236,14 +239,14 @@ struct HopCounter: Sendable {
     /// A header longer than this is not looked at further: the count is against loops, not against the malicious.
     static let headerLimit = 1 << 20
 
-    private static let field: [UInt8] = Array("received:".utf8)
+    private static let field: StaticString = "received:"
 
     private let limit: Int
     private var found = 0
     private var seen = 0
     /// The octets of this line that matched the field's name, or -1 once one did not.
     private var matched = 0
-    private var lineLength = 0
+    private var lineIsEmpty = true
     private(set) var isCounting: Bool
 
     init(limit: Int) {
@@ -255,31 +258,34 @@ struct HopCounter: Sendable {
 
     mutating func count(_ bytes: UnsafeRawBufferPointer) {
         guard isCounting else { return }
-        for octet in bytes {
-            seen += 1
+        let field = UnsafeBufferPointer(start: Self.field.utf8Start, count: Self.field.utf8CodeUnitCount)
+        var index = 0
+        while index < bytes.count, isCounting {
+            if matched < 0 {
+                // The rest of the line does not matter.
+                index = ByteScan.firstLF(bytes, from: index)
+                guard index < bytes.count else { break }
+            }
+            let octet = bytes[index]
+            index += 1
             if octet == Octet.lf {
                 // The empty line ends the header (RFC 5322 §2.1).
-                if lineLength == 0 { isCounting = false }
+                if lineIsEmpty { isCounting = false }
                 matched = 0
-                lineLength = 0
+                lineIsEmpty = true
             } else if octet != Octet.cr {
-                if matched >= 0 {
-                    if Octet.lowercased(octet) == Self.field[matched] {
-                        matched += 1
-                        if matched == Self.field.count {
-                            found += 1
-                            matched = -1
-                        }
-                    } else {
-                        matched = -1
-                    }
+                lineIsEmpty = false
+                matched = Octet.lowercased(octet) == field[matched] ? matched + 1 : -1
+                if matched == field.count {
+                    found += 1
+                    matched = -1
+                    if found > limit { isCounting = false }
                 }
-                lineLength += 1
-            }
-            if !isCounting || seen >= Self.headerLimit || found > limit {
-                isCounting = false
-                return
+            } else if !lineIsEmpty {
+                matched = -1
             }
         }
+        seen += bytes.count
+        if seen >= Self.headerLimit { isCounting = false }
     }
 }

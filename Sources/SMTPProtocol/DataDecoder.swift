@@ -75,10 +75,9 @@ public struct DataEncoder: Sendable {
     public mutating func encode(_ piece: ContentPiece, of input: UnsafeRawBufferPointer, into pieces: inout [ContentPiece]) {
         switch piece {
         case .insert(let insertion):
-            let bytes = insertion.bytes
-            if atLineStart, bytes[0] == Octet.dot { pieces.append(.insert(.dot)) }
+            if atLineStart, insertion.beginsWithDot { pieces.append(.insert(.dot)) }
             pieces.append(piece)
-            atLineStart = bytes[bytes.count - 1] == Octet.lf
+            atLineStart = insertion.endsLine
         case .input(let range):
             guard !range.isEmpty else { return }
             if atLineStart, input[range.lowerBound] == Octet.dot { pieces.append(.insert(.dot)) }

@@ -10,7 +10,11 @@ extension ServerSession {
         }
         let outcome = lines.decode(input, at: &position)
         for flaw in lines.takeFlaws().members { actions.append(.violation(flaw)) }
-        guard outcome != .needsMore else { return }
+        guard outcome != .needsMore else {
+            // It may end its lines otherwise, and would be waited for in vain.
+            if OtherProtocol.begins(lines.line) { speaksAnotherProtocol(&actions) }
+            return
+        }
         waitsAnew = true
         commands += 1
         guard commands <= settings.limits.commands else {

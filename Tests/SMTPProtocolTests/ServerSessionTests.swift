@@ -1,0 +1,161 @@
+import PosternCore
+import Testing
+
+@testable import SMTPProtocol
+
+/// What the dialogues cannot show.
+@Suite("Server sessions")
+struct ServerSessionTests {
+    private func runner(_ change: (inout ServerSettings) -> Void = { _ in }) -> ServerRunner {
+        var settings = ServerSettings(
+            hostname: "mx.example",
+            extensions: Extensions(pipelining: true, size: 0, eightBitMIME: true, dsn: true, chunking: true, startTLS: true))
+        change(&settings)
+        return ServerRunner(settings: settings)
+    }
+
+    @Test("a deadline starts anew with each wait, and stops while we are waited for")
+    func deadlines() {
+        var runner = runner()
+        runner.held = ["mail", "end"]
+        runner.connect()
+        #expect(runner.deadlines == [.command])
+        runner.send("EHLO a\r\n")
+        // Part of a command does not start it anew: a slow client has one wait for a whole line.
+        runner.send("MAIL")
+        runner.send(" FROM:<a@b>")
+        #expect(runner.deadlines == [.command, nil, .command])
+        runner.send("\r\n")
+        #expect(runner.deadlines.last == .some(nil))
+        runner.release("mail")
+        runner.send("RCPT TO:<c@d>\r\nDATA\r\n")
+        #expect(runner.deadlines.last == .content)
+        let before = runner.deadlines.count
+        runner.send("some\r\n")
+        runner.send("more\r\n")
+        #expect(runner.deadlines.count == before + 2)
+        runner.send(".\r\n")
+        #expect(runner.deadlines.last == .some(nil))
+        runner.release("end")
+        #expect(runner.deadlines.last == .command)
+        #expect(ServerTimeouts()[.command] >= 300, "RFC 5321 §4.5.3.2.7")
+        #expect(ServerTimeouts()[.content] >= 180, "RFC 5321 §4.5.3.2.5")
+        // One that was not started does nothing.
+        _ = runner.takeReplies()
+        runner.event { $0.timerFired(.handshake, into: &$1) }
+        #expect(runner.takeReplies() == [])
+        runner.send("STARTTLS\r\n")
+        #expect(runner.deadlines.last == .handshake)
+        runner.event { $0.timerFired(.handshake, into: &$1) }
+        #expect(runner.isClosed)
+        // In the midst of a handshake nothing is said in the clear.
+        #expect(runner.takeReplies().map(\.code) == [220])
+    }
+
+    @Test("the recipient limit is exact, and costs no errors")
+    func recipients() {
+        var runner = runner { $0.limits.recipients = 100 }
+        runner.connect()
+        runner.send("EHLO a\r\n")
+        runner.send("MAIL FROM:<>\r\n")
+        _ = runner.takeReplies()
+        for _ in 0..<150 { runner.send("RCPT TO:<c@d>\r\n") }
+        let codes = runner.takeReplies().map(\.code)
+        #expect(codes == Array(repeating: 250, count: 100) + Array(repeating: 452, count: 50))
+        #expect(runner.session.errors == 0)
+        runner.send("DATA\r\n")
+        #expect(runner.takeReplies().map(\.code) == [354])
+        #expect(runner.questions.last == .content(recipients: 100))
+    }
+
+    @Test("questions carry what was said")
+    func questions() {
+        var runner = runner()
+        runner.connect()
+        runner.send("EHLO me.example\r\n")
+        runner.send("MAIL FROM:<a@b> SIZE=5\r\nRCPT TO:<c@d> NOTIFY=NEVER\r\nRCPT TO:<e@d>\r\n")
+        let mail = MailCommand(.mailbox(Mailbox(localPart: "a", domain: "b")), size: 5)
+        let first = RecipientCommand(Mailbox(localPart: "c", domain: "d"), notify: .never)
+        let second = RecipientCommand(Mailbox(localPart: "e", domain: "d"))
+        #expect(
+            runner.questions == [
+                .connect, .helo(HeloName("me.example"), extended: true), .mail(mail), .recipient(first, count: 0),
+                .recipient(second, count: 1),
+            ])
+        #expect(runner.relays == [.recipient(mail, first), .recipient(mail, second)])
+        #expect(runner.session.helo == HeloName("me.example"))
+        #expect(runner.session.isExtended)
+        #expect(runner.session.transaction?.recipients == 2)
+    }
+
+    @Test("answers that come when none is awaited do nothing")
+    func strayAnswers() {
+        var session = ServerSession(settings: ServerSettings(hostname: "mx.example"))
+        var actions: [ServerAction] = []
+        session.decided(.accept, into: &actions)
+        session.backendReplied(.ok, into: &actions)
+        session.backendFailed(.backendUnavailable, into: &actions)
+        session.tlsEstablished(into: &actions)
+        session.timerFired(.command, into: &actions)
+        #expect(actions == [])
+        session.connected(into: &actions)
+        session.connected(into: &actions)
+        session.closed(into: &actions)
+        #expect(actions == [.ask(.connect)])
+        actions = []
+        session.decided(.accept, into: &actions)
+        session.backendReplied(.ok, into: &actions)
+        session.shed(into: &actions)
+        session.shuttingDown(into: &actions)
+        session.sessionTimedOut(into: &actions)
+        let consumed = [UInt8](repeating: 65, count: 10).withUnsafeBytes { session.received($0, into: &actions) }
+        #expect(consumed == 10)
+        #expect(actions == [])
+        #expect(session.hasEnded)
+    }
+
+    @Test("nothing is consumed while a question is open, so that no more than one line is held")
+    func consumesNothingWhileAsked() {
+        var session = ServerSession(settings: ServerSettings(hostname: "mx.example", extensions: Extensions(pipelining: true)))
+        var actions: [ServerAction] = []
+        session.connected(into: &actions)
+        session.decided(.accept, into: &actions)
+        let greeting = bytes("EHLO a\r\n")
+        #expect(greeting.withUnsafeBytes { session.received($0, into: &actions) } == greeting.count)
+        session.decided(.accept, into: &actions)
+        let group = bytes("MAIL FROM:<>\r\nRCPT TO:<c@d>\r\n")
+        #expect(group.withUnsafeBytes { session.received($0, into: &actions) } == 14)
+        let rest = Array(group.dropFirst(14))
+        #expect(rest.withUnsafeBytes { session.received($0, into: &actions) } == 0)
+        session.decided(.accept, into: &actions)
+        #expect(rest.withUnsafeBytes { session.received($0, into: &actions) } == rest.count)
+    }
+
+    @Test("the announcement of a greeting goes on as the greeting does")
+    func teaser() {
+        let session = ServerSession(settings: ServerSettings(hostname: "mx.example"))
+        #expect(text(session.teaser) == "220-mx.example ESMTP\r\n")
+    }
+
+    @Test("the sizes of insertions are those of their octets")
+    func insertions() {
+        for insertion in Insertion.allCases {
+            #expect(insertion.count == insertion.bytes.count)
+            #expect(insertion.beginsWithDot == (insertion.bytes.first == UInt8(ascii: ".")))
+            #expect(insertion.endsLine == (insertion.bytes.last == 10))
+        }
+    }
+
+    @Test("a chunk may come in any cut with its command and the next", arguments: Cut.allCases, [UInt64](1...5))
+    func chunkCuts(_ cut: Cut, seed: UInt64) {
+        var generator = SeededGenerator(seed: seed)
+        var runner = runner()
+        runner.connect()
+        runner.send("EHLO a\r\n")
+        let wire = bytes("MAIL FROM:<>\r\nRCPT TO:<c@d>\r\nBDAT 6\r\nQUIT\r\nBDAT 8 LAST\r\nRSET\r\n.\nRSET\r\nQUIT\r\n")
+        for piece in cut.pieces(wire, &generator) { runner.send(piece) }
+        #expect(runner.takeReplies().map(\.code) == [220, 250, 250, 250, 250, 554, 250, 221])
+        #expect(runner.takeViolations() == [.bareLF, .endOfDataLookAlike])
+        #expect(runner.takeAbandoned() == 1)
+    }
+}
