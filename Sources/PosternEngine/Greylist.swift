@@ -133,17 +133,20 @@ extension Engine {
             var memory = inquiry.memory
             if !memory.counted {
                 memory.counted = true
-                if isDue(row.lastSeen, now) { changes.identities = [.init(identity: identity, row: seen(row, now: now))] }
+                changes.identities = counted(inquiry.needs.identities, evidence: evidence, now: now)
             }
             return Decision(verdict: Verdict(.accept, [.proven(identity, messages: row.passes)]), changes: changes, memory: memory)
         }
         return nil
     }
 
+    /// One more message for each of its identities, whichever of them let it pass: a client that is proven by its name
+    /// stays proven by its network when the name cannot be looked up. What is proven is only renewed, when that is due.
     private func counted(_ identities: [Identity], evidence: Evidence, now: WallTime) -> [Changes.IdentityCount] {
         guard settings.greylist.provenAfter > 0 else { return [] }
-        return zip(identities, evidence.identities).map { identity, row in
+        return zip(identities, evidence.identities).compactMap { identity, row in
             let live = row.flatMap { now - $0.lastSeen < settings.greylist.lifetime ? $0 : nil }
+            if let live, live.passes >= settings.greylist.provenAfter, !isDue(live.lastSeen, now) { return nil }
             return .init(identity: identity, row: seen(live ?? IdentityRow(passes: 0, lastSeen: now, expires: now), now: now))
         }
     }

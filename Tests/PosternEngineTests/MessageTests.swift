@@ -218,6 +218,36 @@ struct MessageTests {
         #expect(site.rcpt("third@example.net").word == "new")
     }
 
+    @Test("whichever identity lets a message pass, it counts for all, so that a failing name look-up changes nothing")
+    func provenByAll() {
+        var site = Site()
+        prove(&site, more: 4, name: "mx.pool.example")
+        for month in 0..<4 {
+            site.wait(.days(30))
+            #expect(site.rcpt("other@example.net", name: "mx.pool.example", instance: "month \(month)").word == "proven")
+        }
+        #expect(site.rcpt("third@example.net").word == "proven")
+        // A network that is new to the pool is proven in its turn.
+        for number in 1...5 {
+            #expect(site.rcpt("any@example.net", address: "203.0.113.1").word == "new")
+            site.rows.triplets = [:]
+            _ = site.rcpt("any@example.net", address: "203.0.113.1", name: "mx2.pool.example", instance: "new network \(number)")
+        }
+        #expect(site.rcpt("any@example.net", address: "203.0.113.1").word == "proven")
+    }
+
+    @Test("a proven identity costs no write each time it is seen")
+    func provenWrites() {
+        var site = Site()
+        prove(&site, more: 4)
+        let before = site.rows.identities
+        for number in 0..<50 {
+            site.wait(.minutes(1))
+            #expect(site.rcpt(instance: "later \(number)").word == "proven")
+        }
+        #expect(site.rows.identities == before)
+    }
+
     @Test("counting starts over where a lifetime went by without a message")
     func countingStartsOver() {
         var site = Site()
