@@ -148,7 +148,7 @@ struct BackendTests {
         runner.event { $0.recipient(recipient, of: mail, into: &$1) }
         runner.says("220 backend\r\n\(reply)")
         #expect(runner.failures == [BackendFailure(.clientInformationNotNegotiated)])
-        #expect(runner.failures[0].reply.code == 451)
+        #expect(runner.failures.first?.reply.code == 451)
         #expect(runner.isClosed)
         #expect(!runner.takeSent().contains("MAIL"))
         // And so it stays.
@@ -496,7 +496,7 @@ struct BackendTests {
             runner.connect()
             runner.says(greeting)
             #expect(runner.failures.count == 1)
-            #expect(runner.failures[0].reply.isTransient)
+            #expect(runner.failures.first?.reply.isTransient == true)
         }
         // An idle connection that speaks unasked.
         var idle = opened(keywords: "", cut: cut)
