@@ -28,11 +28,10 @@ final class DecisionTable {
             on: connection, path: path)
         texts.reserveCapacity(4096)
         highest = .min
-        try begin()
     }
 
-    /// Another process may have written since the last transaction.
-    func begin() throws(StoreFailure) {
+    /// To be called when another process has written, or a transaction failed.
+    func synchronise() throws(StoreFailure) {
         defer { newest.reset() }
         _ = try newest.step()
         highest = newest.optionalInteger(0) ?? .min
@@ -92,15 +91,21 @@ final class DecisionTable {
     /// Drops the oldest; returns how many.
     func prune(oldest count: Int) throws(StoreFailure) -> Int {
         pruneOldest.bind(1, Int64(count))
-        try pruneOldest.run()
-        return Int(sqlite3_changes(connection))
+        return try overwriting(pruneOldest)
     }
 
     /// Drops those of the oldest that are older than `before`; returns how many.
     func prune(oldest count: Int, before: WallTime) throws(StoreFailure) -> Int {
         pruneAged.bind(1, Int64(count))
         pruneAged.bind(2, before.milliseconds)
-        try pruneAged.run()
+        return try overwriting(pruneAged)
+    }
+
+    /// Decisions name people: what is deleted is overwritten with zeros.
+    private func overwriting(_ statement: Statement) throws(StoreFailure) -> Int {
+        sqlite3_exec(connection, "PRAGMA secure_delete = ON", nil, nil, nil)
+        defer { sqlite3_exec(connection, "PRAGMA secure_delete = OFF", nil, nil, nil) }
+        try statement.run()
         return Int(sqlite3_changes(connection))
     }
 }

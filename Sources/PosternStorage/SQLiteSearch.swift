@@ -48,7 +48,7 @@ extension SQLiteStore {
             while !rest.isEmpty {
                 let keys = Array(rest.prefix(Self.lookupStep))
                 rest = rest.dropFirst(Self.lookupStep)
-                forgotten += try await self.onWriter { hot throws(StoreFailure) in try hot.removeTriplets(keys) }
+                forgotten += try await self.onWriter { hot throws(StoreFailure) in try hot.forget(keys) }
             }
             return true
         }

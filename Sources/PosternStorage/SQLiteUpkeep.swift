@@ -13,6 +13,8 @@ extension SQLiteStore {
     /// Rows that are removed in one turn of the writer, and of each kind in one call at most.
     static let expiryStep = 250
     static let expiryMaximum = 4000
+    /// Recent triplets, not yet merged into their table, that one call looks at.
+    static let expiryRecent = 2000
 
     public func expire(now: WallTime, decisionsBefore: WallTime) async throws(StoreFailure) -> Int {
         var removed = 0
@@ -24,10 +26,11 @@ extension SQLiteStore {
             if pruned < Self.expiryStep { break }
         }
         removed += try await expire("triplets", expires: "first + expires_after", cursor: \.triplets, now: now) {
-            hot, keys throws(StoreFailure) in try hot.removeTriplets(keys, expiredAt: now)
+            hot, keys throws(StoreFailure) in try hot.expireTriplets(keys, now: now)
         }
+        removed += try await onWriter { hot throws(StoreFailure) in hot.expireRecentTriplets(Self.expiryRecent, now: now) }
         removed += try await expire("identities", expires: "last + expires_after", cursor: \.identities, now: now) {
-            hot, keys throws(StoreFailure) in try hot.removeIdentities(keys, expiredAt: now)
+            hot, keys throws(StoreFailure) in try hot.expireIdentities(keys, now: now)
         }
         let hasOld = try await onReader { db in
             try Bool.fetchOne(

@@ -48,6 +48,8 @@ final class SQLiteWriter {
 
     /// How often the path is looked at, to see whether it still names the open file.
     static let lookInterval = Duration.seconds(1)
+    /// Changes that are merged in one transaction while nobody waits.
+    static let idleMerge = 256
     /// How long a trial of a failed database waits for a lock.
     static let probeBusyTimeout = WallTime.Span.milliseconds(100)
 
@@ -72,13 +74,13 @@ final class SQLiteWriter {
     /// Works until the queue is closed and empty.
     func run() {
         while true {
-            let timeout = database == nil ? Double(settings.probeInterval.milliseconds) / 1000 : 1
+            let timeout = database.map { $0.isMerging ? 0 : 1 } ?? Double(settings.probeInterval.milliseconds) / 1000
             switch queue.next(timeout: timeout) {
             case .items(let items):
                 if database == nil { fail(items) } else { work(items) }
                 queue.recycle(items)
             case .idle:
-                if database == nil { probe() } else { look() }
+                if database == nil { probe() } else { idle() }
             case .closed:
                 shut()
                 let whenEnded = state.withLockedValue { state in
@@ -140,6 +142,16 @@ final class SQLiteWriter {
             if case .transaction(let transaction, _) = item { transaction.completion(.success(outcome)) }
         }
         committed()
+    }
+
+    /// Looks after the file, and merges while nobody waits.
+    private func idle() {
+        if ContinuousClock.now - lastLook >= Self.lookInterval { look() }
+        guard let database, database.isMerging else { return }
+        do throws(StoreFailure) {
+            try database.transaction(merging: Self.idleMerge) { _ in }
+            committed()
+        } catch { breakDown(error) }
     }
 
     private func committed() {

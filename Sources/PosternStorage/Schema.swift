@@ -16,6 +16,8 @@ enum Schema {
         CREATE TABLE triplets(
             key INTEGER PRIMARY KEY, first INTEGER NOT NULL, last_after INTEGER NOT NULL, passed_after INTEGER,
             deferrals INTEGER NOT NULL, passes INTEGER NOT NULL, expires_after INTEGER NOT NULL) STRICT;
+        -- Changes of triplets that are not in their table yet, in the order in which they were made.
+        CREATE TABLE journal(sequence INTEGER PRIMARY KEY, changes BLOB NOT NULL) STRICT;
         CREATE TABLE identities(
             key INTEGER PRIMARY KEY, passes INTEGER NOT NULL, last INTEGER NOT NULL, expires_after INTEGER NOT NULL) STRICT;
         -- Decisions as people read them. The reference is made of the time, so that rows are appended.
@@ -32,11 +34,11 @@ enum Schema {
         CREATE TABLE clock(
             one INTEGER PRIMARY KEY CHECK (one = 1), wall INTEGER NOT NULL, monotonic INTEGER NOT NULL, steady INTEGER NOT NULL,
             boot TEXT NOT NULL) STRICT;
-        -- Numbers of rows, kept with every commit: counting ten million takes a second.
+        -- Numbers of rows, kept with every commit, since counting ten million takes a second; and the journal's last number.
         CREATE TABLE counts(
             one INTEGER PRIMARY KEY CHECK (one = 1), triplets INTEGER NOT NULL, identities INTEGER NOT NULL,
-            decisions INTEGER NOT NULL) STRICT;
-        INSERT INTO counts VALUES (1, 0, 0, 0);
+            decisions INTEGER NOT NULL, journal INTEGER NOT NULL) STRICT;
+        INSERT INTO counts VALUES (1, 0, 0, 0, 0);
         -- A value that only the right key file yields.
         CREATE TABLE secret(one INTEGER PRIMARY KEY CHECK (one = 1), key_check INTEGER NOT NULL) STRICT;
         """

@@ -1,21 +1,115 @@
+import Foundation
+import GRDBSQLite
+import NIOConcurrencyHelpers
 import PosternCore
 import PosternEngine
 
 /// The triplet rows, on the writer's connection.
+///
+/// Keys are hashes, so that every new row falls on another page of the table: written there at once, each would cost a
+/// page in the log and a page in the file. So changes are first appended to a journal, which costs next to nothing, and
+/// kept in memory (`recent`). When they are many enough they are set aside (`settled`), and merged into the table in
+/// the order of their keys, a few with every commit, which writes each page once for several rows. Then their part of
+/// the journal is thrown away. Whoever opens the database reads the journal first.
+///
+/// After a failed transaction, and when another process has written, `synchronise` brings memory in line again.
 final class TripletTable {
     private let select: Statement
     private let replace: Statement
     private let delete: Statement
+    private let append: Statement
+    private let bounds: Statement
+    private let load: Statement
+    private let trim: Statement
+    private let connection: OpaquePointer
+    private let path: String
+    private let mergeRows: Int
 
-    init(_ connection: OpaquePointer, path: String) throws(StoreFailure) {
+    private var recent: [Int64: Change] = [:]
+    /// The keys in `recent`, as they came: what expiry goes through.
+    private var order: [Int64] = []
+    private var expiryCursor = 0
+    private var settled: Settled?
+    /// Changes of the transaction under way, in the journal's form.
+    private var pending: [UInt8] = []
+    /// What of the journal is in memory.
+    private var first: Int64?
+    private var last: Int64 = 0
+
+    /// Rows of the journal that are thrown away with one commit.
+    static let trimStep = 64
+
+    private final class Settled {
+        let changes: [Int64: Change]
+        let through: Int64
+        /// Set by another thread.
+        let keys = NIOLockedValueBox<[Int64]?>(nil)
+        var merged = 0
+
+        init(_ changes: [Int64: Change], through: Int64) {
+            self.changes = changes
+            self.through = through
+        }
+    }
+
+    init(_ connection: OpaquePointer, path: String, mergeRows: Int) throws(StoreFailure) {
+        self.connection = connection
+        self.path = path
+        self.mergeRows = max(mergeRows, 1)
         select = try Statement(
             "SELECT first, last_after, passed_after, deferrals, passes, expires_after FROM triplets WHERE key = ?", on: connection,
             path: path)
         replace = try Statement("REPLACE INTO triplets VALUES (?, ?, ?, ?, ?, ?, ?)", on: connection, path: path)
         delete = try Statement("DELETE FROM triplets WHERE key = ?", on: connection, path: path)
+        append = try Statement("INSERT INTO journal VALUES (?, ?)", on: connection, path: path)
+        bounds = try Statement(
+            "SELECT (SELECT min(sequence) FROM journal), (SELECT max(sequence) FROM journal)", on: connection, path: path)
+        load = try Statement("SELECT sequence, changes FROM journal WHERE sequence > ? ORDER BY sequence", on: connection, path: path)
+        trim = try Statement(
+            "DELETE FROM journal WHERE sequence IN (SELECT sequence FROM journal WHERE sequence <= ? ORDER BY sequence LIMIT ?)",
+            on: connection, path: path)
     }
 
+    // MARK: - Rows
+
     func row(_ key: Int64) throws(StoreFailure) -> TripletRow? {
+        if let change = recent[key] ?? settled?.changes[key] { return change.row }
+        return try stored(key)
+    }
+
+    func put(_ key: Int64, _ row: TripletRow) { change(key, Change(row)) }
+
+    func remove(_ key: Int64) { change(key, .removal) }
+
+    /// Removes a row of the table if it has expired; `false` where it has not, is not there, or has changed lately, which
+    /// `expireRecent` and the merge see to.
+    func expire(_ key: Int64, now: WallTime) throws(StoreFailure) -> Bool {
+        guard recent[key] == nil, settled?.changes[key] == nil, let row = try stored(key), row.expires <= now else { return false }
+        delete.bind(1, key)
+        try delete.run()
+        return true
+    }
+
+    /// Looks for expired rows among so many of the recent ones, going round and round; returns how many were removed.
+    func expireRecent(_ count: Int, now: WallTime) -> Int {
+        var removed = 0
+        for _ in 0..<min(count, order.count) {
+            if expiryCursor >= order.count { expiryCursor = 0 }
+            let key = order[expiryCursor]
+            expiryCursor += 1
+            guard let row = recent[key]?.row, row.expires <= now else { continue }
+            remove(key)
+            removed += 1
+        }
+        return removed
+    }
+
+    private func change(_ key: Int64, _ change: Change) {
+        if recent.updateValue(change, forKey: key) == nil { order.append(key) }
+        change.append(to: &pending, key: key)
+    }
+
+    private func stored(_ key: Int64) throws(StoreFailure) -> TripletRow? {
         select.bind(1, key)
         defer { select.reset() }
         guard try select.step() else { return nil }
@@ -27,54 +121,175 @@ final class TripletTable {
             expires: after(select.integer(5)))
     }
 
-    func put(_ key: Int64, _ row: TripletRow) throws(StoreFailure) {
-        replace.bind(1, key)
-        replace.bind(2, row.firstSeen.milliseconds)
-        replace.bind(3, (row.lastSeen - row.firstSeen).milliseconds)
-        replace.bind(4, row.passedAt.map { ($0 - row.firstSeen).milliseconds })
-        replace.bind(5, Int64(row.deferrals))
-        replace.bind(6, Int64(row.passes))
-        replace.bind(7, (row.expires - row.firstSeen).milliseconds)
-        try replace.run()
+    // MARK: - Journal
+
+    /// Appends the transaction's changes to the journal; returns the last sequence number in use.
+    func flush() throws(StoreFailure) -> Int64 {
+        guard !pending.isEmpty else { return last }
+        last += 1
+        if first == nil { first = last }
+        let result: Result<Void, StoreFailure> = pending.withUnsafeBytes { bytes in
+            append.bind(1, last)
+            append.bind(2, blob: bytes)
+            do throws(StoreFailure) {
+                try append.run()
+                return .success(())
+            } catch { return .failure(error) }
+        }
+        try result.get()
+        pending.removeAll(keepingCapacity: true)
+        return last
     }
 
-    func remove(_ key: Int64) throws(StoreFailure) {
-        delete.bind(1, key)
-        try delete.run()
+    /// Reads what of the journal is not in memory; all of it where another process has thrown some away, or where memory
+    /// can no longer be trusted. `sequence` is the last number ever used.
+    func synchronise(sequence: Int64, trusting: Bool) throws(StoreFailure) {
+        pending.removeAll(keepingCapacity: true)
+        guard try bounds.step() else { return }
+        let (lowest, highest) = (bounds.optionalInteger(0), bounds.optionalInteger(1))
+        bounds.reset()
+        let isAppended = trusting && (first == nil ? lowest ?? .max > last : lowest == first)
+        if !isAppended {
+            recent = [:]
+            recent.reserveCapacity(min(mergeRows + mergeRows / 25, Self.reserve))
+            order = []
+            expiryCursor = 0
+            settled = nil
+            last = 0
+        }
+        load.bind(1, last)
+        defer { load.reset() }
+        while try load.step() {
+            let octets = load.octets(1)
+            guard octets.count % Change.octets == 0 else {
+                throw .sqlite(SQLITE_CORRUPT, "the journal's row \(load.integer(0)) has an impossible length", path: path)
+            }
+            for offset in stride(from: 0, to: octets.count, by: Change.octets) {
+                let (key, change) = Change.read(octets, at: offset)
+                if recent.updateValue(change, forKey: key) == nil { order.append(key) }
+            }
+        }
+        first = lowest
+        last = max(highest ?? 0, sequence)
+    }
+
+    /// Memory for so many changes is taken at once, since growing later would make an answer wait.
+    private static let reserve = 390_000
+
+    // MARK: - Merging
+
+    /// To be called after every commit: sets the recent changes aside when they are many enough.
+    func committed() {
+        guard recent.count >= mergeRows, settled == nil else { return }
+        let settled = Settled(recent, through: last)
+        self.settled = settled
+        recent = [:]
+        recent.reserveCapacity(min(mergeRows + mergeRows / 25, Self.reserve))
+        order.removeAll(keepingCapacity: true)
+        expiryCursor = 0
+        let (changes, keys) = (settled.changes, settled.keys)
+        // Sorting takes a tenth of a second, which no answer should wait for.
+        Thread.detachNewThread {
+            let sorted = changes.keys.sorted()
+            keys.withLockedValue { $0 = sorted }
+        }
+    }
+
+    var isMerging: Bool { settled?.keys.withLockedValue { $0 != nil } ?? false }
+
+    /// Brings some of the settled changes into the table, within a transaction.
+    func merge(_ count: Int) throws(StoreFailure) {
+        guard let settled, let keys = settled.keys.withLockedValue({ $0 }) else { return }
+        guard settled.merged < keys.count else {
+            trim.bind(1, settled.through)
+            trim.bind(2, Int64(Self.trimStep))
+            try trim.run()
+            if sqlite3_changes(connection) < Self.trimStep {
+                self.settled = nil
+                first = settled.through < last ? settled.through + 1 : nil
+            }
+            return
+        }
+        let end = min(settled.merged + count, keys.count)
+        for key in keys[settled.merged..<end] {
+            // What has changed again is merged with the next lot.
+            guard recent[key] == nil, let change = settled.changes[key] else { continue }
+            if let row = change.row {
+                replace.bind(1, key)
+                replace.bind(2, row.firstSeen.milliseconds)
+                replace.bind(3, (row.lastSeen - row.firstSeen).milliseconds)
+                replace.bind(4, row.passedAt.map { ($0 - row.firstSeen).milliseconds })
+                replace.bind(5, Int64(row.deferrals))
+                replace.bind(6, Int64(row.passes))
+                replace.bind(7, (row.expires - row.firstSeen).milliseconds)
+                try replace.run()
+            } else {
+                delete.bind(1, key)
+                try delete.run()
+            }
+        }
+        settled.merged = end
     }
 }
 
-/// The identity rows, on the writer's connection.
-final class IdentityTable {
-    private let select: Statement
-    private let replace: Statement
-    private let delete: Statement
+/// A row, or its removal, in 40 octets.
+private struct Change: Sendable {
+    private var first: Int64
+    private var last: Int64
+    /// `none` where it has not passed.
+    private var passed: Int64
+    /// `none` for a removal.
+    private var expires: Int64
+    private var deferrals: UInt32
+    private var passes: UInt32
 
-    init(_ connection: OpaquePointer, path: String) throws(StoreFailure) {
-        select = try Statement("SELECT passes, last, expires_after FROM identities WHERE key = ?", on: connection, path: path)
-        replace = try Statement("REPLACE INTO identities VALUES (?, ?, ?, ?)", on: connection, path: path)
-        delete = try Statement("DELETE FROM identities WHERE key = ?", on: connection, path: path)
+    private static let none = Int64.min
+
+    static let removal = Change(first: 0, last: 0, passed: none, expires: none, deferrals: 0, passes: 0)
+
+    private init(first: Int64, last: Int64, passed: Int64, expires: Int64, deferrals: UInt32, passes: UInt32) {
+        self.first = first
+        self.last = last
+        self.passed = passed
+        self.expires = expires
+        self.deferrals = deferrals
+        self.passes = passes
     }
 
-    func row(_ key: Int64) throws(StoreFailure) -> IdentityRow? {
-        select.bind(1, key)
-        defer { select.reset() }
-        guard try select.step() else { return nil }
-        let last = WallTime(milliseconds: select.integer(1))
-        return IdentityRow(
-            passes: UInt32(truncatingIfNeeded: select.integer(0)), lastSeen: last, expires: last + .milliseconds(select.integer(2)))
+    init(_ row: TripletRow) {
+        self.init(
+            first: row.firstSeen.milliseconds, last: row.lastSeen.milliseconds, passed: row.passedAt?.milliseconds ?? Self.none,
+            expires: max(row.expires.milliseconds, Self.none + 1), deferrals: row.deferrals, passes: row.passes)
     }
 
-    func put(_ key: Int64, _ row: IdentityRow) throws(StoreFailure) {
-        replace.bind(1, key)
-        replace.bind(2, Int64(row.passes))
-        replace.bind(3, row.lastSeen.milliseconds)
-        replace.bind(4, (row.expires - row.lastSeen).milliseconds)
-        try replace.run()
+    var row: TripletRow? {
+        guard expires != Self.none else { return nil }
+        return TripletRow(
+            firstSeen: WallTime(milliseconds: first), lastSeen: WallTime(milliseconds: last),
+            passedAt: passed == Self.none ? nil : WallTime(milliseconds: passed), deferrals: deferrals, passes: passes,
+            expires: WallTime(milliseconds: expires))
     }
 
-    func remove(_ key: Int64) throws(StoreFailure) {
-        delete.bind(1, key)
-        try delete.run()
+    // MARK: The journal's form: the key, then the parts, little-endian.
+
+    static let octets = 48
+
+    func append(to bytes: inout [UInt8], key: Int64) {
+        for part in [key, first, last, passed, expires, Int64(deferrals) | Int64(passes) << 32] {
+            withUnsafeBytes(of: part.littleEndian) { bytes.append(contentsOf: $0) }
+        }
+    }
+
+    static func read(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> (key: Int64, change: Change) {
+        func part(_ index: Int) -> Int64 {
+            Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + index * 8, as: Int64.self))
+        }
+        let counts = part(5)
+        return (
+            part(0),
+            Change(
+                first: part(1), last: part(2), passed: part(3), expires: part(4), deferrals: UInt32(truncatingIfNeeded: counts),
+                passes: UInt32(truncatingIfNeeded: counts >> 32))
+        )
     }
 }

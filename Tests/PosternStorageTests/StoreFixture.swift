@@ -10,14 +10,17 @@ enum StoreKind: CaseIterable, CustomTestStringConvertible {
     case memory
     case sqlite
     case sqliteFullSync
+    /// Merges the journal of triplets with nearly every commit.
+    case sqliteMerging
 
-    static let durable: [StoreKind] = [.sqlite, .sqliteFullSync]
+    static let durable: [StoreKind] = [.sqlite, .sqliteFullSync, .sqliteMerging]
 
     var testDescription: String {
         switch self {
         case .memory: "memory"
         case .sqlite: "SQLite"
         case .sqliteFullSync: "SQLite, sync: full"
+        case .sqliteMerging: "SQLite, merging"
         }
     }
 
@@ -28,6 +31,10 @@ enum StoreKind: CaseIterable, CustomTestStringConvertible {
         case .sqliteFullSync:
             var settings = SQLiteSettings()
             settings.sync = .full
+            return try SQLiteStore(path: folder.database, settings: settings)
+        case .sqliteMerging:
+            var settings = SQLiteSettings()
+            settings.mergeRows = 7
             return try SQLiteStore(path: folder.database, settings: settings)
         }
     }

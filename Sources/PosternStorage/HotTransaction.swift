@@ -1,0 +1,170 @@
+import GRDB
+import PosternCore
+import PosternEngine
+
+/// What may be done within one transaction on the writer's connection.
+final class HotTransaction {
+    private let statements: HotDatabase.Statements
+    private let hasher: KeyHasher
+    private let path: String
+    /// For what is done seldom.
+    private let db: Database
+    private(set) var counts: HotDatabase.Counts
+    /// Decisions written, and triplets changed.
+    private var written = 0
+    private var changed = 0
+
+    init(statements: HotDatabase.Statements, hasher: KeyHasher, counts: HotDatabase.Counts, db: Database, path: String) {
+        self.statements = statements
+        self.hasher = hasher
+        self.counts = counts
+        self.db = db
+        self.path = path
+    }
+
+    func triplet(_ key: Int64) throws(StoreFailure) -> TripletRow? { try statements.triplets.row(key) }
+
+    func evidence(_ keys: HashedNeeds) throws(StoreFailure) -> Evidence {
+        var evidence = Evidence()
+        evidence.triplets.reserveCapacity(keys.triplets.count)
+        evidence.identities.reserveCapacity(keys.identities.count)
+        for key in keys.triplets { evidence.triplets.append(try statements.triplets.row(key)) }
+        for key in keys.identities { evidence.identities.append(try statements.identities.row(key)) }
+        return evidence
+    }
+
+    /// Reads, decides, writes. `decide` is called once, unless reading fails.
+    func carryOut(_ transaction: StoreTransaction, _ keys: HashedNeeds) throws(StoreFailure) -> (Decision, DecisionRecord?) {
+        let evidence = try evidence(keys)
+        let (decision, record) = transaction.decide(evidence)
+
+        var triplets = Positions(transaction.needs.triplets)
+        // A message may name a recipient twice.
+        var created: [Int64] = []
+        for change in decision.changes.triplets {
+            let index = triplets.index(of: change.key)
+            let key = index.map { keys.triplets[$0] } ?? hasher.key(of: change.key)
+            let existed = if let index { evidence.triplets[index] != nil } else { try statements.triplets.row(key) != nil }
+            statements.triplets.put(key, change.row)
+            changed += 1
+            if !existed, !created.contains(key) { created.append(key) }
+        }
+        counts.triplets += Int64(created.count)
+
+        var identities = Positions(transaction.needs.identities)
+        created.removeAll()
+        for change in decision.changes.identities {
+            let index = identities.index(of: change.identity)
+            let key = index.map { keys.identities[$0] } ?? hasher.key(of: change.identity)
+            let existed = if let index { evidence.identities[index] != nil } else { try statements.identities.row(key) != nil }
+            try statements.identities.put(key, change.row)
+            if !existed, !created.contains(key) { created.append(key) }
+        }
+        counts.identities += Int64(created.count)
+
+        if let record {
+            let groups = record.tripletGroups { triplet in
+                triplets.index(of: triplet).map { keys.triplets[$0] } ?? hasher.key(of: triplet)
+            }
+            if try statements.decisions.put(StoredDecision(record), groups: groups) { counts.decisions += 1 }
+            written += 1
+        }
+        return (decision, record)
+    }
+
+    /// Where a value stands among those that were asked for; quick where they are looked for in their order.
+    private struct Positions<Value: Equatable> {
+        private let values: [Value]
+        private var next = 0
+
+        init(_ values: [Value]) {
+            self.values = values
+        }
+
+        mutating func index(of value: Value) -> Int? {
+            for offset in 0..<values.count {
+                let index = next + offset < values.count ? next + offset : next + offset - values.count
+                if values[index] == value {
+                    next = index + 1 < values.count ? index + 1 : 0
+                    return index
+                }
+            }
+            return nil
+        }
+    }
+
+    /// The last step before a commit: writes the journal, merges, and keeps the number of decisions in bounds, with at
+    /// most a few times the transaction's own work.
+    func finish(maximumDecisions: Int, merging: Int?) throws(StoreFailure) {
+        counts.journal = try statements.triplets.flush()
+        try statements.triplets.merge(merging ?? changed * 2)
+        let excess = Int(counts.decisions) - max(maximumDecisions, 1)
+        if excess > 0, written > 0 {
+            counts.decisions -= Int64(try statements.decisions.prune(oldest: min(excess, written * 2 + Self.pruneAtLeast)))
+        }
+    }
+
+    private static let pruneAtLeast = 50
+
+    // MARK: - Upkeep
+
+    /// Removes rows, whatever they say; returns how many there were.
+    func forget(_ keys: [Int64]) throws(StoreFailure) -> Int {
+        var removed = 0
+        for key in keys where try statements.triplets.row(key) != nil {
+            statements.triplets.remove(key)
+            removed += 1
+        }
+        changed += removed
+        counts.triplets -= Int64(removed)
+        return removed
+    }
+
+    /// Removes those of the rows that have expired by now; returns how many.
+    func expireTriplets(_ keys: [Int64], now: WallTime) throws(StoreFailure) -> Int {
+        var removed = 0
+        for key in keys where try statements.triplets.expire(key, now: now) { removed += 1 }
+        counts.triplets -= Int64(removed)
+        return removed
+    }
+
+    func expireRecentTriplets(_ count: Int, now: WallTime) -> Int {
+        let removed = statements.triplets.expireRecent(count, now: now)
+        changed += removed
+        counts.triplets -= Int64(removed)
+        return removed
+    }
+
+    func expireIdentities(_ keys: [Int64], now: WallTime) throws(StoreFailure) -> Int {
+        var removed = 0
+        for key in keys {
+            guard let row = try statements.identities.row(key), row.expires <= now else { continue }
+            try statements.identities.remove(key)
+            removed += 1
+        }
+        counts.identities -= Int64(removed)
+        return removed
+    }
+
+    func pruneDecisions(_ count: Int, before: WallTime) throws(StoreFailure) -> Int {
+        let pruned = try statements.decisions.prune(oldest: count, before: before)
+        counts.decisions -= Int64(pruned)
+        return pruned
+    }
+
+    /// Something seldom, in GRDB's own words.
+    func seldom<Value>(_ work: (Database) throws -> Value) throws(StoreFailure) -> Value {
+        do { return try work(db) } catch { throw StoreFailure(error, path: path) }
+    }
+}
+
+/// The keys of a transaction's needs, in their order; made by whoever submits, to spare the writer's thread.
+struct HashedNeeds: Sendable {
+    let triplets: [Int64]
+    let identities: [Int64]
+
+    init(_ needs: Needs, hasher: KeyHasher) {
+        triplets = needs.triplets.map { hasher.key(of: $0) }
+        identities = needs.identities.map { hasher.key(of: $0) }
+    }
+}
