@@ -187,6 +187,8 @@ fetch() {
                 --exclude='./usr/share/doc/*' --exclude='./usr/share/man/*' --exclude='./usr/share/locale/*' ||
             fail "unpacking $file failed"
     done <<<"$files"
+    # Another user may run what this one fetched.
+    chmod -R u+w,a+rX "$directory"
     accounts "$directory/etc"
     { echo "recipe $recipe"; sed 's,.*/,,' <<<"$files"; } >"$directory/.complete"
     rm -rf "${servers:?}/$name"
@@ -301,6 +303,13 @@ inside() {
     chmod 1777 "$view/tmp"
     mount --bind "$root/usr" "$view/usr"
     mount -o remount,bind,ro "$view/usr" 2>/dev/null || true
+    # Exim starts itself anew to deliver, and must then be root: as an ordinary user's file it could not become that.
+    path=/usr/sbin/exim4
+    if [ -e "$view$path" ] && [ "$(stat -c %a:%u "$view$path")" != 4755:0 ]; then
+        cp "$view$path" "$view/.exim4"
+        chmod 4755 "$view/.exim4"
+        mount --bind "$view/.exim4" "$view$path"
+    fi
     mount --bind "$folder/etc" "$view/etc"
     mount --bind "$folder/var" "$view/var"
     mount --bind "$folder/run" "$view/run"

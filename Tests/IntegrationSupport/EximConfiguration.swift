@@ -91,7 +91,7 @@ public struct EximConfiguration: Sendable {
         try folder.write(hostsFile(hosts, hostname: hostname), to: "etc/hosts")
         try certificate?.copy(to: folder, "etc/exim4")
         // 103 is Debian-exim, 1000 vmail.
-        var owners = ["spool/exim4", "log/exim4"].map { "750 103:103 var/\($0)" } + ["750 103:103 run/exim4", "755 1000:1000 mail"]
+        var owners = ["750 103:103 var/spool/exim4", "755 103:103 var/log/exim4", "750 103:103 run/exim4", "755 1000:1000 mail"]
         if certificate != nil { owners.append("640 0:103 etc/exim4/key.pem") }
         try folder.write(owners.joined(separator: "\n") + "\n", to: "owners")
     }

@@ -64,6 +64,8 @@ public struct OpenSMTPDConfiguration: Sendable {
             "match from any for \(recipients == nil ? "domain <domains>" : "rcpt-to <known>") action \"keep\"",
         ]
         if let relay {
+            // A session is kept, and a next hop left alone, no longer than a second.
+            lines.append("mta limit session-keepalive 1 reconn-delay-route 1")
             lines += ["action \"onward\" relay host \"\(relay)\" helo \(hostname)", "match from local for any action \"onward\""]
         }
         try folder.write(lines.joined(separator: "\n") + "\n", to: "etc/smtpd.conf")

@@ -42,7 +42,8 @@ public struct PrivateRoot: Sendable {
     ///
     /// - Parameter input: text for standard input.
     @discardableResult
-    public func run(_ command: [String], group: Int = 0, input: String? = nil, within limit: Duration = .seconds(30)) async throws -> Result {
+    public func run(_ command: [String], group: Int = 0, input: String? = nil, within limit: Duration = .seconds(30)) async throws -> Result
+    {
         let id = UUID().uuidString
         defer {
             for end in ["out", "in"] { unlink(folder.file("\(id).\(end)")) }
@@ -58,5 +59,15 @@ public struct PrivateRoot: Sendable {
     func makeReadable(_ path: String) throws {
         let result = try ServerRoots.script(["readable", folder.path, path])
         guard result.status == 0 else { throw TestFailure(result.output) }
+    }
+
+    /// The host's process identifiers of everything that runs in this root and folder now, oldest first.
+    public func processes() -> [pid_t] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+        return names.compactMap { pid_t($0) }.sorted().filter { pid in
+            // Its folder is mounted in their namespace and in no other.
+            guard let table = FileManager.default.contents(atPath: "/proc/\(pid)/mountinfo") else { return false }
+            return String(decoding: table, as: UTF8.self).contains(" \(folder.path)/.view ")
+        }
     }
 }

@@ -110,6 +110,7 @@ public final class RunningProcess: @unchecked Sendable {
             // Duplicating a descriptor onto itself would leave it to be closed on exec.
             posix_spawn_file_actions_adddup2(&actions, 3, 4)
             posix_spawn_file_actions_adddup2(&actions, 4, 3)
+            posix_spawn_file_actions_addclose(&actions, 4)
         } else {
             posix_spawn_file_actions_adddup2(&actions, lifeline, 3)
         }

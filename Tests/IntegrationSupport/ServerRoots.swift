@@ -13,6 +13,9 @@ public enum ServerRoots {
     /// `scripts/servers.sh`.
     public static let scriptPath = project + "/scripts/servers.sh"
 
+    /// Where the private roots are.
+    public static let folder = ProcessInfo.processInfo.environment["POSTERN_SERVERS"] ?? project + "/.build/servers"
+
     /// The command that fetches the servers named.
     public static func fetchCommand(_ names: [String]) -> String {
         "scripts/servers.sh fetch \(names.joined(separator: " "))"

@@ -200,7 +200,9 @@ struct HarnessTests {
             let deferring = try await SMTPSink.start(port: port, options: ["-r", "RCPT"])
             let sender = try await OpenSMTPDServer.start(.init(domains: ["own.test"], relay: "smtp://127.0.0.1:\(port)"))
             #expect(try await Swaks(port: sender.port).send().accepted)
-            try await waitUntil("a failed attempt\n\(sender.log)") { sender.log.contains("result=\"TempFail\"") }
+            try await waitUntil("a failed attempt\n\(sender.log)") {
+                sender.log.contains("result=\"TempFail\"") && sender.log.contains("mta disconnected")
+            }
             deferring.kill()
             let receiver = try await PostfixServer.start(.init(port: port, certificate: Certificate(hostname: "mx.example.test")))
             try await waitUntil("an empty queue\n\(sender.log)", every: .milliseconds(500)) {
@@ -246,6 +248,27 @@ struct HarnessTests {
             #expect(processesSeeing(folder) == 0)
             #expect(!FreePort.isListening(port))
             #expect(!FileManager.default.fileExists(atPath: folder))
+        }
+
+        @Test("HAProxy tells Postfix the client's address", .servers("haproxy", "swaks"))
+        func haproxy() async throws {
+            let postfix = try await PostfixServer.start(.init(clientInformation: .proxy))
+            let haproxy = try await HAProxyServer.start(backend: "127.0.0.1:\(postfix.port)", header: .version2Checksum)
+            let outcome = try await Swaks(port: haproxy.port).send(source: "127.0.0.9")
+            #expect(outcome.accepted, "\(outcome.transcript)\n\(haproxy.log)\n\(postfix.log)")
+            #expect(try await postfix.mailbox.waitForMessages().first?.all("Received").first?.contains("[127.0.0.9]") == true)
+        }
+
+        @Test("postgrey defers a Postfix's first attempt", .servers("postgrey", "swaks"))
+        func postgrey() async throws {
+            let postgrey = try await PostgreyServer.start(delaySeconds: 1)
+            let postfix = try await PostfixServer.start(.init(policy: .init("inet:127.0.0.1:\(postgrey.port)")))
+            let swaks = try Swaks(port: postfix.port)
+            let first = try await swaks.send()
+            #expect(first.reply(to: "RCPT")?.code == 450, "\(first.transcript)\n\(postgrey.log)")
+            try await Task.sleep(for: .milliseconds(2100))
+            #expect(try await swaks.send().accepted)
+            #expect(try await postfix.mailbox.waitForMessages().first?["X-Greylist"]?.hasPrefix("delayed") == true)
         }
 
         @Test("a server ends with the process that holds its lifeline, however that ends")

@@ -12,7 +12,7 @@ final class ScriptedPolicyService: @unchecked Sendable {
     private let answer: @Sendable (Request) -> String
     private let lock = NSLock()
     private var seen: [Request] = []
-    private var connections: [Int32] = []
+    private var connections: Set<Int32> = []
     private var closed = false
 
     /// - Parameter answer: the action for a request, e.g. `DUNNO`.
@@ -34,10 +34,11 @@ final class ScriptedPolicyService: @unchecked Sendable {
         Thread.detachNewThread { [weak self] in
             while true {
                 let connection = accept(descriptor, nil, nil)
-                guard connection >= 0, let self else { return }
-                self.lock.withLock { self.connections.append(connection) }
-                Thread.detachNewThread { [weak self] in self?.serve(connection) }
+                guard connection >= 0, let self else { break }
+                _ = self.lock.withLock { self.connections.insert(connection) }
+                Thread.detachNewThread { self.serve(connection) }
             }
+            close(descriptor)
         }
     }
 
@@ -48,13 +49,20 @@ final class ScriptedPolicyService: @unchecked Sendable {
         lock.withLock {
             guard !closed else { return }
             closed = true
+            // Their threads close them.
             for connection in connections { shutdown(connection, Int32(SHUT_RDWR)) }
             shutdown(listener, Int32(SHUT_RDWR))
         }
     }
 
     private func serve(_ connection: Int32) {
-        defer { close(connection) }
+        defer {
+            // Under the lock, and no longer known: its number may be another's at once.
+            lock.withLock {
+                connections.remove(connection)
+                close(connection)
+            }
+        }
         var pending: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 4096)
         while true {
