@@ -1,0 +1,90 @@
+import PosternCore
+import PosternEngine
+
+// What would become of an attempt; nothing is changed.
+
+extension ControlHandler {
+    func explain(_ question: Question) async throws(ControlFailure) -> Explanation {
+        let attempt = try attempt(question)
+        let engine = state.engine()
+        let moment = state.now()
+        var asked = attempt
+        var step = engine.begin(asked, now: moment.steady)
+        // The null sender is judged in reply to DATA, with what RCPT left behind.
+        if case .decided(let decision) = step, decision.verdict.causes.first == .nullSenderAwaitsData {
+            asked.stage = .data
+            asked.recipientCount = 1
+            step = engine.begin(asked, memory: decision.memory, now: moment.steady)
+        }
+        switch step {
+        case .decided(let decision):
+            return Explanation(decision, stage: asked.stage, at: moment)
+        case .needs(let inquiry):
+            let needs = inquiry.needs
+            let evidence = try await stored { () async throws(StoreFailure) in try await store.read(needs) }
+            let decision = engine.conclude(inquiry, evidence: evidence, now: moment.steady)
+            var explanation = Explanation(decision, stage: asked.stage, at: moment)
+            explanation.triplets = zip(needs.triplets, evidence.triplets).map { Explanation.TripletReport($0, $1, at: moment) }
+            explanation.identities = zip(needs.identities, evidence.identities).map {
+                Explanation.IdentityReport($0, $1, provenAfter: engine.settings.greylist.provenAfter, at: moment)
+            }
+            return explanation
+        }
+    }
+
+    private func attempt(_ question: Question) throws(ControlFailure) -> Attempt {
+        guard let address = IPAddress(question.address) else {
+            throw ControlFailure(.badData, "'\(question.address.shortened)' is not an IP address")
+        }
+        var name: DomainName?
+        if !question.name.isEmpty {
+            name = DomainName(question.name)
+            if name == nil { throw ControlFailure(.badData, "'\(question.name.shortened)' is not a host name") }
+        }
+        guard let recipient = Mailbox(question.recipient) else {
+            throw ControlFailure(.badData, "a recipient must be named, such as user@example.org")
+        }
+        for text in [question.sender, question.recipient] where text.contains("<") || text.contains(">") || text.utf8.count > 1000 {
+            throw ControlFailure(.badData, "'\(text.shortened)' is not a mailbox; leave out the angle brackets")
+        }
+        return Attempt(
+            stage: .rcpt, client: Client(address: address, confirmedName: name, helo: question.helo),
+            sender: ReversePath(question.sender), recipient: recipient, account: question.account.isEmpty ? nil : question.account)
+    }
+}
+
+extension Explanation {
+    init(_ decision: Decision, stage: Stage, at moment: Moment) {
+        let verdict = decision.verdict
+        self.init(
+            verdict: verdict.action.name, stage: stage.rawValue, causes: verdict.causes.map(CauseReport.init),
+            passesAt: verdict.passesAt.map(moment.shown), passesInSeconds: verdict.passesAt.map { ($0 - moment.steady).secondsRoundedUp },
+            header: verdict.header, identities: [], triplets: [])
+    }
+}
+
+extension Explanation.CauseReport {
+    init(_ cause: Cause) {
+        var score: Double?
+        if case .scored(_, let setting, _) = cause { score = setting.mode == .on ? setting.score : 0 }
+        self.init(check: cause.check, word: cause.word, text: cause.description, score: score)
+    }
+}
+
+extension Explanation.TripletReport {
+    init(_ key: TripletKey, _ row: TripletRow?, at moment: Moment) {
+        self.init(
+            identity: key.identity.description, sender: key.sender, recipient: key.recipient, isKnown: row != nil,
+            firstSeen: (row?.firstSeen).map(moment.shown), lastSeen: (row?.lastSeen).map(moment.shown),
+            passedAt: row?.passedAt.map(moment.shown), deferrals: row?.deferrals, passes: row?.passes,
+            expires: (row?.expires).map(moment.shown))
+    }
+}
+
+extension Explanation.IdentityReport {
+    init(_ identity: Identity, _ row: IdentityRow?, provenAfter: UInt32, at moment: Moment) {
+        self.init(
+            identity: identity.description, passes: row?.passes ?? 0, provenAfter: provenAfter,
+            lastSeen: (row?.lastSeen).map(moment.shown), expires: (row?.expires).map(moment.shown))
+    }
+}

@@ -1,0 +1,132 @@
+import PosternCore
+import PosternEngine
+
+/// Answers requests on a store and the state of the running program. The same handler serves the daemon's socket, and
+/// the command line where no daemon runs.
+public actor ControlHandler {
+    let store: any Store
+    let state: any DaemonState
+    /// Counts the readings of the lists, so that an older one never replaces a newer.
+    private var listReadings = 0
+    private var listsInForce = 0
+
+    public init(store: any Store, state: any DaemonState) {
+        self.store = store
+        self.state = state
+    }
+
+    public func handle(_ request: ControlRequest) async -> Result<ControlReply, ControlFailure> {
+        do throws(ControlFailure) {
+            return .success(try await answer(request))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private func answer(_ request: ControlRequest) async throws(ControlFailure) -> ControlReply {
+        switch request {
+        case .status: .status(try await status())
+        case .explain(let question): .explanation(try await explain(question))
+        case .add(let drafts): .added(try await add(drafts))
+        case .remove(let name): .removed(try await remove(name))
+        case .entries(let list): .entries(try await entries(of: list))
+        case .waiting(let search): .waiting(try await waiting(search))
+        case .forget(let search): .forgotten(try await forget(search))
+        case .release(let draft): .released(try await release(draft))
+        case .backup(let path): .backedUp(path: try await backup(path))
+        case .decisions(let search): .decisions(try await decisions(search))
+        case .reload: .reloaded(try await state.reload())
+        case .learn(let lessons): .learnt(try await learn(lessons))
+        }
+    }
+
+    /// Carries out what a store may refuse.
+    func stored<Value: Sendable>(_ work: () async throws(StoreFailure) -> Value) async throws(ControlFailure) -> Value {
+        do throws(StoreFailure) {
+            return try await work()
+        } catch {
+            throw ControlFailure(error)
+        }
+    }
+
+    /// Makes the engine decide with the lists as the store has them.
+    func refreshLists() async throws(ControlFailure) {
+        listReadings += 1
+        let reading = listReadings
+        let store = store
+        let lists = try await stored { () async throws(StoreFailure) in
+            Lists(entries: try await store.entries(), releases: try await store.releases())
+        }
+        // Another request may have read the store while we waited: what was read last stays.
+        guard reading > listsInForce else { return }
+        listsInForce = reading
+        state.listsChanged(lists)
+    }
+
+    // MARK: - Small requests
+
+    private func status() async throws(ControlFailure) -> StatusReport {
+        var report = try state.status()
+        do throws(StoreFailure) {
+            let numbers = try await store.statistics()
+            report.store = .init(
+                state: "ok", triplets: numbers.triplets, identities: numbers.identities, decisions: numbers.decisions,
+                entries: numbers.entries, bytes: numbers.bytes)
+        } catch {
+            // A store that is down is what somebody who asks for the state wants to read.
+            report.store = .init(state: error.message)
+        }
+        return report
+    }
+
+    private func backup(_ path: String) async throws(ControlFailure) -> String {
+        guard path.hasPrefix("/"), !path.utf8.contains(0), path.utf8.count < 4096 else {
+            throw ControlFailure(.badData, "the copy needs an absolute path, not '\(path.shortened)'")
+        }
+        let store = store
+        do throws(StoreFailure) {
+            try await store.backup(to: path)
+        } catch {
+            let code: ControlFailure.Code = error.kind == .other ? .cannotCreate : ControlFailure(error).code
+            throw ControlFailure(code, error.message)
+        }
+        return path
+    }
+
+    private func release(_ draft: ReleaseDraft) async throws(ControlFailure) -> ReleaseReport {
+        let recipient = try mailbox(draft.recipient, as: "recipient")
+        let sender = try draft.sender.map { (text) throws(ControlFailure) in text.isEmpty ? "" : try mailbox(text, as: "sender") }
+        var client: Prefix?
+        if let text = draft.client {
+            guard let prefix = Prefix(text) else { throw ControlFailure(.badData, "'\(text.shortened)' is not an address or network") }
+            client = prefix
+        }
+        let moment = state.now()
+        let span = try span(draft.milliseconds)
+        let release = Release(recipient: recipient, sender: sender, client: client, expires: moment.steady + span)
+        try await stored { () async throws(StoreFailure) in try await store.insert(release) }
+        try await refreshLists()
+        return ReleaseReport(
+            recipient: recipient, sender: sender, client: client?.description, expires: moment.shown(release.expires))
+    }
+
+    private func mailbox(_ text: String, as role: String) throws(ControlFailure) -> String {
+        guard case .mailbox(let mailbox)? = Pattern(text) else {
+            throw ControlFailure(.badData, "the \(role) '\(text.shortened)' is not a mailbox such as user@example.org")
+        }
+        return mailbox
+    }
+
+    /// A length of time that somebody asks for: longer than nothing, and not longer than any setting may be.
+    func span(_ milliseconds: Int64) throws(ControlFailure) -> WallTime.Span {
+        guard milliseconds > 0, milliseconds <= WallTime.Span.longestSetting.milliseconds else {
+            throw ControlFailure(.badData, "a time must be longer than nothing and at most \(WallTime.Span.longestSetting)")
+        }
+        return WallTime.Span(milliseconds: milliseconds)
+    }
+}
+
+extension String {
+    /// For a message.
+    var shortened: String { count <= 80 ? self : prefix(77) + "..." }
+}

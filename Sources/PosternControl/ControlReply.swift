@@ -1,0 +1,227 @@
+import PosternCore
+import PosternEngine
+
+/// What became of a request. Times are RFC 3339 in UTC by the wall clock. The fields of the reports are the fields of
+/// `--json`, in snake case: docs/commands.md lists them, so they change only with the version.
+public enum ControlReply: Codable, Equatable, Sendable {
+    case status(StatusReport)
+    case explanation(Explanation)
+    case added([EntryReport])
+    case removed(EntryReport)
+    case entries([EntryReport])
+    case waiting([WaitingReport])
+    /// How many were forgotten.
+    case forgotten(Int)
+    case released(ReleaseReport)
+    case backedUp(path: String)
+    case decisions([DecisionReport])
+    case reloaded(ReloadReport)
+    case learnt(LessonReport)
+}
+
+/// The daemon's state.
+public struct StatusReport: Codable, Equatable, Sendable {
+    public struct Listener: Codable, Equatable, Sendable {
+        public var name: String
+        public var role: String
+        public var address: String
+
+        public init(name: String, role: String, address: String) {
+            self.name = name
+            self.role = role
+            self.address = address
+        }
+    }
+
+    /// Since the start.
+    public struct Counts: Codable, Equatable, Sendable {
+        public var accepted: UInt64
+        public var deferred: UInt64
+        public var rejected: UInt64
+        /// Requests that got no answer, since they could not be understood.
+        public var malformedRequests: UInt64
+        public var refusedConnections: UInt64
+        /// Open now.
+        public var connections: Int
+        /// Answers given without the store.
+        public var storeFailures: UInt64
+
+        public init(
+            accepted: UInt64 = 0, deferred: UInt64 = 0, rejected: UInt64 = 0, malformedRequests: UInt64 = 0, refusedConnections: UInt64 = 0,
+            connections: Int = 0, storeFailures: UInt64 = 0
+        ) {
+            self.accepted = accepted
+            self.deferred = deferred
+            self.rejected = rejected
+            self.malformedRequests = malformedRequests
+            self.refusedConnections = refusedConnections
+            self.connections = connections
+            self.storeFailures = storeFailures
+        }
+    }
+
+    public struct StoreState: Codable, Equatable, Sendable {
+        /// `ok`, or what is wrong.
+        public var state: String
+        public var triplets: Int
+        public var identities: Int
+        public var decisions: Int
+        public var entries: Int
+        /// On disk.
+        public var bytes: Int64
+
+        public init(state: String, triplets: Int = 0, identities: Int = 0, decisions: Int = 0, entries: Int = 0, bytes: Int64 = 0) {
+            self.state = state
+            self.triplets = triplets
+            self.identities = identities
+            self.decisions = decisions
+            self.entries = entries
+            self.bytes = bytes
+        }
+    }
+
+    public var version: String
+    public var processID: Int32
+    public var startedAt: String
+    public var uptimeSeconds: Int64
+    public var hostname: String
+    public var dataDirectory: String
+    public var greylistMode: String
+    public var listeners: [Listener]
+    public var counts: Counts
+    /// What went wrong with the store last; `nil` where nothing did.
+    public var lastStoreFailure: String?
+    /// The handler asks the store for it.
+    public var store: StoreState?
+
+    public init(
+        version: String, processID: Int32, startedAt: String, uptimeSeconds: Int64, hostname: String, dataDirectory: String,
+        greylistMode: String, listeners: [Listener], counts: Counts, lastStoreFailure: String? = nil, store: StoreState? = nil
+    ) {
+        self.version = version
+        self.processID = processID
+        self.startedAt = startedAt
+        self.uptimeSeconds = uptimeSeconds
+        self.hostname = hostname
+        self.dataDirectory = dataDirectory
+        self.greylistMode = greylistMode
+        self.listeners = listeners
+        self.counts = counts
+        self.lastStoreFailure = lastStoreFailure
+        self.store = store
+    }
+}
+
+/// What would become of an attempt now, and why.
+public struct Explanation: Codable, Equatable, Sendable {
+    public struct CauseReport: Codable, Equatable, Sendable {
+        public var check: String
+        public var word: String
+        public var text: String
+        /// What the check adds to the score; `nil` for one that has none.
+        public var score: Double?
+    }
+
+    public struct TripletReport: Codable, Equatable, Sendable {
+        public var identity: String
+        /// Normalised, as it is kept.
+        public var sender: String
+        public var recipient: String
+        public var isKnown: Bool
+        public var firstSeen: String?
+        public var lastSeen: String?
+        public var passedAt: String?
+        public var deferrals: UInt32?
+        public var passes: UInt32?
+        public var expires: String?
+    }
+
+    public struct IdentityReport: Codable, Equatable, Sendable {
+        public var identity: String
+        /// Messages that passed.
+        public var passes: UInt32
+        /// Messages that are needed to be proven; 0 for never.
+        public var provenAfter: UInt32
+        public var lastSeen: String?
+        public var expires: String?
+    }
+
+    /// `accept`, `defer`, `reject`.
+    public var verdict: String
+    /// The stage at which it is decided: `RCPT`, or `DATA` for the null sender.
+    public var stage: String
+    public var causes: [CauseReport]
+    public var passesAt: String?
+    public var passesInSeconds: Int64?
+    /// The header that the message would get.
+    public var header: String?
+    public var identities: [IdentityReport]
+    public var triplets: [TripletReport]
+}
+
+public struct EntryReport: Codable, Equatable, Sendable {
+    public var list: ListEntry.List
+    public var kind: ListEntry.Kind
+    public var entry: String
+    public var added: String
+    public var expires: String?
+    public var note: String
+}
+
+public struct DecisionReport: Codable, Equatable, Sendable {
+    public var reference: String
+    public var time: String
+    public var listener: String
+    public var stage: String
+    public var address: String
+    public var name: String
+    public var helo: String
+    public var sender: String
+    public var recipient: String
+    public var account: String
+    public var verdict: String
+    public var reason: String
+    public var passesAt: String?
+}
+
+/// A triplet that was deferred and has not passed.
+public struct WaitingReport: Codable, Equatable, Sendable {
+    public var decision: DecisionReport
+    public var firstSeen: String
+    public var deferrals: UInt32
+    /// From here on a retry passes.
+    public var passesAt: String
+    /// 0 when a retry passes now.
+    public var passesInSeconds: Int64
+    /// Up to here a retry passes.
+    public var expires: String
+}
+
+public struct ReleaseReport: Codable, Equatable, Sendable {
+    public var recipient: String
+    public var sender: String?
+    public var client: String?
+    public var expires: String
+}
+
+public struct ReloadReport: Codable, Equatable, Sendable {
+    /// Keys that changed and hold only from the next start.
+    public var needsRestart: [String]
+
+    public init(needsRestart: [String]) {
+        self.needsRestart = needsRestart
+    }
+}
+
+public struct LessonReport: Codable, Equatable, Sendable {
+    public var triplets: Int
+    public var clients: Int
+    /// Too old for the configured window and lifetime, or not understood.
+    public var skipped: Int
+
+    public init(triplets: Int = 0, clients: Int = 0, skipped: Int = 0) {
+        self.triplets = triplets
+        self.clients = clients
+        self.skipped = skipped
+    }
+}

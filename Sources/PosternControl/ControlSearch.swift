@@ -1,0 +1,66 @@
+import PosternCore
+import PosternEngine
+
+// Decisions, and the triplets that wait.
+
+extension ControlHandler {
+    func decisions(_ search: Search) async throws(ControlFailure) -> [DecisionReport] {
+        let filter = try filter(search)
+        return try await stored { () async throws(StoreFailure) in try await store.decisions(filter) }.map(DecisionReport.init)
+    }
+
+    func waiting(_ search: Search) async throws(ControlFailure) -> [WaitingReport] {
+        let filter = try filter(search)
+        let moment = state.now()
+        let delay = state.engine().settings.greylist.delay
+        let triplets = try await stored { () async throws(StoreFailure) in try await store.waiting(filter, now: moment.steady) }
+        return triplets.map { WaitingReport($0, delay: delay, at: moment) }
+    }
+
+    /// Forgetting everything is never what somebody meant who named nothing.
+    func forget(_ search: Search) async throws(ControlFailure) -> Int {
+        guard !search.isUnbounded else {
+            throw ControlFailure(.badData, "say what to forget: an address, sender, recipient, reference or age")
+        }
+        let filter = try filter(search)
+        return try await stored { () async throws(StoreFailure) in try await store.forget(filter) }
+    }
+
+    /// Decisions carry the time of the wall clock, so that is what an age is counted from.
+    private func filter(_ search: Search) throws(ControlFailure) -> DecisionFilter {
+        guard (1...10_000).contains(search.limit) else {
+            throw ControlFailure(.badData, "a limit is 1 to 10000, not \(search.limit)")
+        }
+        var reference: Reference?
+        if let text = search.reference {
+            reference = Reference(text)
+            if reference == nil { throw ControlFailure(.badData, "'\(text.shortened)' is not a reference of a decision") }
+        }
+        for text in [search.address, search.sender, search.recipient] where text?.isEmpty == true || text?.utf8.count ?? 0 > 1000 {
+            throw ControlFailure(.badData, "a text to search for must have 1 to 1000 octets")
+        }
+        let since = try search.age.map { (age) throws(ControlFailure) in state.now().wall - (try span(age)) }
+        return DecisionFilter(
+            reference: reference, address: search.address, sender: search.sender, recipient: search.recipient, since: since,
+            limit: search.limit)
+    }
+}
+
+extension DecisionReport {
+    init(_ decision: StoredDecision) {
+        self.init(
+            reference: decision.reference.description, time: decision.time.description, listener: decision.listener, stage: decision.stage,
+            address: decision.address, name: decision.name, helo: decision.helo, sender: decision.sender, recipient: decision.recipient,
+            account: decision.account, verdict: decision.action, reason: decision.reason, passesAt: decision.passesAt?.description)
+    }
+}
+
+extension WaitingReport {
+    init(_ triplet: WaitingTriplet, delay: WallTime.Span, at moment: Moment) {
+        let passes = triplet.row.firstSeen + delay
+        self.init(
+            decision: DecisionReport(triplet.record), firstSeen: moment.shown(triplet.row.firstSeen), deferrals: triplet.row.deferrals,
+            passesAt: moment.shown(passes), passesInSeconds: (passes - moment.steady).secondsRoundedUp,
+            expires: moment.shown(triplet.row.expires))
+    }
+}

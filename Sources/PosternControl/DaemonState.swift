@@ -1,0 +1,31 @@
+import PosternCore
+import PosternEngine
+
+/// The time as the engine has it, and as people read it.
+public struct Moment: Equatable, Sendable {
+    /// What rows and entries are kept in.
+    public var steady: WallTime
+    public var wall: WallTime
+
+    public init(steady: WallTime, wall: WallTime) {
+        self.steady = steady
+        self.wall = wall
+    }
+
+    /// A steady time by the wall clock.
+    func wall(of steady: WallTime) -> WallTime { wall + (steady - self.steady) }
+
+    func shown(_ steady: WallTime) -> String { wall(of: steady).description }
+}
+
+/// What the handler needs of the running program. Calls may come from any thread.
+public protocol DaemonState: Sendable {
+    /// The engine as it decides now.
+    func engine() -> Engine
+    func now() -> Moment
+    /// From here on the engine decides with these lists.
+    func listsChanged(_ lists: Lists)
+    /// Without `store`, which the handler fills in. Throws where no daemon runs.
+    func status() throws(ControlFailure) -> StatusReport
+    func reload() async throws(ControlFailure) -> ReloadReport
+}

@@ -1,0 +1,358 @@
+import PosternControl
+import PosternCore
+import PosternEngine
+import PosternStorage
+import Testing
+
+struct HandlerTests {
+    private let store = MemoryStore()
+    private let state = TestState()
+    private var handler: ControlHandler { ControlHandler(store: store, state: state) }
+
+    private func ask(_ request: ControlRequest) async throws(ControlFailure) -> ControlReply { try await handler.handle(request).get() }
+
+    /// The failure of a request that must fail.
+    private func failure(_ request: ControlRequest) async -> ControlFailure? {
+        if case .failure(let failure) = await handler.handle(request) { failure } else { nil }
+    }
+
+    private func explain(_ question: Question) async throws -> Explanation {
+        guard case .explanation(let explanation) = try await ask(.explain(question)) else { throw Unexpected() }
+        return explanation
+    }
+
+    private struct Unexpected: Error {}
+
+    private let question = Question(
+        address: "192.0.2.7", name: "mail.example.org", helo: "mail.example.org", sender: "a+tag@example.org", recipient: "B@example.net")
+
+    /// As a front does it: engine, store, record.
+    @discardableResult
+    private func attempt(_ question: Question, reference: Int64) async throws -> Verdict {
+        let engine = state.engine()
+        let moment = state.now()
+        let attempt = Attempt(
+            stage: .rcpt,
+            client: Client(address: IPAddress(question.address), confirmedName: DomainName(question.name), helo: question.helo),
+            sender: ReversePath(question.sender), recipient: Mailbox(question.recipient))
+        guard case .needs(let inquiry) = engine.begin(attempt, now: moment.steady) else { throw Unexpected() }
+        return try await withCheckedThrowingContinuation { continuation in
+            store.submit(
+                StoreTransaction(
+                    needs: inquiry.needs,
+                    decide: {
+                        let decision = engine.conclude(inquiry, evidence: $0, now: moment.steady)
+                        let record = DecisionRecord(
+                            reference: Reference(value: reference), time: moment.wall, listener: "policy", attempt: attempt,
+                            verdict: decision.verdict, triplets: inquiry.needs.triplets)
+                        return (decision, record)
+                    },
+                    completion: { continuation.resume(with: $0.map(\.0.verdict).mapError { $0 }) }))
+        }
+    }
+
+    // MARK: - Explain
+
+    @Test func explainTellsANewTripletAndChangesNothing() async throws {
+        for _ in 0..<2 {
+            let e = try await explain(question)
+            #expect(e.verdict == "defer" && e.stage == "RCPT")
+            #expect(e.causes.map(\.word) == ["new"] && e.causes.map(\.check) == ["greylist"])
+            #expect(e.passesInSeconds == 180)
+            #expect(e.passesAt == (state.now().wall + .minutes(3)).description)
+            #expect(e.triplets.map(\.identity) == ["name:example.org", "net:192.0.2.0/24"])
+            #expect(e.triplets.allSatisfy { !$0.isKnown && $0.sender == "a@example.org" && $0.recipient == "b@example.net" })
+            #expect(e.identities.map(\.passes) == [0, 0] && e.identities.map(\.provenAfter) == [5, 5])
+        }
+        #expect(try await store.statistics().triplets == 0)
+    }
+
+    @Test func explainFollowsATripletFromWaitingToKnown() async throws {
+        try await attempt(question, reference: 1)
+        state.advance(.minutes(1))
+        var e = try await explain(question)
+        #expect(e.verdict == "defer" && e.causes.map(\.word) == ["early"] && e.passesInSeconds == 120)
+        #expect(e.triplets.allSatisfy { $0.isKnown && $0.deferrals == 1 && $0.passes == 0 && $0.passedAt == nil })
+        state.advance(.minutes(2))
+        e = try await explain(question)
+        #expect(e.verdict == "accept" && e.causes.map(\.word) == ["passed"] && e.passesAt == nil)
+        #expect(e.header?.contains("delayed 180 seconds") == true)
+        try await attempt(question, reference: 2)
+        e = try await explain(question)
+        #expect(e.causes.map(\.word) == ["known"])
+        #expect(e.triplets.allSatisfy { $0.passes == 1 && $0.passedAt == state.now().wall.description })
+        #expect(e.identities.map(\.passes) == [1, 1])
+    }
+
+    @Test func theNullSenderIsExplainedAtData() async throws {
+        var question = question
+        question.sender = ""
+        let e = try await explain(question)
+        #expect(e.verdict == "defer" && e.stage == "DATA" && e.causes.map(\.word) == ["new"])
+        #expect(e.triplets.allSatisfy { $0.sender == "" && $0.recipient == "b@example.net" })
+        question.recipient = "postmaster@example.net"
+        #expect(try await explain(question).causes.map(\.word) == ["always-reachable"])
+    }
+
+    @Test func explainKnowsListsNetworksAndAccounts() async throws {
+        _ = try await ask(.add(entries: [EntryDraft(list: .block, pattern: "192.0.2.0/25")]))
+        var e = try await explain(question)
+        #expect(e.verdict == "reject" && e.causes.map(\.text) == ["blocked: client 192.0.2.0/25"] && e.triplets.isEmpty)
+        var withAccount = question
+        withAccount.account = "anna"
+        e = try await explain(withAccount)
+        #expect(e.verdict == "accept" && e.causes.map(\.text) == ["authenticated as anna"])
+    }
+
+    @Test(arguments: [
+        (Question(address: "192.0.2", sender: "a@b.example", recipient: "c@d.example"), "'192.0.2' is not an IP address"),
+        (Question(address: "192.0.2.1", name: "a..b", sender: "", recipient: "c@d.example"), "'a..b' is not a host name"),
+        (Question(address: "192.0.2.1", sender: "", recipient: ""), "a recipient must be named, such as user@example.org"),
+        (
+            Question(address: "192.0.2.1", sender: "<a@b.example>", recipient: "c@d.example"),
+            "'<a@b.example>' is not a mailbox; leave out the angle brackets"
+        ),
+    ])
+    func aQuestionThatMakesNoSense(question: Question, message: String) async {
+        #expect(await failure(.explain(question)) == ControlFailure(.badData, message))
+    }
+
+    // MARK: - Entries
+
+    @Test func entriesAreAddedListedAndRemoved() async throws {
+        let added = try await ask(
+            .add(entries: [
+                EntryDraft(list: .block, pattern: "192.0.2.0/24", for: .days(4), note: "spam run"),
+                EntryDraft(list: .block, pattern: "Example.ORG"), EntryDraft(list: .block, pattern: "User@Example.org"),
+                EntryDraft(list: .allow, pattern: "2001:db8::1"), EntryDraft(list: .allow, kind: .client, pattern: "example.com"),
+                EntryDraft(list: .allow, kind: .recipient, pattern: "noc@"),
+            ]))
+        let now = state.now().wall
+        guard case .added(let reports) = added else { throw Unexpected() }
+        #expect(reports.map(\.kind) == [.client, .sender, .sender, .client, .client, .recipient])
+        #expect(reports.map(\.entry) == ["192.0.2.0/24", "example.org", "user@example.org", "2001:db8::1", "example.com", "noc@"])
+        #expect(reports[0].expires == (now + .days(4)).description && reports[1].expires == nil && reports[0].added == now.description)
+
+        guard case .entries(let blocked) = try await ask(.entries(list: .block)) else { throw Unexpected() }
+        #expect(blocked.map(\.entry) == ["192.0.2.0/24", "example.org", "user@example.org"])
+        #expect(blocked.first?.note == "spam run")
+        #expect(state.engine().lists.count == 6, "the engine decides with them at once")
+
+        guard case .removed(let removed) = try await ask(.remove(EntryName(list: .block, pattern: "example.org"))) else {
+            throw Unexpected()
+        }
+        #expect(removed.kind == .sender)
+        #expect(state.engine().lists.count == 5)
+        let again = await failure(.remove(EntryName(list: .block, pattern: "example.org")))
+        #expect(again == ControlFailure(.badData, "there is no block entry for the sender example.org"))
+        #expect(
+            await failure(.remove(EntryName(list: .allow, pattern: "example.com")))?.message
+                == "there is no allow entry for the sender example.com; there is one as client: say --as client")
+    }
+
+    @Test func anEntryEndsWhenItsTimeIsUp() async throws {
+        _ = try await ask(.add(entries: [EntryDraft(list: .block, pattern: "192.0.2.7", for: .hours(1))]))
+        #expect(try await explain(question).verdict == "reject")
+        state.advance(.hours(1))
+        #expect(try await explain(question).verdict == "defer")
+        #expect(try await ask(.entries(list: .block)) == .entries([]))
+    }
+
+    @Test func allowingASenderIsRefused() async throws {
+        for draft in [
+            EntryDraft(list: .allow, pattern: "example.org"), EntryDraft(list: .allow, pattern: "a@example.org"),
+            EntryDraft(list: .allow, pattern: "a@"), EntryDraft(list: .allow, kind: .sender, pattern: "example.org"),
+        ] {
+            let failure = await failure(.add(entries: [EntryDraft(list: .allow, pattern: "192.0.2.1"), draft]))
+            #expect(failure?.code == .badData && failure?.message.contains("SPF") == true)
+        }
+        #expect(try await store.entries().isEmpty, "one that is refused stops the others")
+    }
+
+    @Test(arguments: [
+        (EntryDraft(list: .block, pattern: "192.0.2.1/24"), "is not an address"),
+        (EntryDraft(list: .block, pattern: "localhost"), "is not an address"),
+        (EntryDraft(list: .block, pattern: ""), "is not an address"),
+        (EntryDraft(list: .block, kind: .sender, pattern: "192.0.2.1"), "192.0.2.1 is an address; a sender is"),
+        (EntryDraft(list: .block, kind: .recipient, pattern: "192.0.2.1"), "192.0.2.1 is an address; a recipient is"),
+        (EntryDraft(list: .block, kind: .client, pattern: "a@example.org"), "a@example.org is a mailbox; a client is"),
+        (EntryDraft(list: .block, pattern: "192.0.2.1", for: .zero), "a time must be longer than nothing"),
+        (EntryDraft(list: .block, pattern: "192.0.2.1", for: .days(3654)), "and at most 3653d"),
+        (EntryDraft(list: .block, pattern: "192.0.2.1", note: "two\nlines"), "a note is one line"),
+        (EntryDraft(list: .block, pattern: "192.0.2.1", note: String(repeating: "n", count: 1001)), "of at most 1000 octets"),
+    ])
+    func anEntryThatMakesNoSense(draft: EntryDraft, words: String) async throws {
+        let failure = await failure(.add(entries: [draft]))
+        #expect(failure?.code == .badData)
+        #expect(failure?.message.contains(words) == true, "\(failure?.message ?? "")")
+    }
+
+    @Test func aBatchHasABound() async throws {
+        let drafts = (0..<1001).map { EntryDraft(list: .block, pattern: "10.0.\($0 / 256).\($0 % 256)") }
+        #expect(await failure(.add(entries: drafts))?.code == .badData)
+        #expect(await failure(.add(entries: []))?.code == .badData)
+        _ = try await ask(.add(entries: Array(drafts.dropLast())))
+        #expect(state.engine().lists.count == 1000)
+    }
+
+    @Test func listsOfManyChangesAtOnceAreNeverStale() async throws {
+        let handler = handler
+        await withTaskGroup(of: Void.self) { group in
+            for n in 0..<50 {
+                group.addTask { _ = await handler.handle(.add(entries: [EntryDraft(list: .block, pattern: "10.0.0.\(n)")])) }
+            }
+        }
+        #expect(state.engine().lists.count == 50)
+    }
+
+    // MARK: - Greylist, releases, decisions
+
+    @Test func whatWaitsIsListedAndForgotten() async throws {
+        try await attempt(question, reference: 1)
+        state.advance(.minutes(1))
+        var other = question
+        other.address = "198.51.100.1"
+        other.name = ""
+        other.sender = "other@example.com"
+        try await attempt(other, reference: 2)
+
+        guard case .waiting(let all) = try await ask(.waiting(Search())) else { throw Unexpected() }
+        #expect(all.map(\.decision.sender) == ["other@example.com", "a+tag@example.org"])
+        #expect(all.map(\.passesInSeconds) == [180, 120] && all.map(\.deferrals) == [1, 1])
+        #expect(all[1].expires == (state.now().wall + .hours(24) - .minutes(1)).description)
+        guard case .waiting(let one) = try await ask(.waiting(Search(sender: "OTHER"))) else { throw Unexpected() }
+        #expect(one.count == 1)
+
+        #expect(await failure(.forget(Search()))?.message.hasPrefix("say what to forget") == true)
+        #expect(try await ask(.forget(Search(sender: "other@example.com"))) == .forgotten(1))
+        guard case .waiting(let left) = try await ask(.waiting(Search())) else { throw Unexpected() }
+        #expect(left.map(\.decision.sender) == ["a+tag@example.org"])
+
+        state.advance(.minutes(5))
+        guard case .waiting(let due) = try await ask(.waiting(Search())) else { throw Unexpected() }
+        #expect(due.map(\.passesInSeconds) == [0])
+    }
+
+    @Test func aReleaseLetsTheNextAttemptPass() async throws {
+        let reply = try await ask(.release(ReleaseDraft(recipient: "B@Example.net", for: .minutes(10))))
+        guard case .released(let report) = reply else { throw Unexpected() }
+        #expect(report.recipient == "b@example.net" && report.sender == nil)
+        #expect(report.expires == (state.now().wall + .minutes(10)).description)
+        #expect(try await explain(question).causes.map(\.word) == ["released"])
+        state.advance(.minutes(10))
+        #expect(try await explain(question).causes.map(\.word) == ["new"])
+    }
+
+    @Test func aReleaseMayBeNarrow() async throws {
+        _ = try await ask(
+            .release(ReleaseDraft(recipient: "b@example.net", sender: "x@example.org", client: "192.0.2.0/24", for: .hours(1))))
+        #expect(try await explain(question).causes.map(\.word) == ["new"])
+        var fitting = question
+        fitting.sender = "X@example.org"
+        #expect(try await explain(fitting).causes.map(\.word) == ["released"])
+        fitting.address = "192.0.3.1"
+        #expect(try await explain(fitting).causes.map(\.word) == ["new"])
+        for draft in [
+            ReleaseDraft(recipient: "example.net", for: .hours(1)),
+            ReleaseDraft(recipient: "b@example.net", sender: "example.org", for: .hours(1)),
+            ReleaseDraft(recipient: "b@example.net", client: "somewhere", for: .hours(1)),
+            ReleaseDraft(recipient: "b@example.net", for: .zero),
+        ] {
+            #expect(await failure(.release(draft))?.code == .badData)
+        }
+    }
+
+    @Test func decisionsAreFound() async throws {
+        try await attempt(question, reference: 1)
+        state.advance(.hours(2))
+        try await attempt(question, reference: 2)
+        guard case .decisions(let all) = try await ask(.decisions(Search())) else { throw Unexpected() }
+        #expect(all.map(\.verdict) == ["accept", "defer"])
+        #expect(all.last?.helo == "mail.example.org" && all.last?.name == "mail.example.org" && all.last?.passesAt != nil)
+        guard case .decisions(let recent) = try await ask(.decisions(Search(age: .hours(1)))) else { throw Unexpected() }
+        #expect(recent.count == 1)
+        guard case .decisions(let named) = try await ask(.decisions(Search(reference: all.last?.reference))) else { throw Unexpected() }
+        #expect(named.map(\.verdict) == ["defer"])
+        for search in [Search(reference: "?"), Search(sender: ""), Search(limit: 0), Search(limit: 10_001), Search(age: .zero)] {
+            #expect(await failure(.decisions(search))?.code == .badData)
+        }
+    }
+
+    // MARK: - Lessons
+
+    @Test func whatAnotherGreylisterKnewIsKnown() async throws {
+        let now = state.now().wall.milliseconds / 1000
+        let lessons = Lessons(
+            triplets: [
+                .init(
+                    address: "192.0.2.0", sender: "a@example.org", recipient: "b@example.net", firstSeen: now - 9000, lastSeen: now - 100,
+                    passed: true),
+                .init(
+                    address: "192.0.2.0", sender: "w@example.org", recipient: "b@example.net", firstSeen: now - 60, lastSeen: now - 60,
+                    passed: false),
+                .init(address: "192.0.2.0", sender: "old@example.org", recipient: "b@example.net", firstSeen: 1, lastSeen: 2, passed: true),
+                .init(
+                    address: "nonsense", sender: "a@example.org", recipient: "b@example.net", firstSeen: now, lastSeen: now, passed: true),
+            ],
+            clients: [
+                .init(address: "198.51.100.9", passes: 7, lastSeen: now - 3600), .init(address: "198.51.100.10", passes: 2, lastSeen: now),
+                .init(address: "203.0.113.1", passes: 9, lastSeen: 5),
+            ])
+        #expect(try await ask(.learn(lessons)) == .learnt(LessonReport(triplets: 2, clients: 2, skipped: 3)))
+
+        #expect(try await explain(question).causes.map(\.word) == ["known"])
+        var waiting = question
+        waiting.sender = "w@example.org"
+        let e = try await explain(waiting)
+        #expect(e.causes.map(\.word) == ["early"] && e.passesInSeconds == 120)
+        var proven = question
+        proven.address = "198.51.100.200"
+        proven.name = ""
+        proven.sender = "new@example.com"
+        let p = try await explain(proven)
+        #expect(p.causes.map(\.word) == ["proven"] && p.identities.map(\.passes) == [7])
+
+        // Learning the same again changes nothing, and never takes away what is known here.
+        _ = try await ask(.learn(lessons))
+        #expect(try await explain(proven).identities.map(\.passes) == [7])
+        _ = try await ask(.learn(Lessons(clients: [.init(address: "198.51.100.9", passes: 1, lastSeen: now - 9)])))
+        #expect(try await explain(proven).identities.map(\.passes) == [7])
+        #expect(try await explain(question).causes.map(\.word) == ["known"])
+    }
+
+    @Test func lessonsHaveABound() async throws {
+        let client = Lessons.Client(address: "192.0.2.1", passes: 1, lastSeen: state.now().wall.milliseconds / 1000)
+        #expect(await failure(.learn(Lessons(clients: Array(repeating: client, count: 1001))))?.code == .badData)
+        _ = try await ask(.learn(Lessons(clients: Array(repeating: client, count: 1000))))
+        _ = try await ask(.learn(Lessons(clients: [.init(address: "192.0.2.1", passes: 1, lastSeen: .max)])))
+        _ = try await ask(.learn(Lessons(clients: [.init(address: "192.0.2.1", passes: 1, lastSeen: .min)])))
+    }
+
+    // MARK: - Others
+
+    @Test func statusTellsOfTheStore() async throws {
+        try await attempt(question, reference: 1)
+        guard case .status(let report) = try await ask(.status) else { throw Unexpected() }
+        #expect(report.store?.state == "ok" && report.store?.triplets == 2 && report.store?.decisions == 1)
+        await store.close()
+        guard case .status(let closed) = try await ask(.status) else { throw Unexpected() }
+        #expect(closed.store?.state != "ok")
+        #expect(await failure(.entries(list: .block))?.code == .unavailable)
+    }
+
+    @Test func aCopyNeedsAWholePath() async {
+        #expect(await failure(.backup(path: "copy.db"))?.code == .badData)
+        #expect(await failure(.backup(path: "/tmp/\0"))?.code == .badData)
+    }
+
+    @Test func timesAreShownByTheWallClock() async throws {
+        state.stepWallClock(.hours(3))
+        try await attempt(question, reference: 1)
+        let wall = state.now().wall
+        let e = try await explain(question)
+        #expect(e.passesAt == (wall + .minutes(3)).description)
+        #expect(e.triplets.first?.firstSeen == wall.description)
+        guard case .waiting(let waiting) = try await ask(.waiting(Search())) else { throw Unexpected() }
+        #expect(waiting.first?.passesAt == (wall + .minutes(3)).description)
+    }
+}
