@@ -1,0 +1,260 @@
+import NIOCore
+import NIOPosix
+import NIOSSL
+import NIOTLS
+import SMTPProtocol
+
+/// What a backend connection is made for. Calls come on its event loop; what is called notes them and acts at
+/// `backendTurnEnded`.
+protocol BackendUser: AnyObject {
+    func backendReady(_ connection: BackendConnection, _ learnt: Extensions?)
+    func backend(_ connection: BackendConnection, replied reply: Reply, to step: BackendStep)
+    func backend(_ connection: BackendConnection, probed outcome: ProbeOutcome)
+    func backend(_ connection: BackendConnection, failed failure: BackendFailure)
+    /// All that one event brought has been told.
+    func backendTurnEnded(_ connection: BackendConnection)
+    /// The connection takes more again, or no more for now.
+    func backendWritabilityChanged(_ connection: BackendConnection)
+}
+
+extension BackendUser {
+    func backendReady(_ connection: BackendConnection, _ learnt: Extensions?) {}
+    func backend(_ connection: BackendConnection, replied reply: Reply, to step: BackendStep) {}
+    func backend(_ connection: BackendConnection, probed outcome: ProbeOutcome) {}
+    func backendWritabilityChanged(_ connection: BackendConnection) {}
+}
+
+/// One connection to a backend: performs what `BackendSession` says.
+///
+/// It is of one client and of no other (`BackendSession.client`), or of our own for questions. Everything happens on the
+/// event loop of its user.
+final class BackendConnection: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    let address: ListenAddress
+    /// Whether it was opened: commands of the client may have reached the backend.
+    private(set) var isReady = false
+    private(set) var session: BackendSession
+    private let gate: GatewayLoop
+    private let tls: NIOSSLContext?
+    private var user: (any BackendUser)?
+    private var context: ChannelHandlerContext?
+    private var actions: [BackendAction] = []
+    private var isPerforming = false
+    private var hasEnded = false
+    /// What is to be written at the end of this turn.
+    private var out = ByteBuffer()
+    private var ticket: TimerWheel.Ticket?
+    private var deadline: BackendDeadline?
+    /// Octets of content sent on, as the backend receives them.
+    private(set) var octets: UInt64 = 0
+    /// Which backend settings the TLS failed under, if it did.
+    private var isHandshaking = false
+
+    init(
+        _ address: ListenAddress, settings: BackendSettings, client: BackendClient?, tls: NIOSSLContext?, gate: GatewayLoop,
+        user: any BackendUser
+    ) {
+        self.address = address
+        self.gate = gate
+        self.tls = tls
+        self.user = user
+        session = BackendSession(settings: settings, client: client)
+    }
+
+    // MARK: - Connecting
+
+    func connect(timeout: TimeAmount) {
+        let bound = NIOLoopBound(self, eventLoop: gate.loop)
+        let memory = gate.gateway.settings.memory
+        let bootstrap = ClientBootstrap(group: gate.loop)
+            .connectTimeout(timeout)
+            .channelOption(.maxMessagesPerRead, value: 1)
+            .channelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 1024, maximum: 4096))
+            .channelOption(.writeBufferWaterMark, value: .init(low: memory.lowWater, high: memory.highWater))
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(bound.value) }
+            }
+        let connecting =
+            switch address {
+            case .tcp(let host, let port):
+                SocketAddresses.nio(host, port).map { bootstrap.connect(to: $0) }
+            case .unix(let path, _, _): bootstrap.connect(unixDomainSocketPath: path)
+            }
+        guard let connecting else { return perform { $0.closed(into: &$1) } }
+        connecting.whenFailure { _ in bound.value.perform { $0.closed(into: &$1) } }
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        self.context = context
+        // It may have been given up while it was being made.
+        guard !hasEnded else { return context.close(promise: nil) }
+        perform { $0.connected(into: &$1) }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        self.context = nil
+        perform { $0.closed(into: &$1) }
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let buffer = unwrapInboundIn(data)
+        perform { session, actions in buffer.withUnsafeReadableBytes { session.received($0, into: &actions) } }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        user?.backendWritabilityChanged(self)
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .handshakeCompleted? = event as? TLSUserEvent {
+            isHandshaking = false
+            perform { $0.tlsEstablished(into: &$1) }
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // Done without from here on, where TLS is only a wish.
+        if isHandshaking { gate.gateway.directory.failedTLS(address) }
+        context.close(promise: nil)
+    }
+
+    // MARK: - What its user wants
+
+    /// Whether content flows, and none is waiting.
+    var isWritable: Bool { context?.channel.isWritable ?? true }
+
+    func recipient(_ recipient: RecipientCommand, of mail: MailCommand) {
+        perform { $0.recipient(recipient, of: mail, into: &$1) }
+    }
+
+    func beginContent() {
+        octets = 0
+        perform { $0.beginContent(into: &$1) }
+    }
+
+    func content(_ pieces: [ContentPiece], of input: ByteBuffer) {
+        perform(input) { session, actions in
+            input.withUnsafeReadableBytes { session.content(pieces, of: $0, into: &actions) }
+        }
+    }
+
+    /// Octets of our own ahead of the content: whole header lines.
+    func header(_ line: String) {
+        out.writeString(line)
+    }
+
+    func endContent() { perform { $0.endContent(into: &$1) } }
+    func reset() { perform { $0.reset(into: &$1) } }
+    func probe(_ mailbox: RecipientCommand) { perform { $0.probe(mailbox, into: &$1) } }
+
+    /// Lets it go, with QUIT where it is between transactions; its user hears no more of it.
+    func leave() {
+        user = nil
+        perform { $0.quit(into: &$1) }
+    }
+
+    /// Lets it go at once: content under way stays without its end.
+    func abort() {
+        user = nil
+        perform { $0.abort(into: &$1) }
+    }
+
+    /// Writes what has gathered.
+    func flush() {
+        guard out.readableBytes > 0, let context else { return }
+        context.writeAndFlush(wrapOutboundOut(out), promise: nil)
+        out = ByteBuffer()
+    }
+
+    // MARK: - Actions
+
+    private func perform(_ input: ByteBuffer? = nil, _ event: (inout BackendSession, inout [BackendAction]) -> Void) {
+        event(&session, &actions)
+        guard !isPerforming else { return }
+        isPerforming = true
+        var index = 0
+        while index < actions.count {
+            perform(actions[index], input)
+            index += 1
+        }
+        actions.removeAll(keepingCapacity: true)
+        isPerforming = false
+        if input == nil { flush() }
+        user?.backendTurnEnded(self)
+        if hasEnded { release() }
+    }
+
+    private func perform(_ action: BackendAction, _ input: ByteBuffer?) {
+        switch action {
+        case .send(let bytes): out.writeBytes(bytes)
+        case .forward(.insert(let insertion)): out.writeBytes(insertion.bytes)
+        case .forward(.input(let range)):
+            guard let input else { preconditionFailure("content comes with its input") }
+            octets += UInt64(range.count)
+            // Copied: a slice would keep the whole of what was read from being used again.
+            input.withUnsafeReadableBytes { _ = out.writeBytes($0[range]) }
+        case .startTLS: startTLS()
+        case .ready(let learnt):
+            isReady = true
+            gate.gateway.backendAnswered(address, learnt)
+            user?.backendReady(self, learnt)
+        case .replied(let reply, let step): user?.backend(self, replied: reply, to: step)
+        case .probed(let outcome): user?.backend(self, probed: outcome)
+        case .idle: break
+        case .failed(let failure):
+            gate.gateway.backendFailed(address, failure, wasReady: isReady)
+            user?.backend(self, failed: failure)
+        case .deadline(let deadline): wait(for: deadline)
+        case .close: end()
+        }
+    }
+
+    private func startTLS() {
+        flush()
+        guard let context, let tls else { return end() }
+        isHandshaking = true
+        do {
+            try context.pipeline.syncOperations.addHandler(
+                NIOSSLClientHandler(context: tls, serverHostname: nil), position: .first)
+        } catch {
+            end()
+        }
+    }
+
+    private func end() {
+        hasEnded = true
+        context?.close(promise: nil)
+    }
+
+    /// Nothing of us is needed any more; whoever let us go may forget us.
+    private func release() {
+        user = nil
+        if let ticket { gate.wheel.remove(ticket) }
+        ticket = nil
+    }
+}
+
+// MARK: - Time
+
+extension BackendConnection: Timed {
+    private func wait(for deadline: BackendDeadline?) {
+        self.deadline = deadline
+        guard !hasEnded, deadline != nil || ticket != nil else { return }
+        let ticket = ticket ?? gate.wheel.add(self)
+        self.ticket = ticket
+        gate.wheel.set(ticket, deadline.map { .now() + .seconds(Int64(session.settings.timeouts[$0])) } ?? .distantFuture)
+    }
+
+    func timeCame(_ now: NIODeadline) {
+        guard let deadline, !hasEnded else { return }
+        // RFC 5321 §4.5.3.2.5 is about content that the backend does not take. While it takes all, we wait for the client.
+        if deadline == .content, isWritable { return wait(for: deadline) }
+        perform { $0.timerFired(deadline, into: &$1) }
+    }
+}

@@ -1,0 +1,128 @@
+import NIOConcurrencyHelpers
+import NIOCore
+import SMTPProtocol
+
+/// The backends of a gateway: which are well, and what they offer.
+final class BackendDirectory: Sendable {
+    struct Entry {
+        let address: ListenAddress
+        /// Failures since it last answered.
+        var failures = 0
+        /// Set while it is out.
+        var outUntil: NIODeadline?
+        /// What it said to EHLO last, kept for when it is down.
+        var learnt: Extensions?
+        var learntAt: NIODeadline?
+        /// A TLS handshake with it failed: where TLS is opportunistic it is done without until the next refresh.
+        var failsTLS = false
+    }
+
+    private struct State {
+        var entries: [Entry]
+        var next = 0
+    }
+
+    private let state: NIOLockedValueBox<State>
+
+    init(_ addresses: [ListenAddress]) {
+        state = NIOLockedValueBox(State(entries: addresses.map { Entry(address: $0) }))
+    }
+
+    var entries: [Entry] { state.withLockedValue { $0.entries } }
+
+    /// Takes another list; what is known of those that stay is kept.
+    func update(_ addresses: [ListenAddress]) {
+        state.withLockedValue { state in
+            let known = state.entries
+            state.entries = addresses.map { address in known.first { $0.address == address } ?? Entry(address: address) }
+        }
+    }
+
+    /// The order in which to try: those that are well, each time beginning with another, then, since nothing better is
+    /// left, those that are out.
+    func candidates() -> [ListenAddress] {
+        state.withLockedValue { state in
+            guard state.entries.count > 1 else { return state.entries.map(\.address) }
+            state.next = (state.next + 1) % state.entries.count
+            let turned = state.entries[state.next...] + state.entries[..<state.next]
+            return (turned.filter { $0.outUntil == nil } + turned.filter { $0.outUntil != nil }).map(\.address)
+        }
+    }
+
+    /// - Returns: whether this took it out.
+    func failed(_ address: ListenAddress, _ settings: GatewaySettings.HealthSettings, now: NIODeadline) -> Bool {
+        change(address) { entry in
+            entry.failures += 1
+            guard entry.failures >= settings.failures else { return false }
+            let wasWell = entry.outUntil == nil
+            entry.outUntil = now + .milliseconds(settings.out.milliseconds)
+            return wasWell
+        } ?? false
+    }
+
+    /// - Returns: whether it had been out.
+    func answered(_ address: ListenAddress, _ extensions: Extensions?, now: NIODeadline) -> Bool {
+        change(address) { entry in
+            let wasOut = entry.outUntil != nil
+            entry.failures = 0
+            entry.outUntil = nil
+            entry.learnt = extensions ?? Extensions()
+            entry.learntAt = now
+            return wasOut
+        } ?? false
+    }
+
+    func failedTLS(_ address: ListenAddress) {
+        _ = change(address) { $0.failsTLS = true }
+    }
+
+    func failsTLS(_ address: ListenAddress) -> Bool {
+        state.withLockedValue { $0.entries.first { $0.address == address }?.failsTLS ?? false }
+    }
+
+    /// Those that should be asked now: unknown, known for too long, or out for long enough.
+    func due(_ settings: GatewaySettings.HealthSettings, now: NIODeadline) -> [ListenAddress] {
+        state.withLockedValue { state in
+            var due: [ListenAddress] = []
+            for index in state.entries.indices {
+                let entry = state.entries[index]
+                if let until = entry.outUntil {
+                    if now < until { continue }
+                } else if let at = entry.learntAt, now - at < .milliseconds(settings.refresh.milliseconds) {
+                    continue
+                }
+                state.entries[index].failsTLS = false
+                due.append(entry.address)
+            }
+            return due
+        }
+    }
+
+    /// What all backends offer that are known; whichever a session comes to, it holds. `nil` while nothing is known.
+    var common: Extensions? {
+        state.withLockedValue { state in
+            state.entries.compactMap(\.learnt).reduce(nil) { (common: Extensions?, other) in
+                guard var result = common else { return other }
+                result.size = smallest(result.size, other.size)
+                result.eightBitMIME = result.eightBitMIME && other.eightBitMIME
+                result.smtpUTF8 = result.smtpUTF8 && other.smtpUTF8
+                result.dsn = result.dsn && other.dsn
+                return result
+            }
+        }
+    }
+
+    /// Of two limits where `nil` and 0 are none.
+    private func smallest(_ a: UInt64?, _ b: UInt64?) -> UInt64? {
+        guard let a, a > 0 else { return b }
+        guard let b, b > 0 else { return a }
+        return min(a, b)
+    }
+
+    private func change<Result>(_ address: ListenAddress, _ body: (inout Entry) -> Result) -> Result? {
+        state.withLockedValue { state in
+            guard let index = state.entries.firstIndex(where: { $0.address == address }) else { return nil }
+            return body(&state.entries[index])
+        }
+    }
+}

@@ -1,0 +1,140 @@
+import Logging
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOSSL
+import PosternCore
+import SMTPProtocol
+
+/// Looks up the forward-confirmed name of a client; `nil` where it has none.
+public typealias ClientNameLookup = @Sendable (IPAddress) async -> DomainName?
+
+/// What all sessions of one gateway listener share.
+final class Gateway: Sendable {
+    /// Settings with what was read from the files that they name.
+    final class Current: Sendable {
+        let settings: GatewaySettings
+        let tls: NIOSSLContext?
+        let backendTLS: NIOSSLContext?
+        let files: FileState
+
+        init(settings: GatewaySettings, tls: NIOSSLContext?, backendTLS: NIOSSLContext?, files: FileState) {
+            self.settings = settings
+            self.tls = tls
+            self.backendTLS = backendTLS
+            self.files = files
+        }
+    }
+
+    let name: String
+    let decisions: DecisionService
+    let logger: Logger
+    let counters = GatewayCounters()
+    let sessions: SessionTable
+    let directory: BackendDirectory
+    let mailboxes = MailboxCache()
+    let clients = ClientRecipients()
+    let clientName: ClientNameLookup?
+    private let box: NIOLockedValueBox<Current>
+    /// For what a stranger could make us say too often.
+    let seldom: RateLimitedLog
+
+    init(
+        name: String, current: Current, decisions: DecisionService, clientName: ClientNameLookup?, logger: Logger
+    ) {
+        self.name = name
+        self.decisions = decisions
+        self.logger = logger
+        self.clientName = clientName
+        sessions = SessionTable(counters: counters)
+        directory = BackendDirectory(current.settings.backends)
+        box = NIOLockedValueBox(current)
+        seldom = RateLimitedLog(logger: logger, interval: .minutes(1))
+    }
+
+    var current: Current { box.withLockedValue { $0 } }
+    var settings: GatewaySettings { current.settings }
+
+    /// From here on new sessions go by these.
+    func update(_ current: Current) {
+        box.withLockedValue { $0 = current }
+        directory.update(current.settings.backends)
+    }
+
+    // MARK: - Backends
+
+    /// How a connection to a backend is to be opened.
+    func backendSettings(for address: ListenAddress, _ settings: GatewaySettings) -> BackendSettings {
+        var mode = settings.backendTLS.mode
+        if mode == .opportunistic, directory.failsTLS(address) { mode = .never }
+        return BackendSettings(
+            hostname: settings.hostname, clientInformation: settings.clientInformation, tls: mode, timeouts: settings.backendTimeouts)
+    }
+
+    func backendAnswered(_ address: ListenAddress, _ learnt: Extensions?) {
+        if directory.answered(address, learnt, now: .now()) {
+            logger.notice("backend is back", metadata: ["listener": "\(name)", "backend": "\(address)"])
+        }
+    }
+
+    func backendFailed(_ address: ListenAddress, _ failure: BackendFailure, wasReady: Bool) {
+        counters.count { $0.backendFailures += 1 }
+        // What a client can bring about says nothing of the backend's health: content refused, or, where the greeting is
+        // already its own, a greeting refused; nor does an idle connection that the backend has closed.
+        let says: Bool =
+            switch failure.reason {
+            case .contentRefused: false
+            case .refusedUs, .closing: !wasReady && settings.clientInformation != .proxyV2
+            case .clientInformationNotNegotiated: false
+            case .connectionLost: !wasReady
+            case .timedOut, .nonsense, .tlsUnavailable, .plaintextAfterStartTLS: true
+            }
+        if failure.reason == .clientInformationNotNegotiated {
+            seldom.log(
+                .error,
+                "backend does not let us say who the client is: nothing is forwarded to it (Postfix: smtpd_authorized_xclient_hosts)",
+                metadata: ["listener": "\(name)", "backend": "\(address)"])
+        }
+        guard says, directory.failed(address, settings.health, now: .now()) else { return }
+        logger.warning(
+            "backend is out", metadata: ["listener": "\(name)", "backend": "\(address)", "reason": "\(failure.reason)"])
+    }
+
+    // MARK: - Sessions
+
+    /// What EHLO offers, by what the backends offer and what we can do.
+    func extensions(_ current: Current) -> Extensions {
+        (directory.common ?? Extensions()).offered(limit: current.settings.limits.content.octets, startTLS: current.tls != nil)
+    }
+
+    /// What is left of a delay under the load of now.
+    func shortened(_ delay: WallTime.Span, automatic: Bool, _ settings: GatewaySettings) -> WallTime.Span {
+        guard delay > .zero else { return delay }
+        let factor = Self.delayFactor(open: sessions.open, automatic: automatic, settings)
+        guard factor < 1 else { return delay }
+        counters.count { $0.delaysShortened += 1 }
+        return WallTime.Span(milliseconds: Int64(Double(delay.milliseconds) * factor))
+    }
+
+    /// 1 while there is room, falling to 0 from `busyPercent` to `nearlyFullPercent`; `greeting: auto` falls from the start.
+    static func delayFactor(open: Int, automatic: Bool, _ settings: GatewaySettings) -> Double {
+        let load = Double(open) * 100 / Double(max(settings.maxSessions, 1))
+        let full = Double(settings.nearlyFullPercent)
+        let busy = automatic ? 0 : min(Double(settings.busyPercent), full)
+        guard load > busy else { return 1 }
+        return load >= full ? 0 : (full - load) / (full - busy)
+    }
+}
+
+/// What the sessions of one gateway listener on one event loop share.
+final class GatewayLoop {
+    let gateway: Gateway
+    let loop: any EventLoop
+    let wheel: TimerWheel
+    private(set) lazy var prober = MailboxProber(gate: self)
+
+    init(_ gateway: Gateway, loop: any EventLoop) {
+        self.gateway = gateway
+        self.loop = loop
+        wheel = TimerWheel(loop: loop)
+    }
+}

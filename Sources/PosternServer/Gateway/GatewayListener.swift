@@ -1,0 +1,127 @@
+import Logging
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOPosix
+import NIOSSL
+import PosternCore
+import SMTPProtocol
+
+/// A listening socket of the gateway, and the sessions it has accepted.
+public final class GatewayListener: Sendable {
+    public let name: String
+    public let address: ListenAddress
+    private let gateway: Gateway
+    private let server: any Channel
+    private let connections: ConnectionSet
+    private let upkeep: GatewayUpkeep
+
+    private init(gateway: Gateway, address: ListenAddress, server: any Channel, connections: ConnectionSet, upkeep: GatewayUpkeep) {
+        name = gateway.name
+        self.address = address
+        self.gateway = gateway
+        self.server = server
+        self.connections = connections
+        self.upkeep = upkeep
+    }
+
+    /// How long a start waits to learn what the backends offer. Without that only what we do by ourselves is offered.
+    static let learningPatience = TimeAmount.seconds(2)
+
+    public var counters: GatewayCounters { gateway.counters }
+
+    /// Starts to accept on a listening descriptor, which the listener then owns.
+    ///
+    /// - Parameters:
+    ///   - group: its loops serve the sessions; all that a session does happens on one of them.
+    ///   - clientName: looks up a client's forward-confirmed name.
+    /// - Throws: `GatewaySettingsError` where the settings cannot work.
+    public static func start(
+        name: String, address: ListenAddress, descriptor: Int32, group: any EventLoopGroup, settings: GatewaySettings,
+        decisions: DecisionService, clientName: ClientNameLookup? = nil, logger: Logger
+    ) async throws -> GatewayListener {
+        let current = try Gateway.Current(reading: settings)
+        let gateway = Gateway(name: name, current: current, decisions: decisions, clientName: clientName, logger: logger)
+        let loops = GatewayLoops(gateway, group: group)
+        let upkeep = GatewayUpkeep(gateway, loops: loops)
+        await upkeep.learn(within: learningPatience)
+
+        let connections = ConnectionSet()
+        let refusals = RateLimitedLog(logger: logger, interval: .minutes(1))
+        let memory = settings.memory
+        let server = try await ServerBootstrap(group: group)
+            .serverChannelOption(.maxMessagesPerRead, value: 64)
+            .childChannelOption(.maxMessagesPerRead, value: 1)
+            .childChannelOption(
+                .recvAllocator,
+                value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: min(2048, memory.read), maximum: memory.read)
+            )
+            .childChannelOption(.writeBufferWaterMark, value: .init(low: memory.lowWater, high: memory.highWater))
+            .childChannelInitializer { channel in
+                let limit = gateway.settings.maxSessions
+                guard gateway.sessions.admit(limit: limit) == .admitted else {
+                    refusals.warning(
+                        "session refused: max_sessions is reached and no session is held",
+                        metadata: ["listener": "\(name)", "max_sessions": "\(limit)"])
+                    return channel.eventLoop.makeCompletedFuture {
+                        try channel.pipeline.syncOperations.addHandler(TurnedAwayHandler())
+                    }
+                }
+                connections.insert(channel)
+                return channel.eventLoop.makeCompletedFuture {
+                    let handler = SessionHandler(gate: loops[channel.eventLoop], channel: channel)
+                    try channel.pipeline.syncOperations.addHandler(handler)
+                }
+            }
+            .withBoundSocket(descriptor)
+            .get()
+        upkeep.start()
+        return GatewayListener(gateway: gateway, address: address, server: server, connections: connections, upkeep: upkeep)
+    }
+
+    /// Takes new settings, and reads the certificates anew. Sessions that are open keep theirs; where this throws, all do.
+    public func update(_ settings: GatewaySettings) async throws {
+        gateway.update(try Gateway.Current(reading: settings))
+        await upkeep.learn(within: Self.learningPatience)
+    }
+
+    /// Stops accepting, lets every message that is under way have its answer, and waits for that at most `patience`.
+    public func drain(patience: WallTime.Span) async {
+        try? await server.close()
+        if case .unix(let path, _, _) = address { ListeningSocket.remove(path) }
+        await connections.drain(patience: patience)
+        await upkeep.stop()
+    }
+}
+
+/// Tells a client that there is no room for it (RFC 5321 §3.8), and closes.
+final class TurnedAwayHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private static let reply = ByteBuffer(string: "421 4.3.2 Too busy, please come back later\r\n")
+
+    func channelActive(context: ChannelHandlerContext) {
+        context.writeAndFlush(wrapOutboundOut(Self.reply), promise: nil)
+        context.close(promise: nil)
+    }
+}
+
+/// What the sessions on each event loop share. Made once, read from anywhere; each part is touched on its own loop only.
+final class GatewayLoops: Sendable {
+    private let parts: [ObjectIdentifier: NIOLoopBoundBox<GatewayLoop>]
+    let loops: [any EventLoop]
+
+    init(_ gateway: Gateway, group: any EventLoopGroup) {
+        loops = Array(group.makeIterator())
+        parts = Dictionary(
+            uniqueKeysWithValues: loops.map { loop in
+                (ObjectIdentifier(loop), NIOLoopBoundBox.makeBoxSendingValue(GatewayLoop(gateway, loop: loop), eventLoop: loop))
+            })
+    }
+
+    /// Called on that loop.
+    subscript(loop: any EventLoop) -> GatewayLoop {
+        guard let part = parts[ObjectIdentifier(loop)] else { preconditionFailure("a channel runs on a loop of its group") }
+        return part.value
+    }
+}

@@ -1,0 +1,159 @@
+import PosternConfiguration
+import PosternCore
+import PosternEngine
+import SMTPProtocol
+
+/// How one gateway listener behaves. Everything has a default but where the mail goes.
+public struct GatewaySettings: Sendable, Equatable {
+    /// Our own name, in the greeting and towards the backend.
+    public var hostname: String
+    /// What follows the name in the greeting.
+    public var banner = "ESMTP"
+    /// The mail servers behind the gateway, all equal: new sessions go round those that are well.
+    public var backends: [ListenAddress]
+    /// By which way a backend learns who the client is.
+    public var clientInformation = BackendSettings.ClientInformation.xclient
+    /// What we receive for. Enforced, and required, where the backend does not learn who the client is.
+    public var domains = Configuration.Domains.listed([])
+    public var backendTLS = BackendTLS()
+    /// Clients from here open with a PROXY header, and must.
+    public var proxies = PrefixSet()
+    /// Clients from here may use XCLIENT.
+    public var xclient = PrefixSet()
+    public var framing = Framing.normalize
+    public var synchronization = ServerSettings.Synchronization.enforce
+    public var leniency = SyntaxLeniency()
+    public var limits = ServerLimits()
+    public var timeouts = ServerTimeouts()
+    public var backendTimeouts = BackendTimeouts()
+    /// For the connection to a backend to be made; RFC 5321 §4.5.3.2 sets nothing. After it the next backend is tried.
+    public var connectTimeout = WallTime.Span.seconds(10)
+    /// For the PROXY header to come: proxy-protocol.txt wants at least 3 seconds.
+    public var proxyTimeout = WallTime.Span.seconds(5)
+    /// For the client's name to be looked up; after it the client has none.
+    public var nameTimeout = WallTime.Span.seconds(2)
+    /// What STARTTLS needs; `nil` for a gateway that does not offer it.
+    public var certificate: Certificate?
+    /// Whether a client that waits for its greeting is sent a `220-` line first (RFC 5321 §4.2.1), which many bots take
+    /// for the greeting.
+    public var teaser = false
+    public var probe = ProbeSettings()
+    public var health = HealthSettings()
+    /// Open sessions. At the limit the one that was held longest is let go with 421 for a new one; where none is held, the
+    /// new one is.
+    public var maxSessions = 20_000
+    /// Where delays begin to shrink, in sessions of a hundred possible; at `nearlyFull` they are gone.
+    public var busyPercent = 50
+    public var nearlyFullPercent = 90
+    public var memory = MemorySettings()
+
+    public init(hostname: String, backends: [ListenAddress]) {
+        self.hostname = hostname
+        self.backends = backends
+    }
+
+    /// A certificate for STARTTLS, in PEM, with the chain behind it. Both files are read again when they change.
+    public struct Certificate: Sendable, Equatable {
+        public enum Version: String, CaseIterable, Sendable {
+            /// RFC 8996 forbids what is older.
+            case tls12 = "1.2"
+            case tls13 = "1.3"
+        }
+
+        public var chainPath: String
+        public var keyPath: String
+        public var minimumVersion = Version.tls12
+
+        public init(chainPath: String, keyPath: String) {
+            self.chainPath = chainPath
+            self.keyPath = keyPath
+        }
+    }
+
+    /// TLS towards the backend.
+    public struct BackendTLS: Sendable, Equatable {
+        public var mode = BackendSettings.TLS.never
+        /// Authorities in PEM that must have signed the backend's certificate; `nil` to encrypt without knowing to whom.
+        /// Names are not compared: backends are given by address.
+        public var authoritiesPath: String?
+
+        public init() {}
+    }
+
+    /// Asking the backend beforehand whether it knows a mailbox, so that unknown ones are refused and never greylisted.
+    public struct ProbeSettings: Sendable, Equatable {
+        public var isOn = true
+        /// Mailboxes remembered. The oldest are forgotten first.
+        public var capacity = 10_000
+        /// How long a mailbox is known to exist.
+        public var knownFor = WallTime.Span.hours(1)
+        /// How long one is known not to exist: a new mailbox gets its mail that much later.
+        public var unknownFor = WallTime.Span.minutes(5)
+        /// How long nothing is asked about one of which nothing was learnt.
+        public var silentFor = WallTime.Span.minutes(1)
+        /// How long a client waits for the answer; then it goes on as if the mailbox existed.
+        public var patience = WallTime.Span.seconds(3)
+        /// Connections for it on each event loop.
+        public var connections = 2
+        /// Questions on one connection: Exim takes 10 commands that are no mail, Postfix slows down after 10 refusals.
+        public var perConnection = 8
+        /// Mailboxes that may wait to be asked about; past it they count as existing.
+        public var waiting = 256
+        /// Clients whose share of unknown mailboxes is remembered.
+        public var clients = 16_384
+
+        public init() {}
+    }
+
+    /// When a backend is taken for ill.
+    public struct HealthSettings: Sendable, Equatable {
+        /// Failures in a row that take it out.
+        public var failures = 3
+        /// How long it stays out; then it is tried, and is back once it answers.
+        public var out = WallTime.Span.seconds(10)
+        /// How often the extensions of a backend that is well are learnt anew.
+        public var refresh = WallTime.Span.minutes(5)
+
+        public init() {}
+    }
+
+    /// What one session may hold, in octets.
+    public struct MemorySettings: Sendable, Equatable {
+        /// One read from a client.
+        public var read = 16_384
+        /// Output that is not taken by the other side: past it nothing more is read.
+        public var highWater = 16_384
+        public var lowWater = 4096
+        /// What a client may have sent that was not asked for; it has closed its side then, and the session ends.
+        public var unread = 65_536
+
+        public init() {}
+    }
+}
+
+/// Why settings cannot work.
+public enum GatewaySettingsError: Error, Equatable, Sendable, CustomStringConvertible {
+    case noBackend
+    /// The backend would take everyone's mail for ours.
+    case domainsRequired
+    case certificate(path: String, reason: String)
+    case authorities(path: String, reason: String)
+
+    public var description: String {
+        switch self {
+        case .noBackend: "backend: a gateway needs at least one"
+        case .domainsRequired:
+            "backend_client_info: none needs domains: list what you receive for, or the backend would relay for strangers"
+        case .certificate(let path, let reason): "cannot use the certificate \(path): \(reason)"
+        case .authorities(let path, let reason): "cannot use the authorities \(path): \(reason)"
+        }
+    }
+}
+
+extension GatewaySettings {
+    /// What can be said without opening a file.
+    public func validate() throws(GatewaySettingsError) {
+        guard !backends.isEmpty else { throw .noBackend }
+        if clientInformation == .none, domains == .listed([]) { throw .domainsRequired }
+    }
+}

@@ -1,0 +1,72 @@
+import Glibc
+import NIOSSL
+
+extension Gateway.Current {
+    /// With the certificates and authorities that the settings name, read now.
+    ///
+    /// - Throws: `GatewaySettingsError`.
+    convenience init(reading settings: GatewaySettings) throws(GatewaySettingsError) {
+        try settings.validate()
+        let files = FileState(settings)
+        self.init(
+            settings: settings, tls: try settings.certificate.map(Self.serverContext), backendTLS: try Self.backendContext(settings),
+            files: files)
+    }
+
+    private static func serverContext(_ certificate: GatewaySettings.Certificate) throws(GatewaySettingsError) -> NIOSSLContext {
+        do {
+            let chain = try NIOSSLCertificate.fromPEMFile(certificate.chainPath).map { NIOSSLCertificateSource.certificate($0) }
+            let key = try NIOSSLPrivateKey(file: certificate.keyPath, format: .pem)
+            var configuration = TLSConfiguration.makeServerConfiguration(certificateChain: chain, privateKey: .privateKey(key))
+            configuration.minimumTLSVersion =
+                switch certificate.minimumVersion {
+                case .tls12: .tlsv12
+                case .tls13: .tlsv13
+                }
+            return try NIOSSLContext(configuration: configuration)
+        } catch {
+            throw .certificate(path: certificate.chainPath, reason: "\(error)")
+        }
+    }
+
+    private static func backendContext(_ settings: GatewaySettings) throws(GatewaySettingsError) -> NIOSSLContext? {
+        guard settings.backendTLS.mode != .never else { return nil }
+        var configuration = TLSConfiguration.makeClientConfiguration()
+        configuration.certificateVerification = .none
+        if let path = settings.backendTLS.authoritiesPath {
+            configuration.trustRoots = .file(path)
+            configuration.certificateVerification = .noHostnameVerification
+        }
+        do {
+            return try NIOSSLContext(configuration: configuration)
+        } catch {
+            throw .authorities(path: settings.backendTLS.authoritiesPath ?? "", reason: "\(error)")
+        }
+    }
+
+    /// Whether a file that was read has another content by now, as far as its time, size and inode tell.
+    var filesHaveChanged: Bool { FileState(settings) != files }
+}
+
+/// By what a change of the files that settings name is seen.
+struct FileState: Equatable, Sendable {
+    private struct Mark: Equatable {
+        var inode: UInt64 = 0
+        var size: Int64 = 0
+        var seconds: Int = 0
+        var nanoseconds: Int = 0
+    }
+
+    private var marks: [Mark]
+
+    init(_ settings: GatewaySettings) {
+        let paths = [settings.certificate?.chainPath, settings.certificate?.keyPath, settings.backendTLS.authoritiesPath]
+        marks = paths.compactMap { $0 }.map { path in
+            var status = stat()
+            guard stat(path, &status) == 0 else { return Mark() }
+            return Mark(
+                inode: UInt64(status.st_ino), size: Int64(status.st_size), seconds: status.st_mtim.tv_sec,
+                nanoseconds: status.st_mtim.tv_nsec)
+        }
+    }
+}

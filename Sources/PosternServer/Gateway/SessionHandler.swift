@@ -1,0 +1,393 @@
+import NIOCore
+import NIOSSL
+import NIOTLS
+import PosternCore
+import PosternEngine
+import SMTPProtocol
+
+/// One SMTP session with a client: performs what `ServerSession` says.
+///
+/// Everything that happens goes through `pump`: what was answered, or what the client sent, is handed to the machine, its
+/// actions are performed, and what they lead to at once is handed in again, until there is nothing more to do. Then all
+/// that was written leaves together. Nothing calls the machine while its actions are being performed.
+///
+/// **What it holds.** One read of the client at most: while the machine waits for someone nothing more is read than what
+/// shows that the client talks out of turn, and none while the backend or the client does not take what was written.
+final class SessionHandler: ChannelDuplexHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    let gate: GatewayLoop
+    /// The settings when it began: they stay with it.
+    let current: Gateway.Current
+    let id: ObjectIdentifier
+    var context: ChannelHandlerContext?
+    var machine: ServerSession?
+    var actions: [ServerAction] = []
+    private var isPumping = false
+    /// The client has gone, or we have closed the connection.
+    private(set) var isGone = false
+    let startedAt = NIODeadline.now()
+
+    // What was received and not consumed.
+    var held: ByteBuffer?
+    private var readIsWithheld = false
+    /// Octets that came although nothing was asked for: the client has closed its side.
+    private var unread = 0
+    /// Whether a PROXY header must come first.
+    private var awaitsProxyHeader = false
+
+    // Who the client is.
+    var client = SessionClient()
+
+    // What the machine waits for.
+    var ready: Ready?
+    var backendFailure: Reply?
+    var question = SessionQuestion()
+
+    // What is written.
+    var output = SessionOutput()
+
+    // The backend.
+    var backend: BackendConnection?
+    var relay = SessionRelay()
+
+    // The message and the session, for the log.
+    var message: SessionMessage?
+    var violations: ViolationSet = []
+    var signals: [Check: Int] = [:]
+    /// Kept for one message.
+    var memory = MessageMemory()
+
+    // Moments.
+    private var ticket: TimerWheel.Ticket?
+    private var waitsUntil = NIODeadline.distantFuture
+    private var deadline: ServerDeadline?
+    private var deadlineAt = NIODeadline.distantFuture
+    private var sessionEndsAt = NIODeadline.distantFuture
+    private var proxyHeaderBy = NIODeadline.distantFuture
+
+    /// What the machine can go on with.
+    enum Ready {
+        case decision(SMTPProtocol.Decision)
+        case reply(Reply)
+    }
+
+    init(gate: GatewayLoop, channel: any Channel) {
+        self.gate = gate
+        current = gate.gateway.current
+        id = ObjectIdentifier(channel)
+    }
+
+    var gateway: Gateway { gate.gateway }
+    var settings: GatewaySettings { current.settings }
+
+    // MARK: - Beginning
+
+    func channelActive(context: ChannelHandlerContext) {
+        self.context = context
+        ticket = gate.wheel.add(self)
+        let now = startedAt
+        sessionEndsAt = now + .seconds(Int64(settings.timeouts.session))
+        guard let peer = context.remoteAddress.flatMap(Endpoint.init), let local = context.localAddress.flatMap(Endpoint.init) else {
+            return context.close(promise: nil)
+        }
+        client.source = peer
+        client.destination = local
+        if settings.proxies.contains(peer.address) {
+            awaitsProxyHeader = true
+            proxyHeaderBy = now + .milliseconds(settings.proxyTimeout.milliseconds)
+            updateTimer()
+        } else {
+            begin()
+        }
+    }
+
+    /// The client is known by address.
+    private func begin() {
+        var extensions = gateway.extensions(current)
+        if settings.xclient.contains(client.source.address) { extensions.xclient = Set(XClientAttributes.Name.allCases) }
+        machine = ServerSession(
+            settings: ServerSettings(
+                hostname: settings.hostname, banner: settings.banner, extensions: extensions, leniency: settings.leniency,
+                framing: settings.framing, synchronization: settings.synchronization, limits: settings.limits,
+                timeouts: settings.timeouts))
+        lookUpName()
+        if !question.awaitsName { greet() }
+    }
+
+    func greet() {
+        machine?.connected(into: &actions)
+        perform(nil)
+        pump()
+    }
+
+    // MARK: - Input
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !output.discardsInput else { return }
+        var buffer = unwrapInboundIn(data)
+        if !mayRead {
+            unread += buffer.readableBytes
+            guard unread <= settings.memory.unread else { return context.close(promise: nil) }
+        }
+        if held == nil {
+            held = buffer
+        } else {
+            held?.writeBuffer(&buffer)
+        }
+        if awaitsProxyHeader { takeProxyHeader() }
+        pump()
+    }
+
+    private func takeProxyHeader() {
+        guard let input = held else { return }
+        do throws(ProxyHeaderError) {
+            let parsed = input.withUnsafeReadableBytes { bytes in Result { () throws(ProxyHeaderError) in try ProxyHeader.parse(bytes) } }
+            guard let (header, length) = try parsed.get() else { return }
+            awaitsProxyHeader = false
+            proxyHeaderBy = .distantFuture
+            consume(length)
+            if case .proxied(let source, let destination) = header {
+                client.source = source
+                client.destination = destination
+            }
+            begin()
+        } catch {
+            refuseProxy("\(error)")
+        }
+    }
+
+    /// proxy-protocol.txt: whoever may send a header and sends something else is dropped without an answer.
+    private func refuseProxy(_ reason: String) {
+        gateway.counters.count { $0.proxyErrors += 1 }
+        gateway.seldom.warning(
+            "connection dropped: it is from networks.proxies and has no proper PROXY header",
+            metadata: ["listener": "\(gateway.name)", "peer": "\(client.source.address)", "error": "\(reason)"])
+        held = nil
+        context?.close(promise: nil)
+    }
+
+    private func consume(_ count: Int) {
+        held?.moveReaderIndex(forwardBy: count)
+        if held?.readableBytes == 0 { held = nil }
+    }
+
+    /// Whether more may be read: nothing is held, and whatever was written has been taken.
+    private var mayRead: Bool {
+        if output.discardsInput || awaitsProxyHeader { return true }
+        return held == nil && (backend?.isWritable ?? true) && (context?.channel.isWritable ?? true)
+    }
+
+    func read(context: ChannelHandlerContext) {
+        if mayRead { context.read() } else { readIsWithheld = true }
+    }
+
+    private func resumeReading() {
+        guard readIsWithheld, mayRead, let context else { return }
+        readIsWithheld = false
+        context.read()
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        resumeReading()
+        context.fireChannelWritabilityChanged()
+    }
+
+    func backendWritabilityChanged(_ connection: BackendConnection) {
+        resumeReading()
+    }
+
+    // MARK: - The pump
+
+    func pump() {
+        guard !isPumping, !isGone else { return }
+        isPumping = true
+        while step() {}
+        backend?.flush()
+        writeOutput()
+        isPumping = false
+        if isGone { return leave() }
+        updateTimer()
+        resumeReading()
+    }
+
+    /// Whether something was done that may have made more possible.
+    private func step() -> Bool {
+        guard !isGone, machine != nil, !output.isBusy else { return false }
+        if let failure = backendFailure {
+            backendFailure = nil
+            machine?.backendFailed(failure, into: &actions)
+            perform(nil)
+            return true
+        }
+        if let ready {
+            self.ready = nil
+            switch ready {
+            case .decision(let decision): machine?.decided(decision, into: &actions)
+            case .reply(let reply): machine?.backendReplied(reply, into: &actions)
+            }
+            perform(nil)
+            return true
+        }
+        guard let input = held else { return false }
+        let consumed = input.withUnsafeReadableBytes { machine?.received($0, into: &actions) ?? $0.count }
+        consume(consumed)
+        perform(input)
+        return consumed > 0 || ready != nil || backendFailure != nil
+    }
+
+    /// Performs the actions that an event has led to. Ranges in them refer to `input`.
+    private func perform(_ input: ByteBuffer?) {
+        var index = 0
+        while index < actions.count {
+            if case .forward = actions[index] {
+                index = forward(from: index, input)
+            } else {
+                perform(actions[index])
+                index += 1
+            }
+        }
+        actions.removeAll(keepingCapacity: true)
+    }
+
+    private func perform(_ action: ServerAction) {
+        switch action {
+        case .write(let reply):
+            write(reply)
+            message?.answered(by: reply, self)
+        case .ask(let question): ask(question)
+        case .relay(let relay): hand(relay)
+        case .forward: preconditionFailure("content is forwarded with its input")
+        case .abandonContent:
+            backend?.abort()
+            backend = nil
+        case .endTransaction(let end): endTransaction(end)
+        case .startTLS: startTLS()
+        case .clientInformation(let attributes): adopt(attributes)
+        case .violation(let violation): note(violation)
+        case .deadline(let deadline):
+            self.deadline = deadline
+            deadlineAt = deadline.map { .now() + .seconds(Int64(settings.timeouts[$0])) } ?? .distantFuture
+        case .close: close()
+        }
+    }
+
+    /// Hands on a run of pieces at once.
+    private func forward(from first: Int, _ input: ByteBuffer?) -> Int {
+        var pieces: [ContentPiece] = []
+        var index = first
+        while index < actions.count, case .forward(let piece) = actions[index] {
+            pieces.append(piece)
+            index += 1
+        }
+        if let backend, let input { backend.content(pieces, of: input) }
+        return index
+    }
+
+    // MARK: - Endings
+
+    func channelInactive(context: ChannelHandlerContext) {
+        isGone = true
+        if !isPumping { leave() }
+        context.fireChannelInactive()
+    }
+
+    /// The client is gone: nothing of it is kept, and what was under way at the backend ends without its end.
+    private func leave() {
+        guard let ticket else { return }
+        machine?.closed(into: &actions)
+        perform(nil)
+        backend?.leave()
+        backend = nil
+        logEnd()
+        gate.wheel.remove(ticket)
+        self.ticket = nil
+        gateway.sessions.departed(id)
+        held = nil
+        context = nil
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        // A channel that was closed before it was active has no other end.
+        isGone = true
+        if !isPumping { leave() }
+        self.context = nil
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        switch event {
+        case is ShedEvent:
+            machine?.shed(into: &actions)
+            output.hurry()
+            perform(nil)
+            pump()
+        case is DrainEvent:
+            if machine == nil { context.close(promise: nil) }
+            machine?.shuttingDown(into: &actions)
+            perform(nil)
+            pump()
+        case let event as TLSUserEvent:
+            if case .handshakeCompleted = event {
+                client.isSecured = true
+                machine?.tlsEstablished(into: &actions)
+                perform(nil)
+                pump()
+            }
+        default: break
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        gateway.logger.debug(
+            "session failed",
+            metadata: ["listener": "\(gateway.name)", "client": "\(client.source.address)", "error": "\(error)"])
+        context.close(promise: nil)
+    }
+
+    private func startTLS() {
+        guard let tls = current.tls, let context else { return close() }
+        writeOutput()
+        do {
+            try context.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls), position: .first)
+        } catch {
+            context.close(promise: nil)
+        }
+    }
+}
+
+// MARK: - Time
+
+extension SessionHandler: Timed {
+    /// Waits for the first of all moments.
+    func updateTimer() {
+        guard let ticket else { return }
+        let first = min(deadlineAt, sessionEndsAt, proxyHeaderBy, question.nextMoment, output.nextMoment)
+        guard first != waitsUntil else { return }
+        waitsUntil = first
+        gate.wheel.set(ticket, first)
+    }
+
+    func timeCame(_ now: NIODeadline) {
+        waitsUntil = .distantFuture
+        if proxyHeaderBy <= now {
+            proxyHeaderBy = .distantFuture
+            return refuseProxy("none came in time")
+        }
+        outputTimeCame(now)
+        questionTimeCame(now)
+        if sessionEndsAt <= now {
+            sessionEndsAt = .distantFuture
+            machine?.sessionTimedOut(into: &actions)
+            perform(nil)
+        } else if deadlineAt <= now, let deadline {
+            deadlineAt = .distantFuture
+            machine?.timerFired(deadline, into: &actions)
+            perform(nil)
+        }
+        pump()
+        updateTimer()
+    }
+}

@@ -1,0 +1,123 @@
+import NIOCore
+import SMTPProtocol
+
+/// What a session has to write, and how.
+struct SessionOutput {
+    /// A reply that is sent byte by byte is sent within this all the same: clients wait 5 minutes for most replies
+    /// (RFC 5321 §4.5.3.2), but many not that long.
+    static let longestReply = TimeAmount.seconds(25)
+    /// How long an ended session waits for the client to take the last reply and close.
+    static let lingering = TimeAmount.seconds(2)
+
+    /// Leaves at the end of the turn.
+    var ready = ByteBuffer()
+    /// Leaves byte by byte.
+    fileprivate(set) var slow: ByteBuffer?
+    fileprivate var step = TimeAmount.zero
+    fileprivate var perStep = 1
+    fileprivate var due = NIODeadline.distantFuture
+    /// Whether replies are to be slow, and the pause between two bytes.
+    var stutter: TimeAmount?
+    /// The next reply is sent at once whatever it is: that of a message, which must not be lost for being slow.
+    var isPrompt = false
+    fileprivate(set) var closes = false
+    fileprivate var isLingering = false
+    fileprivate var saidGoodbye = false
+
+    /// A slow reply is under way, or the session is over: nothing more goes to the machine.
+    var isBusy: Bool { slow != nil || closes }
+    /// What the client still sends is thrown away.
+    var discardsInput: Bool { closes }
+    var nextMoment: NIODeadline { due }
+
+    /// What is left of a slow reply leaves at once.
+    mutating func hurry() {
+        guard var rest = slow else { return }
+        ready.writeBuffer(&rest)
+        slow = nil
+        due = .distantFuture
+        stutter = nil
+    }
+}
+
+extension SessionHandler {
+    func write(_ reply: Reply) {
+        if reply.code == 221 { output.saidGoodbye = true }
+        write(reply.wire)
+    }
+
+    func write(_ bytes: [UInt8]) {
+        defer { output.isPrompt = false }
+        guard let pause = output.stutter, pause > .zero, !output.isPrompt else {
+            // In order, behind a slow one.
+            if output.slow == nil { output.ready.writeBytes(bytes) } else { output.slow?.writeBytes(bytes) }
+            return
+        }
+        if output.slow == nil {
+            output.slow = ByteBuffer()
+            output.due = .now()
+        }
+        output.slow?.writeBytes(bytes)
+        // Where the bytes are many the pauses are shorter; below the wheel's resolution several bytes go at a time.
+        let count = Int64(output.slow?.readableBytes ?? 1)
+        output.step = min(pause, .nanoseconds(SessionOutput.longestReply.nanoseconds / max(count, 1)))
+        output.perStep = Int(max(TimerWheel.resolution.nanoseconds / max(output.step.nanoseconds, 1), 1))
+        gateway.sessions.hold(id, channel: context?.channel)
+    }
+
+    /// At the end of a turn: what is ready leaves, and the connection closes where that is all.
+    func writeOutput() {
+        guard let context else { return }
+        if output.ready.readableBytes > 0 {
+            let buffer = output.ready
+            output.ready = ByteBuffer()
+            context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+        }
+        if output.closes, output.slow == nil { finishClosing(context) }
+    }
+
+    /// Closes once everything that was written has left.
+    func close() {
+        output.closes = true
+        output.stutter = nil
+        held = nil
+    }
+
+    /// A socket that is closed with unread input is reset, and the client may never see our last reply. So where we end the
+    /// session the input is read to its end, for a little while.
+    private func finishClosing(_ context: ChannelHandlerContext) {
+        guard !output.isLingering else { return }
+        output.isLingering = true
+        if output.saidGoodbye || client.isSecured { return context.close(promise: nil) }
+        context.close(mode: .output, promise: nil)
+        output.due = .now() + SessionOutput.lingering
+        updateTimer()
+    }
+
+    func outputTimeCame(_ now: NIODeadline) {
+        guard output.due <= now else { return }
+        output.due = .distantFuture
+        if output.isLingering {
+            context?.close(promise: nil)
+            return
+        }
+        guard var rest = output.slow, let context else { return }
+        // Each is a write of its own, so that TLS does not make one record of several.
+        if let bytes = rest.readSlice(length: min(output.perStep, rest.readableBytes)) {
+            context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
+        }
+        if rest.readableBytes > 0 {
+            output.slow = rest
+            output.due = now + output.step
+        } else {
+            output.slow = nil
+            gateway.sessions.release(id)
+        }
+    }
+}
+
+extension SessionTable {
+    func hold(_ id: ObjectIdentifier, channel: (any Channel)?) {
+        if let channel { hold(id, channel) }
+    }
+}

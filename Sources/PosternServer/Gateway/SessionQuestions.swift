@@ -1,0 +1,306 @@
+import NIOCore
+import PosternConfiguration
+import PosternCore
+import PosternEngine
+import SMTPProtocol
+
+/// Who a session's client is, as far as we know and believe.
+struct SessionClient {
+    var source = Endpoint(address: IPAddress(v4: 0), port: 0)
+    var destination = Endpoint(address: IPAddress(v4: 0), port: 0)
+    /// Forward-confirmed.
+    var name: DomainName?
+    /// The account that a trusted front has authenticated (XCLIENT LOGIN).
+    var login: String?
+    var isSecured = false
+    /// XCLIENT has told who it is.
+    var isIntroduced = false
+}
+
+/// What the engine is asked for a session, and the pause before its answer counts.
+struct SessionQuestion {
+    /// RFC 5321 §4.5.3.2.1 gives clients 5 minutes for the greeting; many wait only 30 seconds.
+    static let longestGreeting = WallTime.Span.seconds(29)
+    /// RFC 5321 §4.5.3.2.4: of all replies the one to DATA is waited for the least, 2 minutes.
+    static let longestPause = WallTime.Span.seconds(60)
+
+    fileprivate(set) var stage = Stage.connect
+    /// Answers to earlier questions are no longer wanted.
+    fileprivate var number: UInt64 = 0
+    /// What was decided, while it is held back.
+    fileprivate var paused: SMTPProtocol.Decision?
+    fileprivate var pausedUntil = NIODeadline.distantFuture
+    fileprivate var nameBy = NIODeadline.distantFuture
+    /// The recipient that the backend is being asked about.
+    fileprivate var probed: RecipientCommand?
+    fileprivate var probeBy = NIODeadline.distantFuture
+    /// The greeting is waited for and nothing has been decided.
+    fileprivate var isOpen = false
+    /// The name given with the HELO or EHLO that is asked about.
+    fileprivate var helo = ""
+
+    var awaitsName: Bool { nameBy != .distantFuture }
+    var nextMoment: NIODeadline { min(pausedUntil, nameBy, probeBy) }
+}
+
+extension SessionHandler {
+    // MARK: - The client
+
+    /// Starts to look up the client's name, where that can be done; the session begins without it after a while.
+    func lookUpName() {
+        guard let lookUp = gateway.clientName else { return }
+        question.nameBy = .now() + .milliseconds(settings.nameTimeout.milliseconds)
+        updateTimer()
+        let bound = NIOLoopBound(self, eventLoop: gate.loop)
+        let (loop, address) = (gate.loop, client.source.address)
+        Task {
+            let name = await lookUp(address)
+            loop.execute { bound.value.named(name) }
+        }
+    }
+
+    private func named(_ name: DomainName?) {
+        guard question.awaitsName, !isGone else { return }
+        question.nameBy = .distantFuture
+        client.name = name
+        greet()
+    }
+
+    /// What a trusted front says of its client.
+    func adopt(_ attributes: XClientAttributes) {
+        client.isIntroduced = true
+        if let address = attributes.address?.value {
+            client.source.address = address
+            // What was known belonged to another.
+            client.name = nil
+            signals = [:]
+        }
+        if let port = attributes.port?.value { client.source.port = port }
+        if let name = attributes.name { client.name = name.value.flatMap { DomainName($0) } }
+        if let address = attributes.destinationAddress?.value { client.destination.address = address }
+        if let port = attributes.destinationPort?.value { client.destination.port = port }
+        if let login = attributes.login { client.login = login.value }
+    }
+
+    /// A breach of the protocol: counted for the engine, and named in the log.
+    func note(_ violation: Violation) {
+        violations.insert(violation)
+        let address = client.source.address
+        if violation == .unknownRecipient {
+            gateway.clients.count(address, unknown: true, capacity: settings.probe.clients, now: .now())
+            gateway.counters.count { $0.unknownRecipients += 1 }
+        } else if let check = Check(violation) {
+            signals[check, default: 0] += 1
+        }
+        guard violation == .earlyTalk else { return }
+        gateway.counters.count { $0.earlyTalkers += 1 }
+        // The decision was made before this was known.
+        if question.paused != nil { decide(attempt(.connect)) }
+    }
+
+    // MARK: - Asking
+
+    func ask(_ asked: Question) {
+        switch asked {
+        case .connect: decide(attempt(.connect))
+        case .helo(let name, let extended):
+            question.helo = name.text
+            decide(attempt(extended ? .ehlo : .helo))
+        case .mail(let mail):
+            memory = MessageMemory()
+            relay.header = nil
+            decide(attempt(.mail, mail))
+        case .recipient(let recipient, _): check(recipient)
+        case .content(let recipients):
+            var attempt = attempt(.data, machine?.transaction?.mail)
+            attempt.recipientCount = recipients
+            decide(attempt)
+        }
+    }
+
+    private func attempt(_ stage: Stage, _ mail: MailCommand? = nil) -> Attempt {
+        var attempt = Attempt(
+            stage: stage, client: Client(address: client.source.address, confirmedName: client.name, helo: question.helo),
+            sender: mail?.reversePath ?? .null, account: client.login, size: mail?.size.map { Int(clamping: $0) } ?? 0)
+        attempt.isConversation = true
+        attempt.signals = signals
+        return attempt
+    }
+
+    /// A recipient: first what the engine has no say in, then what it says.
+    private func check(_ recipient: RecipientCommand) {
+        if let refusal = relayRefusal(recipient.mailbox) {
+            ready = .decision(.reject(refusal))
+            return
+        }
+        guard mayProbe(recipient) else { return decide(recipient) }
+        switch gateway.mailboxes.knowledge(of: recipient.mailbox, now: .now()) {
+        case .exists?, .silent?: decide(recipient)
+        case .unknown(let reply)?: ready = .decision(.reject(reply))
+        case nil: probe(recipient)
+        }
+    }
+
+    private func decide(_ recipient: RecipientCommand) {
+        var attempt = attempt(.rcpt, machine?.transaction?.mail)
+        attempt.recipient = recipient.mailbox
+        let unknown = gateway.clients.unknown(client.source.address, now: .now())
+        if unknown > 0 { attempt.signals[.unknownRecipients] = unknown }
+        decide(attempt)
+    }
+
+    /// Never an open relay: a backend that cannot see the client may take us for one of its own. `nil` to go on.
+    private func relayRefusal(_ recipient: Mailbox) -> Reply? {
+        guard settings.clientInformation == .none, case .listed(let domains) = settings.domains else { return nil }
+        let refusal = Reply(550, "5.7.1", "Relaying denied")
+        // Routing in the local part (RFC 5321 §3.6.1 and appendix F.2): `user%elsewhere.example@ours.example` is mail to
+        // elsewhere for a backend that trusts us.
+        guard !recipient.localPart.utf8.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "!") || $0 == UInt8(ascii: "@") })
+        else { return refusal }
+        // RFC 5321 §4.5.1: postmaster needs no domain.
+        if recipient.domain.isEmpty { return recipient.localPart.lowercasedASCII == "postmaster" ? nil : refusal }
+        guard let domain = recipient.domainName, domains.contains(domain) else { return refusal }
+        return nil
+    }
+
+    // MARK: - Probing
+
+    private func mayProbe(_ recipient: RecipientCommand) -> Bool {
+        let local = recipient.mailbox.localPart.lowercasedASCII
+        return settings.probe.isOn && local != "postmaster" && local != "abuse"
+    }
+
+    private func probe(_ recipient: RecipientCommand) {
+        question.probed = recipient
+        question.probeBy = .now() + .milliseconds(settings.probe.patience.milliseconds)
+        question.number &+= 1
+        let number = question.number
+        gate.prober.ask(recipient, settings) { [weak self] in
+            guard let self, number == self.question.number, self.question.probed != nil, !self.isGone else { return }
+            self.probeEnded()
+            self.pump()
+        }
+    }
+
+    /// With an answer or without: what is not known by now counts as existing.
+    private func probeEnded() {
+        guard let recipient = question.probed else { return }
+        question.probed = nil
+        question.probeBy = .distantFuture
+        if case .unknown(let reply)? = gateway.mailboxes.knowledge(of: recipient.mailbox, now: .now()) {
+            ready = .decision(.reject(reply))
+        } else {
+            decide(recipient)
+        }
+    }
+
+    // MARK: - Answers
+
+    private func decide(_ attempt: Attempt) {
+        question.stage = attempt.stage
+        question.number &+= 1
+        let number = question.number
+        let loop = gate.loop
+        let bound = NIOLoopBound(self, eventLoop: loop)
+        let early = attempt.signals[.earlyTalk] != nil
+        gateway.decisions.decide(attempt, memory: memory, listener: gateway.name) { outcome in
+            if loop.inEventLoop {
+                bound.value.decided(number, outcome, early: early)
+            } else {
+                loop.execute { bound.value.decided(number, outcome, early: early) }
+            }
+        }
+    }
+
+    private func decided(_ number: UInt64, _ outcome: DecisionService.Outcome, early: Bool) {
+        guard number == question.number, !isGone, !output.closes else { return }
+        let stage = question.stage
+        // It began to talk while this was being decided.
+        if stage == .connect, !early, signals[.earlyTalk] != nil, !client.isIntroduced { return decide(attempt(.connect)) }
+        let verdict = outcome.decision.verdict
+        let decision = SMTPProtocol.Decision(outcome, at: stage)
+        if question.paused != nil {
+            // An early talker that is not dropped for it waits as long as it would have.
+            guard decision != .accept else { return }
+            return go(decision)
+        }
+        memory = outcome.decision.memory
+        if let header = verdict.header { relay.header = header }
+        let stutters = verdict.stutters || verdict.action == .tarpit
+        output.stutter = stutters ? stutterPause(outcome) : nil
+
+        var delay = verdict.delay
+        if case .hold(let span) = verdict.action { delay = max(delay, span) }
+        // A trusted front has let its client talk already.
+        if stage == .connect, client.isIntroduced { delay = .zero }
+        delay = min(delay, stage == .connect ? SessionQuestion.longestGreeting : SessionQuestion.longestPause)
+        let automatic = stage == .connect && outcome.settings.delays.greeting == .auto
+        delay = gateway.shortened(delay, automatic: automatic, settings)
+        guard delay > .zero else { return go(decision) }
+        question.paused = decision
+        question.pausedUntil = .now() + .milliseconds(delay.milliseconds)
+        gateway.sessions.hold(id, channel: context?.channel)
+        if stage == .connect, settings.teaser, decision == .accept, let machine { write(machine.teaser) }
+        pump()
+        updateTimer()
+    }
+
+    private func stutterPause(_ outcome: DecisionService.Outcome) -> TimeAmount {
+        .milliseconds(gateway.shortened(outcome.settings.delays.stutter, automatic: false, settings).milliseconds)
+    }
+
+    private func go(_ decision: SMTPProtocol.Decision) {
+        if question.paused != nil {
+            question.paused = nil
+            question.pausedUntil = .distantFuture
+            gateway.sessions.release(id)
+        }
+        ready = .decision(decision)
+        pump()
+    }
+
+    func questionTimeCame(_ now: NIODeadline) {
+        if question.nameBy <= now {
+            question.nameBy = .distantFuture
+            greet()
+        }
+        if question.probeBy <= now {
+            gateway.counters.count { $0.probesInconclusive += 1 }
+            probeEnded()
+        }
+        if question.pausedUntil <= now, let decision = question.paused { go(decision) }
+    }
+}
+
+extension SMTPProtocol.Decision {
+    /// What a verdict means for an SMTP session.
+    init(_ outcome: DecisionService.Outcome, at stage: Stage) {
+        switch (outcome.decision.verdict.action, stage) {
+        case (.accept, _), (.hold, _): self = .accept
+        case (.defer, .connect), (.tarpit, .connect): self = .defer(Reply(421, "4.7.0", outcome.text))
+        case (.defer, _), (.tarpit, _): self = .defer(Reply(451, "4.7.1", outcome.text))
+        case (.reject, _): self = .reject(Reply(554, "5.7.1", outcome.text))
+        case (.drop, .connect): self = .drop(Reply(554, "5.5.0", outcome.text))
+        case (.drop, _): self = .drop(Reply(421, "4.7.0", outcome.text))
+        }
+    }
+}
+
+extension Check {
+    /// What a breach of the protocol counts as; `nil` for what is no sign of a bot.
+    init?(_ violation: Violation) {
+        switch violation {
+        case .earlyTalk: self = .earlyTalk
+        case .pipeliningNotOffered, .pipelinedPastReply, .plaintextAfterStartTLS: self = .pipelining
+        case .heloSyntax: self = .heloSyntax
+        case .nonSMTP: self = .nonSMTP
+        case .bareLF, .bareCR, .nul, .endOfDataLookAlike: self = .bareLineEnding
+        case .badOrder: self = .badOrder
+        case .unbracketedPath, .commandSpacing: self = .pathSyntax
+        case .eightBitEnvelope: self = .eightBitEnvelope
+        case .unknownCommand: self = .unknownCommand
+        case .unknownRecipient: self = .unknownRecipients
+        case .commandSyntax, .overlongLine, .overLimit: return nil
+        }
+    }
+}

@@ -1,0 +1,150 @@
+import NIOCore
+import PosternCore
+import SMTPProtocol
+
+/// A session's way to a backend.
+struct SessionRelay {
+    /// What the backend has been handed and has not answered.
+    fileprivate var open: Relay?
+    /// Where else to try, while nothing of the transaction has been accepted.
+    fileprivate var candidates: ArraySlice<ListenAddress> = []
+    /// A connection that was kept from the message before may have been closed by the backend meanwhile.
+    fileprivate var wasReused = false
+    /// Whom the connection was introduced as.
+    fileprivate var client: BackendClient?
+    /// A header field to put on the message.
+    var header: String?
+}
+
+extension SessionHandler: BackendUser {
+    // MARK: - To the backend
+
+    func hand(_ relayed: Relay) {
+        relay.open = relayed
+        switch relayed {
+        case .recipient(let mail, let recipient): relayRecipient(recipient, of: mail)
+        case .beginContent:
+            guard let backend else { return lost(.backendUnavailable) }
+            backend.beginContent()
+        case .endContent:
+            guard let backend else { return lost(.backendUnavailable) }
+            backend.endContent()
+        }
+    }
+
+    private func relayRecipient(_ recipient: RecipientCommand, of mail: MailCommand) {
+        guard let wanted = backendClient else { return lost(.clientInformationNotNegotiated) }
+        if backend != nil, relay.client != wanted {
+            // A new HELO, TLS or XCLIENT: the backend knows this client as another.
+            backend?.leave()
+            backend = nil
+        }
+        relay.client = wanted
+        if let backend {
+            relay.wasReused = message?.recipients ?? 0 == 0
+            backend.recipient(recipient, of: mail)
+        } else {
+            relay.wasReused = false
+            relay.candidates = gateway.directory.candidates()[...]
+            connect()
+        }
+    }
+
+    /// To the next backend that may be well; false where there is none.
+    @discardableResult
+    private func connect() -> Bool {
+        guard case .recipient(let mail, let recipient)? = relay.open, let address = relay.candidates.popFirst() else { return false }
+        let connection = BackendConnection(
+            address, settings: gateway.backendSettings(for: address, settings), client: relay.client, tls: current.backendTLS, gate: gate,
+            user: self)
+        backend = connection
+        connection.recipient(recipient, of: mail)
+        connection.connect(timeout: .milliseconds(settings.connectTimeout.milliseconds))
+        return true
+    }
+
+    private var backendClient: BackendClient? {
+        guard let machine, let helo = machine.helo else { return nil }
+        return BackendClient(
+            source: client.source, destination: client.destination, name: client.name.map { .known($0.text) } ?? .unavailable, helo: helo,
+            isExtended: machine.isExtended, login: client.login)
+    }
+
+    /// The answer to what is open, and to all that follows of the transaction.
+    private func lost(_ reply: Reply) {
+        relay.open = nil
+        backendFailure = reply
+    }
+
+    // MARK: - From the backend
+
+    func backend(_ connection: BackendConnection, replied reply: Reply, to step: BackendStep) {
+        guard connection === backend, let open = relay.open else { return }
+        relay.open = nil
+        ready = .reply(reply)
+        switch (step, open) {
+        case (.recipient, .recipient(let mail, let recipient)): answered(recipient, of: mail, reply)
+        case (.beginContent, _):
+            if reply.code == 354, let header = relay.header {
+                relay.header = nil
+                connection.header("\(header)\r\n")
+            }
+        case (.endContent, _):
+            message?.octets = connection.octets
+            output.isPrompt = true
+        case (.recipient, _): break
+        }
+    }
+
+    private func answered(_ recipient: RecipientCommand, of mail: MailCommand, _ reply: Reply) {
+        if message == nil { message = SessionMessage(startedAt: .now()) }
+        if reply.isPositive {
+            message?.recipients += 1
+            gateway.clients.count(client.source.address, unknown: false, capacity: settings.probe.clients, now: .now())
+            if settings.probe.isOn { gateway.mailboxes.remember(recipient.mailbox, .exists, settings.probe, now: .now()) }
+        } else {
+            message?.refused += 1
+        }
+    }
+
+    func backend(_ connection: BackendConnection, failed failure: BackendFailure) {
+        guard connection === backend else { return }
+        backend = nil
+        if case .recipient? = relay.open, message?.recipients ?? 0 == 0 {
+            // A greeting that is the client's own is its answer, word for word.
+            if case .refusedUs(let reply) = failure.reason, settings.clientInformation == .proxyV2, reply.isPermanent {
+                relay.open = nil
+                ready = .reply(reply)
+                return
+            }
+            // Nothing was accepted: another one may do, or a new connection in place of one that had grown old.
+            if !connection.isReady || relay.wasReused {
+                if relay.wasReused {
+                    relay.wasReused = false
+                    relay.candidates = gateway.directory.candidates()[...]
+                }
+                if connect() { return }
+            }
+        }
+        lost(failure.reply)
+    }
+
+    func backendTurnEnded(_ connection: BackendConnection) {
+        pump()
+    }
+
+    // MARK: - The end of a transaction
+
+    func endTransaction(_ end: TransactionEnd) {
+        message?.ended = end
+        memory = .init()
+        switch end {
+        case .completed: break
+        case .reset: backend?.reset()
+        case .aborted:
+            backend?.leave()
+            backend = nil
+            finishMessage(nil)
+        }
+    }
+}
