@@ -95,7 +95,9 @@ private_lists() {
 
 update_lists() {
     echo "servers.sh: fetching package lists into $servers/apt" >&2
-    apt-get "${apt_options[@]}" -qq update >&2 ||
+    # Some images empty the host's own caches after each update.
+    printf '#clear APT::Update::%s;\n' Pre-Invoke Post-Invoke Post-Invoke-Success >"$servers/apt/conf"
+    apt-get -c "$servers/apt/conf" "${apt_options[@]}" -qq update >&2 ||
         fail "no package lists could be fetched. As root: apt-get update   (then run this again)"
 }
 
@@ -338,7 +340,8 @@ inside() {
         kill -KILL -1
     ) </dev/null >/dev/null 2>&1 &
     exec 9<&-
-    wait "$main" || status=$?
+    # Quietly: that it was killed is no news to who asked for it.
+    wait "$main" 2>/dev/null || status=$?
     exit "$status"
 }
 

@@ -274,6 +274,7 @@ struct HarnessTests {
         @Test("a server ends with the process that holds its lifeline, however that ends")
         func lifeline() async throws {
             let folder = try TemporaryFolder()
+            _ = try PrivateRoot("postfix", folder: folder)
             let port = try FreePort.next()
             let command =
                 "exec 4> >(exec bash \(ServerRoots.scriptPath) run postfix --folder \(folder.path)/sink --control 0 -- "
