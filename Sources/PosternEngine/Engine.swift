@@ -97,7 +97,9 @@ public struct Engine: Sendable {
     }
 
     func inquiry(_ attempt: Attempt, recipients: [String], memory: MessageMemory) -> Inquiry {
-        let identities = attempt.client.identities(widths: settings.greylist.widths, domains: domains)
+        let hasGenericName = attempt.client.hasGenericName
+        let identities = attempt.client.identities(
+            widths: settings.greylist.widths, domains: domains, hasGenericName: hasGenericName)
         let sender = attempt.sender.normalised
         var needs = Needs(identities: identities)
         needs.triplets.reserveCapacity(recipients.count * identities.count)
@@ -106,8 +108,7 @@ public struct Engine: Sendable {
                 needs.triplets.append(TripletKey(identity: identity, sender: sender, recipient: recipient))
             }
         }
-        return Inquiry(
-            attempt: attempt, needs: needs, memory: memory, recipients: recipients.count, mayBeProven: attempt.client.mayBeProven)
+        return Inquiry(attempt: attempt, needs: needs, memory: memory, recipients: recipients.count, mayBeProven: !hasGenericName)
     }
 
     /// A question about the client alone.

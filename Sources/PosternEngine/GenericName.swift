@@ -2,15 +2,23 @@ import PosternCore
 
 /// Tells a name that a provider gave to an address (`p5b2c3d4e.dip0.example.net`, `dsl-1-2-3-4.example.net`) from one
 /// that somebody gave to a mail server. Such a name says nothing about who sends: thousands of strangers share its domain.
+///
+/// Asked for each client that has a name, so it works on octets and on the stack.
 public enum GenericName {
     /// Labels, or parts of labels set off by hyphens or digits, that providers give to lines of consumers and to rented
-    /// machines that nobody has named yet.
-    static let consumerWords: Set<String> = [
+    /// machines that nobody has named yet. None is longer than `Word.longest`.
+    static let consumerWords: [String] = [
         "adsl", "broadband", "cable", "catv", "client", "clients", "cpe", "cust", "customer", "customers", "dhcp", "dial", "dialin",
         "dialup", "dip", "dsl", "dyn", "dynamic", "dynamicip", "fiber", "fibra", "fibre", "ftth", "gprs", "home", "hsd", "hwsrv", "lte",
         "mobile", "modem", "pool", "pools", "ppp", "pppoe", "res", "resi", "residential", "sdsl", "user", "users", "vdsl", "vds", "vmi",
         "vps", "vserver", "wifi", "wimax", "wireless", "xdsl",
     ]
+
+    /// Whole words that name a mail server; so do words with `mail`, `smtp` or `mx` at an end of theirs.
+    static let mailWords: [String] = ["mta", "mout", "out", "outbound", "relay", "newsletter", "bounce", "bounces"]
+
+    private static let packedConsumerWords = Set(consumerWords.compactMap { Word($0.utf8) })
+    private static let packedMailWords = Set(mailWords.compactMap { Word($0.utf8) })
 
     /// Whether `name` bears its own `address`, or is made of words that mark a consumer's line.
     ///
@@ -18,44 +26,37 @@ public enum GenericName {
     /// hexadecimal digits make a name generic; two octets, four numbers, or a number in the first label do so only
     /// beside a consumer's word. For IPv6 it is the last 64 bits in hexadecimal, in groups, nibbles or as one run.
     public static func matches(_ name: DomainName, address: IPAddress) -> Bool {
+        let text = Array(name.text.utf8)
         let octets = address.octets
-        switch address.family {
-        case .v4:
-            let numbers = Self.numbers(in: name.text)
-            if bears(numbers, octets, run: 3) || bears(numbers, octets.reversed(), run: 3) { return true }
-            if hexDigits(octets).contains(where: { name.text.contains($0) }) { return true }
+        guard address.family == .v4 else { return bearsV6(text, address, octets) || hasConsumerWord(text) && isNumbered(text) }
+
+        let reversed = [UInt8](octets.reversed())
+        let numbers = numbers(in: text)
+        if bears(numbers, octets, run: 3) || bears(numbers, reversed, run: 3) { return true }
+        if longestRun(in: text, where: { $0.hexDigitValue != nil }) >= 8 {
+            if contains(text, octets.flatMap(hexPair)) || contains(text, reversed.flatMap(hexPair)) { return true }
             // Octets padded to three digits and run together: 010020030040.
-            let padded = octets.map { String(repeating: "0", count: 3 - String($0).count) + String($0) }
-            if name.text.contains(padded.joined()) || name.text.contains(padded.reversed().joined()) { return true }
-            guard hasConsumerWord(name) else { return false }
-            return bears(numbers, octets, run: 2) || bears(numbers, octets.reversed(), run: 2) || numbers.count >= 4 || isNumbered(name)
-        case .v6:
-            return bears(name, address) || hasConsumerWord(name) && isNumbered(name)
+            if contains(text, octets.flatMap(threeDigits)) || contains(text, reversed.flatMap(threeDigits)) { return true }
         }
+        guard hasConsumerWord(text) else { return false }
+        return isNumbered(text) || numbers.count >= 4 || bears(numbers, octets, run: 2) || bears(numbers, reversed, run: 2)
     }
 
-    /// Whether the name bears the last 64 bits of an IPv6 address, or the whole of it in its short form.
-    private static func bears(_ name: DomainName, _ address: IPAddress) -> Bool {
-        let short = String(address.description.map { $0 == ":" ? "-" : $0 })
-        if address.octets[0] != 0, name.text.contains(short) { return true }
-        let tail = address.octets.suffix(8).map(hexPair).joined()
-        // Such as ::1, which says nothing.
-        guard Set(tail).count > 2 else { return false }
-        let compact = String(decoding: name.text.utf8.filter { $0.hexDigitValue != nil }, as: UTF8.self)
-        if compact.contains(tail) { return true }
-        let parts = name.text.utf8.split { $0.hexDigitValue == nil }.map { String(decoding: $0, as: UTF8.self) }
-        let padded = parts.map { String(repeating: "0", count: max(0, 4 - $0.count)) + $0 }.joined()
-        if padded.contains(tail) { return true }
-        // Nibble by nibble, the last one first, as in ip6.arpa (RFC 3596 §2.5).
-        return String(parts.filter { $0.count == 1 }.joined().reversed()).contains(tail)
-    }
+    // MARK: - Addresses in names
 
     /// The decimal numbers of a name up to 255, in order.
-    private static func numbers(in text: String) -> [UInt8] {
+    private static func numbers(in text: [UInt8]) -> [UInt8] {
         var result: [UInt8] = []
-        for run in text.utf8.split(whereSeparator: { $0 < UInt8(ascii: "0") || $0 > UInt8(ascii: "9") }) where run.count <= 3 {
-            let value = run.reduce(0) { $0 * 10 + Int($1 - UInt8(ascii: "0")) }
-            if value <= 255 { result.append(UInt8(value)) }
+        var value = 0
+        var digits = 0
+        for octet in text + [UInt8(ascii: ".")] {
+            if isDigit(octet) {
+                digits += 1
+                if digits <= 3 { value = value * 10 + Int(octet - UInt8(ascii: "0")) }
+            } else {
+                if digits > 0, digits <= 3, value <= 255 { result.append(UInt8(value)) }
+                (value, digits) = (0, 0)
+            }
         }
         return result
     }
@@ -63,40 +64,93 @@ public enum GenericName {
     /// Whether `run` neighbouring octets stand side by side in `numbers`.
     private static func bears(_ numbers: [UInt8], _ octets: [UInt8], run: Int) -> Bool {
         guard numbers.count >= run else { return false }
-        for start in 0...(octets.count - run) {
-            let wanted = octets[start..<(start + run)]
-            for offset in 0...(numbers.count - run) where numbers[offset..<(offset + run)].elementsEqual(wanted) { return true }
+        return (0...(octets.count - run)).contains { start in
+            (0...(numbers.count - run)).contains { offset in (0..<run).allSatisfy { numbers[offset + $0] == octets[start + $0] } }
         }
-        return false
     }
 
-    private static func hexDigits(_ octets: [UInt8]) -> [String] {
-        [octets.map(hexPair).joined(), octets.reversed().map(hexPair).joined()]
+    /// Whether the name bears the last 64 bits of an IPv6 address, or the whole of it in its short form.
+    private static func bearsV6(_ text: [UInt8], _ address: IPAddress, _ octets: [UInt8]) -> Bool {
+        // The shortest spelling of what is not all zeros has no fewer hexadecimal digits than this.
+        guard text.count(where: { $0.hexDigitValue != nil }) >= 4 else { return false }
+        if octets[0] != 0, text.contains(UInt8(ascii: "-")) {
+            let short = address.description.utf8.map { $0 == UInt8(ascii: ":") ? UInt8(ascii: "-") : $0 }
+            if contains(text, short) { return true }
+        }
+        let tail = octets.suffix(8).flatMap(hexPair)
+        // Such as ::1, which says nothing.
+        guard Set(tail).count > 2 else { return false }
+        if contains(text.filter { $0.hexDigitValue != nil }, tail) { return true }
+        let parts = text.split { $0.hexDigitValue == nil }
+        let padded = parts.flatMap { [UInt8](repeating: UInt8(ascii: "0"), count: max(0, 4 - $0.count)) + $0 }
+        if contains(padded, tail) { return true }
+        // Nibble by nibble, the last one first, as in ip6.arpa (RFC 3596 §2.5).
+        return contains(parts.filter { $0.count == 1 }.joined().reversed(), tail)
     }
 
-    private static func hexPair(_ octet: UInt8) -> String {
-        (octet < 16 ? "0" : "") + String(octet, radix: 16)
+    private static func contains(_ text: [UInt8], _ wanted: [UInt8]) -> Bool {
+        guard let first = wanted.first, text.count >= wanted.count else { return false }
+        return (0...(text.count - wanted.count)).contains { start in
+            text[start] == first && wanted.indices.allSatisfy { text[start + $0] == wanted[$0] }
+        }
     }
 
-    private static func words(of label: Substring) -> [Substring] {
-        label.split { !($0 >= "a" && $0 <= "z") }
+    private static func longestRun(in text: [UInt8], where belongs: (UInt8) -> Bool) -> Int {
+        var longest = 0
+        var run = 0
+        for octet in text {
+            run = belongs(octet) ? run + 1 : 0
+            longest = max(longest, run)
+        }
+        return longest
+    }
+
+    private static func hexPair(_ octet: UInt8) -> [UInt8] {
+        [octet >> 4, octet & 15].map { $0 + ($0 < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") - 10) }
+    }
+
+    private static func threeDigits(_ octet: UInt8) -> [UInt8] {
+        [octet / 100, octet / 10 % 10, octet % 10].map { $0 + UInt8(ascii: "0") }
+    }
+
+    private static func isDigit(_ octet: UInt8) -> Bool { octet >= UInt8(ascii: "0") && octet <= UInt8(ascii: "9") }
+
+    // MARK: - Words
+
+    /// Up to sixteen octets as one number, so that looking a word up costs no string.
+    private struct Word: Hashable {
+        static let longest = 16
+
+        let packed: UInt128
+
+        init?(_ octets: some Collection<UInt8>) {
+            guard octets.count <= Self.longest else { return nil }
+            packed = octets.reduce(0) { $0 << 8 | UInt128($1) }
+        }
     }
 
     /// Whether a consumer's word stands in front of the domain, and nothing in the first label says mail server.
-    private static func hasConsumerWord(_ name: DomainName) -> Bool {
-        let labels = name.labels
+    private static func hasConsumerWord(_ text: [UInt8]) -> Bool {
+        let labels = text.split(separator: UInt8(ascii: "."))
         guard labels.count > 2, !words(of: labels[0]).contains(where: isMailWord) else { return false }
-        return labels.dropLast(2).contains { words(of: $0).contains { consumerWords.contains(String($0)) } }
+        return labels.dropLast(2).contains { label in
+            words(of: label).contains { Word($0).map(packedConsumerWords.contains) ?? false }
+        }
+    }
+
+    private static func words(of label: ArraySlice<UInt8>) -> [ArraySlice<UInt8>] {
+        label.split { $0 < UInt8(ascii: "a") || $0 > UInt8(ascii: "z") }
     }
 
     /// `mail`, `webmail`, `mailout`, `smtp`, `mx`, `mta`, `relay` and their like.
-    private static func isMailWord(_ word: Substring) -> Bool {
-        word.hasPrefix("mail") || word.hasSuffix("mail") || word.hasPrefix("smtp") || word.hasSuffix("smtp") || word.hasSuffix("mx")
-            || ["mta", "mout", "out", "outbound", "relay", "newsletter", "bounce", "bounces"].contains(word)
+    private static func isMailWord(_ word: ArraySlice<UInt8>) -> Bool {
+        word.starts(with: "mail".utf8) || word.suffix(4).elementsEqual("mail".utf8) || word.starts(with: "smtp".utf8)
+            || word.suffix(4).elementsEqual("smtp".utf8) || word.suffix(2).elementsEqual("mx".utf8)
+            || (Word(word).map(packedMailWords.contains) ?? false)
     }
 
     /// Whether the first label has a number, as names given out one by one have: `dyn-7`, `aazd112`.
-    private static func isNumbered(_ name: DomainName) -> Bool {
-        name.labels.first?.utf8.contains { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") } ?? false
+    private static func isNumbered(_ text: [UInt8]) -> Bool {
+        text.prefix { $0 != UInt8(ascii: ".") }.contains(where: isDigit)
     }
 }

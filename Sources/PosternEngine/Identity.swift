@@ -42,22 +42,24 @@ public struct IdentityWidths: Equatable, Sendable {
 }
 
 extension Client {
-    /// A consumer's line says nothing for its neighbours: mail from there is greylisted triplet by triplet.
-    var mayBeProven: Bool {
-        guard let address, let confirmedName else { return true }
-        return !GenericName.matches(confirmedName, address: address)
+    /// Whether the confirmed name is a provider's for an address: it is no identity then, and mail from there is
+    /// greylisted triplet by triplet, since a consumer's line says nothing for its neighbours.
+    var hasGenericName: Bool {
+        guard let address, let confirmedName else { return false }
+        return GenericName.matches(confirmedName, address: address)
     }
 
     /// Every identity that is known of this client, the most telling first; empty when not even an address is known.
-    func identities(widths: IdentityWidths, domains: any OrganisationalDomains, spfDomain: DomainName? = nil) -> [Identity] {
+    /// `hasGenericName` may be handed in by who knows it already.
+    func identities(
+        widths: IdentityWidths, domains: any OrganisationalDomains, spfDomain: DomainName? = nil, hasGenericName: Bool? = nil
+    ) -> [Identity] {
         guard let address else { return [] }
         var identities: [Identity] = []
         if let spfDomain, let organisation = domains.organisationalDomain(of: spfDomain) {
             identities.append(.spfDomain(organisation))
         }
-        if let confirmedName, !GenericName.matches(confirmedName, address: address),
-            let organisation = domains.organisationalDomain(of: confirmedName)
-        {
+        if let confirmedName, !(hasGenericName ?? self.hasGenericName), let organisation = domains.organisationalDomain(of: confirmedName) {
             identities.append(.nameDomain(organisation))
         }
         identities.append(.network(Prefix(address, length: address.family == .v4 ? widths.v4 : widths.v6)))

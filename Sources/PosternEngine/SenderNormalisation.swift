@@ -20,6 +20,10 @@ enum SenderNormalisation {
     /// `localPart` in lower case.
     static func levelled(_ localPart: String) -> String {
         let octets = Array(localPart.utf8)
+        // Every mark has one of these in it; most people's names do not.
+        guard octets.contains(where: { isDigit($0) || $0 == UInt8(ascii: "=") || $0 == UInt8(ascii: "+") }) else {
+            return localPart
+        }
         let plain = withoutTag(withoutSRS(withoutBATV(octets[...])))
         // A number that is the whole name is a person's (QQ and telephone numbers), not a mark.
         let digits = plain.first == UInt8(ascii: "+") ? plain.dropFirst() : plain

@@ -75,12 +75,12 @@ struct GenericNameTests {
         }
         let generic = client("203.0.113.9", "dsl-203-0-113-9.example.net")
         #expect(generic.identities(widths: IdentityWidths(), domains: domains).map(\.description) == ["net:203.0.113.0/24"])
-        #expect(!generic.mayBeProven)
+        #expect(generic.hasGenericName)
         let server = client("203.0.113.9", "mx1.example.net")
         #expect(
             server.identities(widths: IdentityWidths(), domains: domains).map(\.description) == ["name:example.net", "net:203.0.113.0/24"])
-        #expect(server.mayBeProven)
-        #expect(client("203.0.113.9", nil).mayBeProven)
+        #expect(!server.hasGenericName)
+        #expect(!client("203.0.113.9", nil).hasGenericName)
         #expect(
             Client(address: nil, confirmedName: DomainName("mx1.example.net")).identities(widths: IdentityWidths(), domains: domains) == [])
         // A name that is itself a public suffix has no organisation.
