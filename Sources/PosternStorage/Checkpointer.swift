@@ -12,6 +12,8 @@ final class Checkpointer: @unchecked Sendable {
     // Sendable since all state is touched only while the condition's lock is held.
     private let condition = NSCondition()
     private var isDirty = false
+    /// Whether the log is longer than it should be.
+    private var isUrgent = false
     private var writerIsAsked = false
     private var isStopped = false
     private var hasEnded = false
@@ -25,6 +27,11 @@ final class Checkpointer: @unchecked Sendable {
     static let tail: Int32 = 256
     /// Past this many times the wanted size the writer does the rest however much it is.
     static let patience: Int32 = 2
+    /// Past this many times the wanted size every commit is held up, which bounds the log as long as no reader stands in
+    /// the way, as a backup does.
+    static let limit: Int32 = 4
+    /// For how long, in seconds.
+    static let brake = 0.05
     private static let pageOctets = 4096
 
     init(path: String, journalBytes: Int) {
@@ -37,13 +44,20 @@ final class Checkpointer: @unchecked Sendable {
 
     // MARK: - Called by the writer
 
-    /// After every commit. `true` when the writer is to call `finish` now.
-    func committed() -> Bool {
+    /// After every commit, with the log's length. `true` when the writer is to call `finish` now. Holds a writer up that
+    /// outruns the disk.
+    func committed(frames: Int32) -> Bool {
         condition.lock()
         defer { condition.unlock() }
-        if !isDirty {
+        let isLong = frames > maximumFrames
+        if !isDirty || isLong != isUrgent {
             isDirty = true
+            isUrgent = isLong
             condition.broadcast()
+        }
+        if frames > Self.limit * maximumFrames {
+            let until = Date(timeIntervalSinceNow: Self.brake)
+            while !writerIsAsked, !isStopped, condition.wait(until: until) {}
         }
         return writerIsAsked
     }
@@ -89,9 +103,16 @@ final class Checkpointer: @unchecked Sendable {
         defer { condition.unlock() }
         while !isDirty, !isStopped { condition.wait() }
         let due = Date(timeIntervalSinceNow: Self.interval)
-        while !isStopped, condition.wait(until: due) {}
+        while !isStopped, !isUrgent, condition.wait(until: due) {}
         isDirty = false
+        isUrgent = false
         return !isStopped
+    }
+
+    private var isStopping: Bool {
+        condition.lock()
+        defer { condition.unlock() }
+        return isStopped
     }
 
     private func work(_ handle: OpaquePointer?) {
@@ -102,6 +123,7 @@ final class Checkpointer: @unchecked Sendable {
             let code = sqlite3_wal_checkpoint_v2(handle, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &done)
             // What fails here the writer will meet too, and report.
             guard code == SQLITE_OK, frames > maximumFrames else { return }
+            if isStopping { return }
             let left = frames - done
             guard left < Self.tail || left >= previous || frames > Self.patience * maximumFrames else {
                 previous = left

@@ -91,21 +91,15 @@ final class DecisionTable {
     /// Drops the oldest; returns how many.
     func prune(oldest count: Int) throws(StoreFailure) -> Int {
         pruneOldest.bind(1, Int64(count))
-        return try overwriting(pruneOldest)
+        try pruneOldest.run()
+        return Int(sqlite3_changes(connection))
     }
 
     /// Drops those of the oldest that are older than `before`; returns how many.
     func prune(oldest count: Int, before: WallTime) throws(StoreFailure) -> Int {
         pruneAged.bind(1, Int64(count))
         pruneAged.bind(2, before.milliseconds)
-        return try overwriting(pruneAged)
-    }
-
-    /// Decisions name people: what is deleted is overwritten with zeros.
-    private func overwriting(_ statement: Statement) throws(StoreFailure) -> Int {
-        sqlite3_exec(connection, "PRAGMA secure_delete = ON", nil, nil, nil)
-        defer { sqlite3_exec(connection, "PRAGMA secure_delete = OFF", nil, nil, nil) }
-        try statement.run()
+        try pruneAged.run()
         return Int(sqlite3_changes(connection))
     }
 }

@@ -18,6 +18,8 @@ final class HotDatabase {
     private var version: Int64?
     /// Whether what is kept in memory is what the database holds.
     private var isTrusted = false
+    /// The length of the write-ahead log at the last commit, in pages; written by SQLite's hook.
+    private let logFrames = UnsafeMutablePointer<Int32>.allocate(capacity: 1)
 
     /// All that must be finalised before the connection closes.
     final class Statements {
@@ -59,6 +61,7 @@ final class HotDatabase {
         self.path = path
         self.settings = settings
         self.hasher = hasher
+        logFrames.initialize(to: 0)
         do {
             var configuration = Configuration()
             configuration.label = "postern.store"
@@ -67,10 +70,10 @@ final class HotDatabase {
             configuration.busyMode = .timeout(seconds)
             configuration.prepareDatabase { db in
                 let cache = db.configuration.readonly ? settings.readerCacheKibibytes : settings.cacheKibibytes
-                // The log is written back by the checkpointer. Only what names people is overwritten when it is deleted.
+                // The log is written back by the checkpointer. What is deleted is overwritten, since decisions name people.
                 try db.execute(
                     sql: """
-                        PRAGMA cache_size = -\(max(cache, 256)); PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = OFF;
+                        PRAGMA cache_size = -\(max(cache, 256)); PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = ON;
                         PRAGMA mmap_size = 0; PRAGMA busy_timeout = \(busyTimeout.milliseconds); PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;
                         """)
                 if !db.configuration.readonly, let pages = settings.maximumPages {
@@ -80,19 +83,36 @@ final class HotDatabase {
             pool = try DatabasePool(path: path, configuration: configuration)
             file = try FileIdentity(path)
             log = try? FileIdentity(path + "-wal")
-            statements = try pool.writeWithoutTransaction { db in
+            statements = try pool.writeWithoutTransaction { [logFrames] db in
                 try Schema.migrate(db, path: path)
                 // DatabasePool sets NORMAL.
                 if settings.sync == .full { try db.execute(sql: "PRAGMA synchronous = FULL") }
                 try db.execute(sql: "PRAGMA journal_size_limit = \(settings.journalBytes)")
                 try Self.checkSecret(db, hasher: hasher, path: path)
                 guard let connection = db.sqliteConnection else { throw StoreFailure.closed }
+                sqlite3_wal_hook(
+                    connection,
+                    { context, _, _, frames in
+                        context?.assumingMemoryBound(to: Int32.self).pointee = frames
+                        return SQLITE_OK
+                    }, logFrames)
                 return try Statements(connection, path: path, mergeRows: settings.mergeRows)
             }
+            // What can be found to be wrong is found here, and the journal is read before anyone waits for an answer.
+            try transaction(writing: false) { _ in }
         } catch {
             throw StoreFailure(error, path: path)
         }
     }
+
+    deinit {
+        // The connection, and with it the hook, may outlive a failed opening no longer than the pool does.
+        close()
+        logFrames.deallocate()
+    }
+
+    /// The length of the write-ahead log at the last commit, in pages.
+    var logLength: Int32 { logFrames.pointee }
 
     private static func checkSecret(_ db: Database, hasher: KeyHasher, path: String) throws {
         try db.execute(sql: "INSERT OR IGNORE INTO secret VALUES (1, ?)", arguments: [hasher.check])
@@ -127,10 +147,13 @@ final class HotDatabase {
 
     /// Whether it can be written to.
     func tryWriting() throws(StoreFailure) {
-        try transaction { hot throws(StoreFailure) in
-            try hot.seldom { try $0.execute(sql: "UPDATE counts SET triplets = triplets") }
+        for sql in ["REPLACE INTO probe VALUES (1, zeroblob(\(Self.probeOctets)))", "DELETE FROM probe"] {
+            try transaction { hot throws(StoreFailure) in try hot.seldom { try $0.execute(sql: sql) } }
         }
     }
+
+    /// So much room must there be for a full store to be taken for well again.
+    private static let probeOctets = 65_536
 
     // MARK: - Transactions
 

@@ -19,7 +19,7 @@ public struct SQLiteSettings: Sendable, Equatable {
     public var maximumDecisions = 2_000_000
     /// Changed triplets that are gathered in memory, and in a journal, before they are merged into their table; 1 or more.
     /// Up to twice as many are in memory at a time, at about 60 octets each.
-    public var mergeRows = 375_000
+    public var mergeRows = 750_000
     /// Memory for the writer's pages, in KiB.
     public var cacheKibibytes = 65_536
     /// Memory for each reader's pages, in KiB.

@@ -93,11 +93,12 @@ public final class SQLiteStore: Store {
 
     /// Work on a reader's connection, beside the writer.
     func onReader<Value: Sendable>(_ work: @escaping @Sendable (Database) throws -> Value) async throws(StoreFailure) -> Value {
-        let pool = state.withLockedValue { $0.hasEnded ? nil : $0.pool }
-        guard let pool else { throw failure ?? .closed }
+        guard let pool = state.withLockedValue(\.pool) else { throw failure ?? .closed }
         do {
             return try await pool.read(work)
         } catch {
+            // It may have been closed meanwhile.
+            if state.withLockedValue({ $0.pool !== pool }) { throw failure ?? .closed }
             throw StoreFailure(error, path: opening.path)
         }
     }

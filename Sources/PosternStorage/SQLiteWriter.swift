@@ -50,6 +50,8 @@ final class SQLiteWriter {
     static let lookInterval = Duration.seconds(1)
     /// Changes that are merged in one transaction while nobody waits.
     static let idleMerge = 256
+    /// How long nobody must have come before that is done, in seconds.
+    static let mergeInterval = 0.005
     /// How long a trial of a failed database waits for a lock.
     static let probeBusyTimeout = WallTime.Span.milliseconds(100)
 
@@ -74,7 +76,7 @@ final class SQLiteWriter {
     /// Works until the queue is closed and empty.
     func run() {
         while true {
-            let timeout = database.map { $0.isMerging ? 0 : 1 } ?? Double(settings.probeInterval.milliseconds) / 1000
+            let timeout = database.map { $0.isMerging ? Self.mergeInterval : 1 } ?? Double(settings.probeInterval.milliseconds) / 1000
             switch queue.next(timeout: timeout) {
             case .items(let items):
                 if database == nil { fail(items) } else { work(items) }
@@ -112,8 +114,7 @@ final class SQLiteWriter {
                     committed()
                     whenCommitted()
                 } catch {
-                    job.fail(error)
-                    if error.kind != .other { breakDown(error) }
+                    if error.kind == .other { job.fail(error) } else { breakDown(error, failing: items[index - 1..<index]) }
                 }
             case .transaction:
                 let start = index
@@ -134,8 +135,7 @@ final class SQLiteWriter {
                 }
             }
         } catch {
-            breakDown(error)
-            fail(batch)
+            breakDown(error, failing: batch)
             return
         }
         for (item, outcome) in zip(batch, outcomes) {
@@ -155,7 +155,7 @@ final class SQLiteWriter {
     }
 
     private func committed() {
-        guard let database, let checkpointer, checkpointer.committed() else { return }
+        guard let database, let checkpointer, checkpointer.committed(frames: database.logLength) else { return }
         database.withConnection { checkpointer.finish(on: $0) }
     }
 
@@ -166,16 +166,18 @@ final class SQLiteWriter {
 
     // MARK: - Failure and recovery
 
-    private func breakDown(_ failure: StoreFailure) {
+    /// Tells those who wait, and from now on those who come, then closes what is open.
+    private func breakDown(_ failure: StoreFailure, failing batch: ArraySlice<WriterItem> = []) {
         let isNew = state.withLockedValue { state in
             defer { state.failure = failure }
             state.pool = nil
             return state.failure == nil
         }
         let waiting = queue.refuse(with: failure)
-        shut()
-        fail(waiting)
+        for item in batch { item.fail(failure) }
+        for item in waiting { item.fail(failure) }
         if isNew { onChange(failure) }
+        shut()
     }
 
     private func shut() {
@@ -198,7 +200,7 @@ final class SQLiteWriter {
     private func probe() {
         do throws(StoreFailure) {
             try open(busyTimeout: Self.probeBusyTimeout)
-            try database?.tryWriting()
+            if let database { try database.tryWriting() }
             state.withLockedValue { $0.failure = nil }
             _ = queue.refuse(with: nil)
             onChange(nil)

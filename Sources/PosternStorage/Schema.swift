@@ -39,6 +39,8 @@ enum Schema {
             one INTEGER PRIMARY KEY CHECK (one = 1), triplets INTEGER NOT NULL, identities INTEGER NOT NULL,
             decisions INTEGER NOT NULL, journal INTEGER NOT NULL) STRICT;
         INSERT INTO counts VALUES (1, 0, 0, 0, 0);
+        -- Written and deleted to see whether there is room again.
+        CREATE TABLE probe(one INTEGER PRIMARY KEY CHECK (one = 1), filling BLOB NOT NULL) STRICT;
         -- A value that only the right key file yields.
         CREATE TABLE secret(one INTEGER PRIMARY KEY CHECK (one = 1), key_check INTEGER NOT NULL) STRICT;
         """

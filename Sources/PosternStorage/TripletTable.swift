@@ -37,7 +37,7 @@ final class TripletTable {
     private var last: Int64 = 0
 
     /// Rows of the journal that are thrown away with one commit.
-    static let trimStep = 64
+    static let trimStep = 32
 
     private final class Settled {
         let changes: [Int64: Change]
@@ -174,7 +174,7 @@ final class TripletTable {
     }
 
     /// Memory for so many changes is taken at once, since growing later would make an answer wait.
-    private static let reserve = 390_000
+    private static let reserve = 786_000
 
     // MARK: - Merging
 
