@@ -118,9 +118,7 @@ final class SessionHandler: ChannelDuplexHandler {
     }
 
     func greet() {
-        machine?.connected(into: &actions)
-        perform(nil)
-        pump()
+        handle { $0.connected(into: &$1) }
     }
 
     // MARK: - Input
@@ -211,6 +209,22 @@ final class SessionHandler: ChannelDuplexHandler {
         if isGone { return leave() }
         updateTimer()
         resumeReading()
+    }
+
+    /// Something has happened that is neither input nor an answer.
+    private func handle(_ event: (inout ServerSession, inout [ServerAction]) -> Void) {
+        guard machine != nil, !isGone else { return }
+        let isNested = isPumping
+        isPumping = true
+        if var session = machine.take() {
+            event(&session, &actions)
+            machine = session
+        }
+        // Within the pump they are behind those that are being performed.
+        guard !isNested else { return }
+        perform(nil)
+        isPumping = false
+        pump()
     }
 
     /// Whether something was done that may have made more possible.
@@ -319,21 +333,15 @@ final class SessionHandler: ChannelDuplexHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         switch event {
         case is ShedEvent:
-            machine?.shed(into: &actions)
             output.hurry()
-            perform(nil)
-            pump()
+            handle { $0.shed(into: &$1) }
         case is DrainEvent:
             if machine == nil { context.close(promise: nil) }
-            machine?.shuttingDown(into: &actions)
-            perform(nil)
-            pump()
+            handle { $0.shuttingDown(into: &$1) }
         case let event as TLSUserEvent:
             if case .handshakeCompleted = event {
                 client.isSecured = true
-                machine?.tlsEstablished(into: &actions)
-                perform(nil)
-                pump()
+                handle { $0.tlsEstablished(into: &$1) }
             }
         default: break
         }
@@ -380,12 +388,10 @@ extension SessionHandler: Timed {
         questionTimeCame(now)
         if sessionEndsAt <= now {
             sessionEndsAt = .distantFuture
-            machine?.sessionTimedOut(into: &actions)
-            perform(nil)
+            handle { $0.sessionTimedOut(into: &$1) }
         } else if deadlineAt <= now, let deadline {
             deadlineAt = .distantFuture
-            machine?.timerFired(deadline, into: &actions)
-            perform(nil)
+            handle { $0.timerFired(deadline, into: &$1) }
         }
         pump()
         updateTimer()

@@ -42,9 +42,15 @@ final class TestGateway {
     let log = LogCapture()
     let store: any Store
 
+    convenience init(
+        _ backends: [ListenAddress], lists: Lists = Lists(), configure: (inout GatewaySettings) -> Void = { _ in }
+    ) async throws {
+        try await self.init(backends, lists: lists, engine: { _ in }, configure: configure)
+    }
+
     init(
         _ backends: [ListenAddress], lists: Lists = Lists(), store: any Store = MemoryStore(), clientName: ClientNameLookup? = nil,
-        engine: (inout EngineSettings) -> Void = { _ in }, configure: (inout GatewaySettings) -> Void = { _ in }
+        engine: (inout EngineSettings) -> Void, configure: (inout GatewaySettings) -> Void = { _ in }
     ) async throws {
         self.store = store
         decisions = Self.decisions(lists: lists, store: store, engine)

@@ -1,0 +1,231 @@
+import NIOCore
+import NIOPosix
+import PosternCore
+import PosternEngine
+import SMTPProtocol
+import Testing
+
+@testable import PosternServer
+
+/// Several backends, their health, and asking them about mailboxes.
+@Suite(.serialized) struct GatewayBackendTests {
+    private func send(_ test: TestGateway, to recipient: String = "b@example.org") async throws -> Substring? {
+        let client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<\(recipient)>\r\nDATA\r\n")
+        let replies = try await client.replies(3)
+        guard replies[2]?.hasPrefix("354") == true else { return replies[1]?.prefix(3) }
+        let reply = try await client.ask("x\r\n.")
+        _ = try await client.ask("QUIT")
+        return reply?.prefix(3)
+    }
+
+    @Test func messagesGoRound() async throws {
+        let one = try ScriptedBackend()
+        let two = try ScriptedBackend()
+        let test = try await TestGateway([one.address, two.address])
+        for _ in 0..<6 { #expect(try await send(test) == "250") }
+        #expect(one.record.messages.count == 3 && two.record.messages.count == 3)
+        await test.stop()
+    }
+
+    @Test func aBackendThatFailsBeforeMailIsPassedOver() async throws {
+        let one = try ScriptedBackend()
+        let two = try ScriptedBackend()
+        let test = try await TestGateway([one.address, two.address]) { $0.health.out = .milliseconds(1500) }
+        one.change { $0.diesAt = "greeting" }
+        for _ in 0..<8 { #expect(try await send(test) == "250") }
+        #expect(two.record.messages.count == 8)
+        #expect(test.log.lines.contains { $0.hasPrefix("backend is out") })
+        // Out: it is not tried any more, until it has been seen to be well.
+        let before = one.record.connections
+        for _ in 0..<4 { #expect(try await send(test) == "250") }
+        #expect(one.record.connections - before <= 1)
+        one.change { $0.diesAt = nil }
+        try await eventually("it is back") { test.log.lines.contains { $0.hasPrefix("backend is back") } }
+        for _ in 0..<4 { #expect(try await send(test) == "250") }
+        #expect(one.record.messages.count >= 1)
+        await test.stop()
+    }
+
+    @Test func aBackendThatFailsOnceMailWasAcceptedIsNotReplaced() async throws {
+        let one = try ScriptedBackend()
+        let two = try ScriptedBackend()
+        let test = try await TestGateway([one.address, two.address])
+        one.change { $0.diesAt = "DATA" }
+        two.change { $0.diesAt = "DATA" }
+        let client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        #expect(try await client.replies(3).map { $0?.prefix(3) } == ["250", "250", "451"])
+        #expect(one.record.messages.isEmpty && two.record.messages.isEmpty)
+        await test.stop()
+    }
+
+    @Test func aConnectionThatGrewOldIsReplaced() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address])
+        let client = try await test.greeted()
+        for _ in 0..<2 {
+            client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+            #expect(try await client.replies(3).map { $0?.prefix(3) } == ["250", "250", "354"])
+            #expect(try await client.ask("x\r\n.")?.prefix(3) == "250")
+            // The backend closes at the next command, whatever it is, and is well for new connections.
+            backend.change { $0.diesAt = "MAIL" }
+            async let change: Void = { try? await Task.sleep(for: .milliseconds(1)) }()
+            await change
+            client.send("MAIL FROM:<a@example.com>\r\n")
+            _ = try await client.reply()
+            let connections = backend.record.connections
+            async let answer = client.ask("RCPT TO:<b@example.org>")
+            try await eventually("the old one was used") { backend.record.connections > connections }
+            backend.change { $0.diesAt = nil }
+            let code = try await answer?.prefix(3)
+            #expect(code == "250" || code == "451")
+            _ = try await client.ask("RSET")
+        }
+        await test.stop()
+    }
+
+    // MARK: - Probes
+
+    @Test func anUnknownMailboxIsRefusedBeforeGreylisting() async throws {
+        var script = ScriptedBackend.Script()
+        script.replies = [("RCPT TO:<no", "550 5.1.1 no such user here")]
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address], engine: { $0.greylist.mode = .on }) { $0.probe.isOn = true }
+        for round in 0..<3 {
+            let client = try await test.greeted()
+            _ = try await client.ask("MAIL FROM:<a@example.com>")
+            #expect(try await client.ask("RCPT TO:<no@example.org>") == "550 5.1.1 no such user here")
+            #expect(try await client.ask("RCPT TO:<yes@example.org>")?.hasPrefix("451 4.7.1 Greylisted") == true)
+            #expect(test.counters.probes == 2, "round \(round)")
+        }
+        let probes = backend.record.lines.joined().filter { !$0.hasPrefix("EHLO") && $0 != "QUIT" }
+        #expect(
+            probes == [
+                "MAIL FROM:<>", "RCPT TO:<no@example.org>", "RSET", "MAIL FROM:<>", "RCPT TO:<yes@example.org>", "RSET",
+            ])
+        #expect(test.counters.unknownRecipients == 3)
+        await test.stop()
+    }
+
+    @Test func aProbeThatTeachesNothingFailsOpen() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) {
+            $0.probe.isOn = true
+            $0.probe.patience = .milliseconds(200)
+        }
+        // Refused for another reason than the mailbox; a refused null sender; no answer in time.
+        backend.change { $0.replies = [("RCPT TO:<odd", "554 5.7.1 policy")] }
+        #expect(try await send(test, to: "odd@example.org") == "554")
+        #expect(test.counters.unknownRecipients == 0)
+        backend.change { $0.replies = [("MAIL FROM:<>", "550 5.7.1 no bounces here")] }
+        #expect(try await send(test, to: "bounce@example.org") == "250")
+        backend.change {
+            $0.replies = []
+            $0.slowAt = ("MAIL FROM:<>", 1000)
+        }
+        #expect(try await send(test, to: "slow@example.org") == "250")
+        #expect(test.counters.probesInconclusive >= 3)
+        await test.stop()
+    }
+
+    @Test func postmasterIsNeverProbed() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) { $0.probe.isOn = true }
+        #expect(try await send(test, to: "postmaster@example.org") == "250")
+        #expect(test.counters.probes == 0)
+        await test.stop()
+    }
+
+    @Test func probesShareAFewConnectionsAndRenewThem() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) {
+            $0.probe.isOn = true
+            $0.probe.perConnection = 3
+            $0.probe.connections = 1
+        }
+        let client = try await test.greeted()
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        for number in 0..<12 { #expect(try await client.ask("RCPT TO:<user\(number)@example.org>") == "250 2.1.5 Ok") }
+        let probing = backend.record.lines.map { $0.filter { $0 == "MAIL FROM:<>" }.count }.filter { $0 > 0 }
+        #expect(probing == [3, 3, 3, 3])
+        await test.stop()
+    }
+
+    @Test func aDictionaryAttackAddsToTheScore() async throws {
+        var script = ScriptedBackend.Script()
+        script.replies = [("RCPT TO:<no", "550 5.1.1 no such user here")]
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway(
+            [backend.address],
+            engine: {
+                $0.checks[.unknownRecipients] = CheckSetting(score: 10)
+                $0.greylist.mode = .on
+            }
+        ) { $0.probe.isOn = true }
+        let client = try await test.greeted()
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        for number in 0..<4 { #expect(try await client.ask("RCPT TO:<no\(number)@example.org>")?.prefix(3) == "550") }
+        #expect(try await client.ask("RCPT TO:<yes@example.org>")?.hasPrefix("554 5.7.1 ") == true)
+        // It is the client's, whatever the session; another client's is its own.
+        #expect(try await send(test, to: "yes@example.org") == "554")
+        let other = try await test.greeted(source: "127.0.0.55")
+        other.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<yes@example.org>\r\n")
+        #expect(try await other.replies(2).last??.hasPrefix("451 4.7.1 Greylisted") == true)
+        await test.stop()
+    }
+
+    @Test func cachesHaveTheirBound() {
+        var settings = GatewaySettings.ProbeSettings()
+        settings.capacity = 10
+        settings.knownFor = .seconds(10)
+        let cache = MailboxCache()
+        let now = NIODeadline.now()
+        for number in 0..<1000 {
+            cache.remember(Mailbox(localPart: "u\(number)", domain: "example.org"), .exists, settings, now: now)
+        }
+        #expect(cache.count == 10)
+        let last = Mailbox(localPart: "u999", domain: "example.org")
+        #expect(cache.knowledge(of: last, now: now) == .exists)
+        #expect(cache.knowledge(of: last, now: now + .seconds(10)) == nil)
+        #expect(cache.knowledge(of: Mailbox(localPart: "u989", domain: "example.org"), now: now) == nil)
+
+        let clients = ClientRecipients()
+        for number in 0..<1000 { clients.count(IPAddress(v4: UInt32(number)), unknown: true, capacity: 10, now: now) }
+        #expect(clients.count == 10)
+        #expect(clients.unknown(IPAddress(v4: 999), now: now) == 1)
+        #expect(clients.unknown(IPAddress(v4: 999), now: now + ClientRecipients.lifetime) == 0)
+        // An old list with many good addresses is no dictionary.
+        for _ in 0..<9 { clients.count(IPAddress(v4: 999), unknown: false, capacity: 10, now: now) }
+        #expect(clients.unknown(IPAddress(v4: 999), now: now) == 0)
+    }
+
+    @Test func theTimerWheelKeepsItsMoments() async throws {
+        final class Waiter: Timed {
+            var came: [NIODeadline] = []
+            func timeCame(_ now: NIODeadline) { came.append(now) }
+        }
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let start = NIODeadline.now()
+        let box = try await loop.submit {
+            let wheel = TimerWheel(loop: loop)
+            let waiters = (0..<5).map { _ in Waiter() }
+            let tickets = waiters.map { wheel.add($0) }
+            // Now, soon, later than a turn of the wheel, moved to an earlier moment, removed.
+            wheel.set(tickets[0], start)
+            wheel.set(tickets[1], start + .milliseconds(200))
+            wheel.set(tickets[2], start + .milliseconds(5500))
+            wheel.set(tickets[3], start + .seconds(60))
+            wheel.set(tickets[3], start + .milliseconds(100))
+            wheel.set(tickets[4], start + .milliseconds(50))
+            wheel.remove(tickets[4])
+            return NIOLoopBound((wheel, waiters), eventLoop: loop)
+        }.get()
+        try await Task.sleep(for: .milliseconds(6200))
+        let times = try await loop.submit { box.value.1.map { $0.came.map { ($0 - start).nanoseconds / 1_000_000 } } }.get()
+        #expect(times[0].count == 1 && times[1].count == 1 && times[2].count == 1 && times[3].count == 1 && times[4].isEmpty)
+        #expect(times[1].first.map { (200...600).contains($0) } == true)
+        #expect(times[2].first.map { (5500...6100).contains($0) } == true)
+        #expect(times[3].first.map { (100...500).contains($0) } == true)
+    }
+}

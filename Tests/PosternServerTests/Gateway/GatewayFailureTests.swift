@@ -1,0 +1,203 @@
+import NIOCore
+import PosternCore
+import PosternEngine
+import Testing
+
+@testable import PosternServer
+
+/// Whatever breaks, the client is never told 250 by us, and the backend never sees an end that the client did not send.
+@Suite(.serialized) struct GatewayFailureTests {
+    @Test(arguments: ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "*", "."])
+    func aBackendThatDiesGivesATransientAnswer(stage: String) async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address])
+        let client = try await test.greeted()
+        backend.change { $0.diesAt = stage }
+        let content = String(repeating: "0123456789\r\n", count: 20_000)
+        var codes: [Substring?] = []
+        for command in ["MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>", "DATA"] {
+            codes.append(try await client.ask(command)?.prefix(3))
+        }
+        if codes[2] == "354" {
+            client.send(content)
+            codes.append(try await client.ask(".")?.prefix(3))
+        }
+        let expected: [Substring?] =
+            switch stage {
+            case "greeting", "EHLO", "MAIL", "RCPT": ["250", "451", "451"]
+            case "DATA": ["250", "250", "451"]
+            default: ["250", "250", "354", "451"]
+            }
+        #expect(codes == expected)
+        // The session goes on, and the next message passes once the backend is well.
+        backend.change { $0.diesAt = nil }
+        _ = try await client.ask("RSET")
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        #expect(try await client.replies(3).map { $0?.prefix(3) } == ["250", "250", "354"])
+        #expect(try await client.ask("x\r\n.")?.hasPrefix("250 ") == true)
+        await test.stop()
+    }
+
+    @Test func aChunkedMessageIsReadToItsEndWhenTheBackendDies() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address])
+        let client = try await test.greeted()
+        backend.change { $0.diesAt = "." }
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nBDAT 3\r\nx\r\nBDAT 3 LAST\r\ny\r\nNOOP\r\n")
+        #expect(try await client.replies(5).map { $0?.prefix(3) } == ["250", "250", "250", "451", "250"])
+        await test.stop()
+    }
+
+    @Test(arguments: ["MAIL", "RCPT", "DATA"])
+    func aBackendThatCloses(stage: String) async throws {
+        var script = ScriptedBackend.Script()
+        script.replies = [(stage, "421 4.3.2 Going down")]
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address])
+        let client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        let codes = try await client.replies(3).map { $0?.prefix(3) }
+        #expect(codes == (stage == "DATA" ? ["250", "250", "451"] : ["250", "451", "451"]))
+        #expect(try await client.ask("NOOP") == "250 2.0.0 Ok")
+        await test.stop()
+    }
+
+    @Test func aBackendThatIsDownDefersAndItsExtensionsAreRemembered() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) { $0.health.refresh = .seconds(1) }
+        backend.stop()
+        try await eventually("nobody listens") { (try? ScriptedBackend(port: backend.port)).map { $0.stop() } != nil }
+        let client = try await test.client()
+        _ = try await client.reply()
+        let hello = try #require(try await client.ask("EHLO client.example"))
+        #expect(hello.contains("DSN") && hello.contains("SMTPUTF8"))
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        #expect(try await client.ask("RCPT TO:<b@example.org>")?.prefix(7) == "451 4.4")
+        await test.stop()
+    }
+
+    @Test func refusalsAtEachStageAreHandedOn() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address])
+        backend.change { $0.replies = [("MAIL", "550 5.1.8 bad sender")] }
+        var client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nRCPT TO:<c@example.org>\r\nDATA\r\n")
+        #expect(
+            try await client.replies(4) == [
+                "250 2.1.0 Ok", "550 5.1.8 bad sender", "550 5.1.8 bad sender", "554 5.5.1 No valid recipients",
+            ])
+        backend.change { $0.replies = [("DATA", "452 4.3.1 no space")] }
+        client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        #expect(try await client.replies(3).last == "452 4.3.1 no space")
+        backend.change {
+            $0.replies = []
+            $0.final = "554 5.6.0 content refused"
+        }
+        client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        _ = try await client.replies(3)
+        #expect(try await client.ask("x\r\n.") == "554 5.6.0 content refused")
+        #expect(test.counters.messagesRefused == 1)
+        await test.stop()
+    }
+
+    @Test func aClientThatDiesInTheMidstOfContentLeavesNoMessage() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address])
+        for size in [10, 100_000] {
+            let client = try await test.greeted()
+            client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+            _ = try await client.replies(3)
+            client.send(String(repeating: "x", count: size) + "\r\n")
+            try await Task.sleep(for: .milliseconds(50))
+            await client.close()
+        }
+        try await eventually("both connections close") { backend.record.open == 0 }
+        #expect(backend.record.messages.isEmpty)
+        #expect(backend.record.truncated.count == 2)
+        await test.stop()
+    }
+
+    @Test(arguments: ["a\r\n.\n", "a\n.\r\n", "a\n.\n", "a\r.\r\n", "a\r.\r", "a\r\n.\r", "a\u{0}b\r\n"])
+    func contentThatCouldBeSplitIsRefusedAfterItsRealEnd(content: String) async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address])
+        let client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        _ = try await client.replies(3)
+        client.send(content + "MAIL FROM:<evil@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\nsmuggled\r\n.\r\nNOOP\r\n")
+        #expect(try await client.replies(2).map { $0?.prefix(3) } == ["554", "250"])
+        try await eventually("the backend connection closes") { backend.record.open == 0 }
+        #expect(backend.record.messages.isEmpty)
+        await test.stop()
+    }
+
+    @Test func aStalledBackendHoldsTheClientBack() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address])
+        let client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        _ = try await client.replies(3)
+        backend.change { $0.isStalled = true }
+        // Far more than two kernels' buffers take on loopback.
+        let line = String(repeating: "y", count: 1022) + "\r\n"
+        client.send(String(repeating: line, count: 30_000))
+        try await Task.sleep(for: .milliseconds(500))
+        #expect(!client.channel.isWritable)
+        backend.change { $0.isStalled = false }
+        client.send(".\r\n")
+        #expect(try await client.reply(within: .seconds(60))?.hasPrefix("250 ") == true)
+        #expect(backend.record.messages.first?.content.utf8.count == 30_000 * 1024)
+        await test.stop()
+    }
+
+    @Test func aSilentClientTimesOut() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) { $0.timeouts.command = 1 }
+        let client = try await test.greeted()
+        #expect(try await client.reply() == "421 4.4.2 Timeout, closing connection")
+        try await client.waitUntilClosed()
+        await test.stop()
+    }
+
+    @Test func aWholeSessionHasItsEnd() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) { $0.timeouts.session = 1 }
+        let client = try await test.greeted()
+        var last: String?
+        for _ in 0..<200 {
+            last = try await client.ask("NOOP")
+            if last?.hasPrefix("421") != false { break }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        #expect(last == "421 4.4.2 Timeout, closing connection")
+        await test.stop()
+    }
+
+    @Test func aSilentBackendTimesOut() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) { $0.backendTimeouts.command = 1 }
+        backend.change { $0.slowAt = ("RCPT", 5000) }
+        let client = try await test.greeted()
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        #expect(try await client.ask("RCPT TO:<b@example.org>") == "451 4.4.2 Mail system timed out")
+        await test.stop()
+    }
+
+    @Test func drainingLetsAMessageFinish() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address])
+        let idle = try await test.greeted()
+        let busy = try await test.greeted()
+        busy.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        _ = try await busy.replies(3)
+        async let drained: Void = test.listener.drain(patience: .seconds(5))
+        #expect(try await idle.reply() == "421 4.3.2 Shutting down, closing connection")
+        busy.send("x\r\n.\r\n")
+        #expect(try await busy.replies(2).map { $0?.prefix(3) } == ["250", "421"])
+        await drained
+        await #expect(throws: (any Error).self) { _ = try await test.client() }
+        await test.store.close()
+    }
+}

@@ -1,0 +1,165 @@
+import NIOPosix
+import PosternCore
+import PosternEngine
+import Testing
+
+@testable import PosternServer
+
+/// Never an open relay: the backend learns who the client is, or our own domains are enforced, or nothing is forwarded.
+@Suite(.serialized) struct GatewayRelayingSafetyTests {
+    @Test func withoutClientInformationOnlyOurDomainsAreForwarded() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address])
+        let client = try await test.greeted()
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        let before = backend.record.connections
+        for path in [
+            "x@elsewhere.example", "x@sub.example.org", "x%elsewhere.example@example.org", "elsewhere.example!x@example.org",
+            "\"x@elsewhere.example\"@example.org", "x@[127.0.0.1]", "@example.org:x@elsewhere.example", "x@example.org.elsewhere.example",
+        ] {
+            let reply = try #require(try await client.ask("RCPT TO:<\(path)>"))
+            #expect(reply == "550 5.7.1 Relaying denied", "\(path)")
+        }
+        #expect(backend.record.connections == before)
+        for path in ["x@example.org", "x@EXAMPLE.org", "postmaster", "x+tag@example.org"] {
+            #expect(try await client.ask("RCPT TO:<\(path)>") == "250 2.1.5 Ok", "\(path)")
+        }
+        await test.stop()
+    }
+
+    @Test func everyDomainOnlyWhereItIsWrittenOut() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) { $0.domains = .any }
+        let client = try await test.greeted()
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        #expect(try await client.ask("RCPT TO:<x@elsewhere.example>") == "250 2.1.5 Ok")
+        await test.stop()
+    }
+
+    @Test func noDomainsAndNoClientInformationIsRefusedAtStart() async throws {
+        let backend = try ScriptedBackend()
+        await #expect(throws: GatewaySettingsError.domainsRequired) {
+            _ = try await TestGateway([backend.address]) { $0.domains = .listed([]) }
+        }
+        await #expect(throws: GatewaySettingsError.noBackend) { _ = try await TestGateway([]) }
+    }
+
+    @Test func xclientComesBeforeAnythingOfTheClient() async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions += ["XCLIENT NAME ADDR PORT PROTO HELO DESTADDR DESTPORT"]
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address]) { $0.clientInformation = .xclient }
+        let client = try await test.greeted(source: "127.0.0.9")
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        // The backend decides about domains: it sees who asks.
+        #expect(try await client.ask("RCPT TO:<b@elsewhere.example>") == "250 2.1.5 Ok")
+        let lines = try #require(backend.record.lines.last)
+        #expect(lines[0] == "EHLO mx.example.org")
+        #expect(lines[1].hasPrefix("XCLIENT NAME=[UNAVAILABLE] PORT="))
+        #expect(lines[1].contains(" PROTO=ESMTP HELO=client.example DESTADDR=127.0.0.1 "))
+        #expect(lines[1].hasSuffix(" ADDR=127.0.0.9"))
+        #expect(Array(lines[2...]) == ["EHLO client.example", "MAIL FROM:<a@example.com>", "RCPT TO:<b@elsewhere.example>"])
+        await test.stop()
+    }
+
+    @Test func aConnectionIsOfOneClientAndOfNoOther() async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions += ["XCLIENT NAME ADDR PORT PROTO HELO"]
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address]) { $0.clientInformation = .xclient }
+        for source in ["127.0.0.8", "127.0.0.9", "127.0.0.8"] {
+            let client = try await test.greeted(source: source)
+            client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+            _ = try await client.replies(3)
+            _ = try await client.ask("x\r\n.")
+            _ = try await client.ask("QUIT")
+        }
+        let introduced = backend.record.lines.map { lines in lines.filter { $0.hasPrefix("XCLIENT") }.map { $0.suffix(9) } }
+        #expect(introduced.filter { !$0.isEmpty } == [["127.0.0.8"], ["127.0.0.9"], ["127.0.0.8"]])
+        await test.stop()
+    }
+
+    @Test func aNewHeloIsToldToTheBackendToo() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address])
+        let client = try await test.greeted()
+        for name in ["one.example", "two.example"] {
+            _ = try await client.ask("EHLO \(name)")
+            client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nRSET\r\n")
+            _ = try await client.replies(3)
+        }
+        let hellos = backend.record.lines.compactMap { $0.first }
+        #expect(hellos.suffix(2) == ["EHLO one.example", "EHLO two.example"])
+        await test.stop()
+    }
+
+    @Test(arguments: [
+        ["PIPELINING"], ["PIPELINING", "XCLIENT NAME HELO"],
+    ])
+    func whatIsNotNegotiatedIsNotForwarded(extensions: [String]) async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions = extensions
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address]) { $0.clientInformation = .xclient }
+        let client = try await test.greeted()
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        #expect(try await client.ask("RCPT TO:<b@example.org>")?.hasPrefix("451 4.3.0 ") == true)
+        #expect(!backend.record.lines.joined().contains { $0.hasPrefix("MAIL") || $0.hasPrefix("RCPT") })
+        #expect(test.log.lines.contains { $0.contains("does not let us say who the client is") })
+        await test.stop()
+    }
+
+    @Test func anXclientThatIsRefusedForwardsNothing() async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions += ["XCLIENT NAME ADDR PORT PROTO HELO"]
+        script.replies = [("XCLIENT", "550 5.7.0 Error: insufficient authorization")]
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address]) { $0.clientInformation = .xclient }
+        let client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        #expect(try await client.replies(3).map { $0?.prefix(3) } == ["250", "451", "451"])
+        #expect(!backend.record.lines.joined().contains { $0.hasPrefix("MAIL") })
+        await test.stop()
+    }
+
+    @Test func aBackendThatRefusesTheClientSaysSoToTheClient() async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions += ["XCLIENT NAME ADDR PORT PROTO HELO"]
+        script.replies = [("XCLIENT", "554 5.7.1 You are not welcome")]
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address]) { $0.clientInformation = .xclient }
+        let client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n")
+        #expect(try await client.replies(2) == ["250 2.1.0 Ok", "554 5.7.1 You are not welcome"])
+        await test.stop()
+    }
+
+    @Test func proxyHeadersTellTheClient() async throws {
+        var script = ScriptedBackend.Script()
+        script.readsProxy = true
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address]) { $0.clientInformation = .proxyV2 }
+        let client = try await test.greeted(source: "127.0.0.7")
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        #expect(try await client.ask("RCPT TO:<b@elsewhere.example>") == "250 2.1.5 Ok")
+        #expect(backend.record.proxied == ["local", "127.0.0.7"])
+        #expect(backend.record.lines.last?.first == "EHLO client.example")
+        await test.stop()
+    }
+
+    @Test func aGreetingThatRefusesAProxiedClientIsItsAnswer() async throws {
+        var script = ScriptedBackend.Script()
+        script.readsProxy = true
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address]) { $0.clientInformation = .proxyV2 }
+        backend.change { $0.greeting = "554 5.7.1 listed\r\n" }
+        for _ in 0..<5 {
+            let client = try await test.greeted()
+            _ = try await client.ask("MAIL FROM:<a@example.com>")
+            #expect(try await client.ask("RCPT TO:<b@example.org>") == "554 5.7.1 listed")
+        }
+        // Clients that are not welcome do not make a backend ill.
+        #expect(!test.log.lines.contains { $0.hasPrefix("backend is out") })
+        await test.stop()
+    }
+}

@@ -1,0 +1,268 @@
+import NIOCore
+import NIOPosix
+import NIOSSL
+import PosternCore
+import PosternEngine
+import SMTPProtocol
+import Testing
+
+@testable import PosternServer
+
+/// TLS on both sides, PROXY and XCLIENT from the client's side.
+@Suite(.serialized) struct GatewayTLSTests {
+    @Test func aMessageOverTLS() async throws {
+        let folder = try CertificateFolder(TestCertificates.one)
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) { $0.certificate = folder.certificate }
+        let client = try await test.client()
+        _ = try await client.reply()
+        #expect(try await client.ask("EHLO client.example")?.contains("STARTTLS") == true)
+        #expect(try await client.ask("STARTTLS") == "220 2.0.0 Ready to start TLS")
+        try await client.startTLS()
+        // RFC 3207 §4.2: all that was said before is forgotten.
+        #expect(try await client.ask("MAIL FROM:<a@example.com>") == "503 5.5.1 Send HELO or EHLO first")
+        let hello = try #require(try await client.ask("EHLO client.example"))
+        #expect(!hello.contains("STARTTLS"))
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        _ = try await client.replies(3)
+        let content = String(repeating: "0123456789abcdef\r\n", count: 20_000)
+        client.send(content)
+        #expect(try await client.ask(".")?.hasPrefix("250 ") == true)
+        #expect(backend.record.messages.first?.content == content)
+        #expect(try await client.ask("QUIT") == "221 2.0.0 Bye")
+        try await client.waitUntilClosed()
+        await test.stop()
+    }
+
+    @Test func whatFollowsSTARTTLSInTheClearEndsTheSession() async throws {
+        let folder = try CertificateFolder(TestCertificates.one)
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) { $0.certificate = folder.certificate }
+        let client = try await test.greeted()
+        client.send("STARTTLS\r\nMAIL FROM:<evil@example.com>\r\n")
+        #expect(try await client.reply() == "554 5.5.0 SMTP protocol synchronization error")
+        try await client.waitUntilClosed()
+        await test.stop()
+    }
+
+    @Test func certificatesAreReadAnewWithoutDroppingSessions() async throws {
+        let folder = try CertificateFolder(TestCertificates.one)
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) { $0.certificate = folder.certificate }
+        #expect(try await certificate(test).contains("one.example.org"))
+        let old = try await test.greeted()
+        try folder.write(TestCertificates.two)
+        // As SIGHUP does it.
+        try await test.listener.update(TestGateway.settings([backend.address]) { $0.certificate = folder.certificate })
+        #expect(try await certificate(test).contains("two.example.org"))
+        #expect(try await old.ask("NOOP") == "250 2.0.0 Ok")
+        // By itself, once they have changed.
+        try folder.write(TestCertificates.one)
+        let end = ContinuousClock.now + .seconds(15)
+        while try await !certificate(test).contains("one.example.org"), ContinuousClock.now < end {
+            try await Task.sleep(for: .milliseconds(200))
+        }
+        #expect(try await certificate(test).contains("one.example.org"))
+        // What cannot be used changes nothing.
+        var broken = folder.certificate
+        broken.keyPath = "/nonexistent"
+        await #expect(throws: GatewaySettingsError.self) {
+            try await test.listener.update(TestGateway.settings([backend.address]) { $0.certificate = broken })
+        }
+        #expect(try await certificate(test).contains("one.example.org"))
+        await test.stop()
+    }
+
+    /// The subject of the certificate that a new session is shown.
+    private func certificate(_ test: TestGateway) async throws -> String {
+        let client = try await test.greeted()
+        _ = try await client.ask("STARTTLS")
+        try await client.startTLS()
+        let channel = client.channel
+        let text = try await channel.eventLoop.submit {
+            let handler = try channel.pipeline.syncOperations.handler(type: NIOSSLClientHandler.self)
+            return try handler.peerCertificate.map { String(decoding: try $0.toDERBytes(), as: UTF8.self) } ?? ""
+        }.get()
+        await client.close()
+        return text
+    }
+
+    @Test(arguments: [BackendSettings.TLS.opportunistic, .required])
+    func towardsTheBackend(mode: BackendSettings.TLS) async throws {
+        let folder = try CertificateFolder(TestCertificates.one)
+        let backend = try ScriptedBackend()
+        let inner = try await TestGateway([backend.address]) { $0.certificate = folder.certificate }
+        let outer = try await TestGateway([inner.listener.address]) {
+            $0.backendTLS.mode = mode
+            $0.backendTLS.authoritiesPath = folder.path + "/cert.pem"
+        }
+        let client = try await outer.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        _ = try await client.replies(3)
+        #expect(try await client.ask("x\r\n.") == "250 2.0.0 Ok: queued as 4711")
+        await outer.stop()
+        await inner.stop()
+    }
+
+    @Test func aBackendWithAnotherAuthorityIsNotTrustedWhereTLSIsRequired() async throws {
+        let folder = try CertificateFolder(TestCertificates.one)
+        let other = try CertificateFolder(TestCertificates.two)
+        let backend = try ScriptedBackend()
+        let inner = try await TestGateway([backend.address]) { $0.certificate = folder.certificate }
+        func outer(_ mode: BackendSettings.TLS) async throws -> TestGateway {
+            try await TestGateway([inner.listener.address]) {
+                $0.backendTLS.mode = mode
+                $0.backendTLS.authoritiesPath = other.path + "/cert.pem"
+            }
+        }
+        let strict = try await outer(.required)
+        var client = try await strict.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n")
+        #expect(try await client.replies(2).last??.prefix(3) == "451")
+        await strict.stop()
+        // A wish only: done without.
+        let lenient = try await outer(.opportunistic)
+        client = try await lenient.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n")
+        #expect(try await client.replies(2).last??.prefix(3) == "250")
+        await lenient.stop()
+        await inner.stop()
+    }
+
+    @Test func tlsThatIsRequiredAndNotOfferedForwardsNothing() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) { $0.backendTLS.mode = .required }
+        let client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n")
+        #expect(try await client.replies(2).last??.prefix(3) == "451")
+        #expect(!backend.record.lines.joined().contains { $0.hasPrefix("MAIL") })
+        await test.stop()
+    }
+
+    // MARK: - PROXY
+
+    private static let loopback = PrefixSet([Prefix("127.0.0.0/8")!])
+
+    @Test(arguments: [1, 2])
+    func aProxyTellsWhoTheClientIs(version: Int) async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions += ["XCLIENT ADDR PORT HELO PROTO"]
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address]) {
+            $0.clientInformation = .xclient
+            $0.proxies = Self.loopback
+        }
+        let client = try await test.client()
+        let source = Endpoint(address: IPAddress("192.0.2.77")!, port: 4711)
+        let destination = Endpoint(address: IPAddress("192.0.2.1")!, port: 25)
+        if version == 1 {
+            client.send("PROXY TCP4 192.0.2.77 192.0.2.1 4711 25\r\n")
+        } else {
+            let header = ProxyHeader.proxied(source: source, destination: destination).encodedV2(checksum: true)
+            // In two pieces.
+            client.send(Array(header[..<9]))
+            try await Task.sleep(for: .milliseconds(30))
+            client.send(Array(header[9...]))
+        }
+        #expect(try await client.reply() == "220 mx.example.org ESMTP")
+        _ = try await client.ask("EHLO client.example")
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n")
+        _ = try await client.replies(2)
+        #expect(backend.record.lines.last?[1].contains("PORT=4711 ") == true)
+        #expect(backend.record.lines.last?[1].hasSuffix("ADDR=192.0.2.77") == true)
+        await test.stop()
+    }
+
+    @Test(arguments: ["EHLO client.example\r\n", "PROXY TCP4 1.2.3.4\r\n", ""])
+    func aProxyWithoutAProperHeaderIsDroppedWithoutAWord(text: String) async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) {
+            $0.proxies = Self.loopback
+            $0.proxyTimeout = .milliseconds(200)
+        }
+        let client = try await test.client()
+        client.send(text)
+        #expect(try await client.reply() == nil)
+        #expect(test.counters.proxyErrors == 1)
+        await test.stop()
+    }
+
+    @Test func aChecksumThatIsWrongIsNoHeader() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address]) { $0.proxies = Self.loopback }
+        let client = try await test.client()
+        var header = ProxyHeader.local.encodedV2(checksum: true)
+        header[header.count - 1] ^= 1
+        client.send(header)
+        // LOCAL's block is discarded unread.
+        #expect(try await client.reply()?.hasPrefix("220 ") == true)
+        let other = try await test.client()
+        let end = Endpoint(address: IPAddress("192.0.2.77")!, port: 1)
+        header = ProxyHeader.proxied(source: end, destination: end).encodedV2(checksum: true)
+        header[header.count - 1] ^= 1
+        other.send(header)
+        #expect(try await other.reply() == nil)
+        await test.stop()
+    }
+
+    @Test func aStrangerMustNotUseProxyOrXclient() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address])
+        let client = try await test.greeted()
+        #expect(try await client.ask("XCLIENT ADDR=192.0.2.1")?.hasPrefix("550 ") == true)
+        let other = try await test.client()
+        _ = try await other.reply()
+        #expect(try await other.ask("PROXY TCP4 192.0.2.77 192.0.2.1 4711 25")?.prefix(1) == "5")
+        await test.stop()
+    }
+
+    // MARK: - XCLIENT
+
+    @Test func aTrustedFrontTellsWhoTheClientIs() async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions += ["XCLIENT NAME ADDR PORT HELO PROTO"]
+        let backend = try ScriptedBackend(script)
+        let block = ListEntry(.block, .client, Pattern("203.0.113.0/24")!, added: WallTime(seconds: 0))
+        let test = try await TestGateway([backend.address], lists: Lists(entries: [block])) {
+            $0.clientInformation = .xclient
+            $0.xclient = Self.loopback
+        }
+        let client = try await test.client()
+        _ = try await client.reply()
+        #expect(try await client.ask("EHLO front.example")?.contains("XCLIENT NAME") == true)
+        #expect(try await client.ask("XCLIENT NAME=mail.example.net ADDR=198.51.100.4 PORT=99") == "220 mx.example.org ESMTP")
+        _ = try await client.ask("EHLO mail.example.net")
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n")
+        #expect(try await client.replies(2).last == "250 2.1.5 Ok")
+        let line = try #require(backend.record.lines.last?.first { $0.hasPrefix("XCLIENT") })
+        #expect(line.contains("NAME=mail.example.net ") && line.contains("HELO=mail.example.net") && line.hasSuffix("ADDR=198.51.100.4"))
+
+        // Decisions are about the client, not about the front.
+        _ = try await client.ask("RSET")
+        #expect(try await client.ask("XCLIENT NAME=[UNAVAILABLE] ADDR=203.0.113.5") == "220 mx.example.org ESMTP")
+        _ = try await client.ask("EHLO other.example")
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n")
+        #expect(try await client.replies(2).last??.hasPrefix("554 5.7.1 ") == true)
+        await test.stop()
+    }
+
+    @Test func twoGatewaysInARowKeepTheClient() async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions += ["XCLIENT NAME ADDR PORT HELO PROTO"]
+        let backend = try ScriptedBackend(script)
+        for information in [BackendSettings.ClientInformation.xclient, .proxyV2] {
+            let inner = try await TestGateway([backend.address]) {
+                $0.clientInformation = .xclient
+                if information == .xclient { $0.xclient = Self.loopback } else { $0.proxies = Self.loopback }
+            }
+            let outer = try await TestGateway([inner.listener.address]) { $0.clientInformation = information }
+            let client = try await outer.greeted(source: "127.0.0.33")
+            client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+            _ = try await client.replies(3)
+            #expect(try await client.ask("x\r\n.")?.hasPrefix("250 ") == true)
+            #expect(backend.record.lines.last { $0.contains { $0.hasPrefix("MAIL") } }?[1].hasSuffix("ADDR=127.0.0.33") == true)
+            await outer.stop()
+            await inner.stop()
+        }
+    }
+}
