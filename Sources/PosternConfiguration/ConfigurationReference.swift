@@ -28,7 +28,7 @@ extension Parameter {
             | permissions | octal, `"0660"` |
 
             A key that Postern does not know is an error, and so is a key that is given twice. Names that later versions will know
-            (listeners with another role, `store.redis`, checks) are refused with a message that says so.
+            (listeners with another role, `store.redis`) are refused with a message that says so.
 
             ## Example
 

@@ -26,6 +26,14 @@ struct GoodConfigurationTests {
         #expect(try ConfigurationLoader.load(shown, file: "shown", defaults: others).configuration == loaded.configuration)
     }
 
+    @Test(arguments: try Corpus.files("Good"))
+    func theJSONIsJSONAndHoldsTheSame(file: String) throws {
+        let configuration = try ConfigurationFile(named: "\(Corpus.folder)/Good/\(file)", environment: [:]).load().configuration
+        #expect(throws: Never.self) { try JSONSerialization.jsonObject(with: Data(configuration.json.utf8)) }
+        // JSON is YAML, and it is read as a configuration too.
+        #expect(try ConfigurationLoader.load(configuration.json, file: "json").configuration == configuration)
+    }
+
     @Test func everything() throws {
         let loaded = try load("everything")
         let c = loaded.configuration

@@ -9,7 +9,7 @@ struct HandlerTests {
     private let state = TestState()
     private var handler: ControlHandler { ControlHandler(store: store, state: state) }
 
-    private func ask(_ request: ControlRequest) async throws(ControlFailure) -> ControlReply { try await handler.handle(request).get() }
+    private func ask(_ request: ControlRequest) async throws -> ControlReply { try await handler.handle(request).get() }
 
     /// The failure of a request that must fail.
     private func failure(_ request: ControlRequest) async -> ControlFailure? {

@@ -28,26 +28,28 @@ struct SocketTests {
 
     @Test func manyRequestsOnOneConnection() async throws {
         try await withServer { path in
-            let client = try #require(try ControlClient.connect(to: path))
-            guard case .status(let status) = try client.send(.status) else { throw ControlFailure(.badData, "status") }
+            let client = try #require(try await TestClient(path))
+            guard case .status(let status) = try await client.send(.status) else { throw ControlFailure(.badData, "status") }
             #expect(status.hostname == "mx.example")
             for n in 0..<20 {
-                _ = try client.send(.add(entries: [EntryDraft(list: .block, pattern: "10.0.0.\(n)", note: "line\u{2028} ü")]))
+                _ = try await client.send(.add(entries: [EntryDraft(list: .block, pattern: "10.0.0.\(n)", note: "line\u{2028} ü")]))
             }
-            guard case .entries(let entries) = try client.send(.entries(list: .block)) else { throw ControlFailure(.badData, "entries") }
+            guard case .entries(let entries) = try await client.send(.entries(list: .block)) else {
+                throw ControlFailure(.badData, "entries")
+            }
             #expect(entries.count == 20 && entries.first?.note == "line\u{2028} ü")
-            #expect(try client.send(.reload) == .reloaded(ReloadReport(needsRestart: ["listeners"])))
+            #expect(try await client.send(.reload) == .reloaded(ReloadReport(needsRestart: ["listeners"])))
         }
     }
 
     @Test func aFailureComesBackAsOne() async throws {
         try await withServer { path in
-            let client = try #require(try ControlClient.connect(to: path))
-            let failure = try #require(throws: ControlFailure.self) {
-                try client.send(.add(entries: [EntryDraft(list: .block, pattern: "?")]))
+            let client = try #require(try await TestClient(path))
+            let failure = try await #require(throws: ControlFailure.self) {
+                try await client.send(.add(entries: [EntryDraft(list: .block, pattern: "?")]))
             }
             #expect(failure.code == .badData)
-            #expect(throws: Never.self) { try client.send(.status) }
+            _ = try await client.send(.status)
         }
     }
 
@@ -69,7 +71,8 @@ struct SocketTests {
                 try ControlSocketServer(path: path, handler: ControlHandler(store: MemoryStore(), state: TestState()))
             }
             #expect(failure.code == .temporary)
-            #expect(try ControlClient.connect(to: path) != nil, "the live one still answers")
+            let client = try await TestClient(path)
+            #expect(client != nil, "the live one still answers")
         }
         // What a process leaves that was killed.
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
@@ -77,7 +80,10 @@ struct SocketTests {
         RawSocket.leaveBehind(path)
         #expect(FileManager.default.fileExists(atPath: path))
         #expect(try ControlClient.connect(to: path) == nil)
-        try await withServer { path in #expect(try ControlClient.connect(to: path) != nil) }
+        try await withServer { path in
+            let client = try await TestClient(path)
+            #expect(client != nil)
+        }
         // A file that is no socket is somebody's.
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -96,21 +102,21 @@ struct SocketTests {
     ])
     func whatIsNotARequestIsToldSo(line: String, words: String) async throws {
         try await withServer { path in
-            let answer = try RawSocket.exchange(path, Array(line.utf8))
+            let answer = try await RawSocket.exchange(path, Array(line.utf8))
             #expect(answer.contains(words) && answer.contains("\"code\":76") && answer.last == "\n", "\(answer)")
         }
     }
 
     @Test func aLineHasABound() async throws {
         try await withServer { path in
-            let answer = try RawSocket.exchange(path, Array(repeating: UInt8(ascii: "x"), count: 2_097_153 + 70_000))
+            let answer = try await RawSocket.exchange(path, Array(repeating: UInt8(ascii: "x"), count: 2_097_153 + 70_000))
             #expect(answer.contains("a request may have 2097152 octets"), "\(answer)")
         }
     }
 
     @Test func aRequestInPiecesIsOneRequest() async throws {
         try await withServer { path in
-            let answer = try RawSocket.exchange(path, Array("{\"version\":1,\"request\":{\"status\":{}}}\n".utf8), pieceBy: 1)
+            let answer = try await RawSocket.exchange(path, Array("{\"version\":1,\"request\":{\"status\":{}}}\n".utf8), pieceBy: 1)
             #expect(answer.contains("mx.example"))
         }
     }
@@ -118,33 +124,35 @@ struct SocketTests {
     @Test func twoRequestsInOnePieceAreTwo() async throws {
         try await withServer { path in
             let line = "{\"version\":1,\"request\":{\"status\":{}}}\n"
-            let answer = try RawSocket.exchange(path, Array((line + line).utf8), lines: 2)
+            let answer = try await RawSocket.exchange(path, Array((line + line).utf8), lines: 2)
             #expect(answer.split(separator: "\n").count == 2)
         }
     }
 
     @Test func aSilentConnectionIsClosed() async throws {
         try await withServer(patience: 0.2) { path in
-            #expect(try RawSocket.exchange(path, Array("{".utf8)) == "")
+            let answer = try await RawSocket.exchange(path, Array("{".utf8))
+            #expect(answer.isEmpty)
         }
     }
 
     @Test func connectionsHaveABoundAndAreGivenBack() async throws {
         try await withServer { path in
-            var clients: [ControlClient] = []
+            var clients: [TestClient] = []
             for _ in 0..<ControlSocketServer.maximumConnections {
-                let client = try #require(try ControlClient.connect(to: path))
-                _ = try client.send(.status)
+                let client = try #require(try await TestClient(path))
+                _ = try await client.send(.status)
                 clients.append(client)
             }
-            let tooMany = try #require(try ControlClient.connect(to: path))
+            let tooMany = try #require(try await TestClient(path))
             // The server may have hung up before our request was written; told or not, it is refused.
-            let failure = try #require(throws: ControlFailure.self) { try tooMany.send(.status) }
+            let failure = try await #require(throws: ControlFailure.self) { try await tooMany.send(.status) }
             #expect([.temporary, .unavailable].contains(failure.code))
             clients.removeAll()
             var answered = false
             for _ in 0..<200 where !answered {
-                answered = (try? ControlClient.connect(to: path)?.send(.status)) != nil
+                let reply = try? await TestClient(path)?.send(.status)
+                answered = reply != nil
                 if !answered { try await Task.sleep(for: .milliseconds(10)) }
             }
             #expect(answered)
@@ -155,39 +163,50 @@ struct SocketTests {
         let clock = ContinuousClock()
         var start = clock.now
         try await withServer { path in
-            let client = try #require(try ControlClient.connect(to: path))
-            _ = try client.send(.status)
+            let client = try #require(try await TestClient(path))
+            _ = try await client.send(.status)
             start = clock.now
             // The connection stays open until after the server has stopped.
             Task {
                 try? await Task.sleep(for: .seconds(3))
-                withExtendedLifetime(SendableBox(client)) {}
+                withExtendedLifetime(client) {}
             }
         }
         #expect(clock.now - start < .seconds(2))
     }
 
-    @Test func theDaemonHangingUpIsTold() throws {
+    @Test func theDaemonHangingUpIsTold() async throws {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let path = folder + "/control.sock"
         let listener = RawSocket.listen(path)
         defer { close(listener) }
-        let client = try #require(try ControlClient.connect(to: path, patience: 0.2))
-        let timedOut = try #require(throws: ControlFailure.self) { try client.send(.status) }
+        let client = try #require(try await TestClient(path, patience: 0.2))
+        let timedOut = try await #require(throws: ControlFailure.self) { try await client.send(.status) }
         #expect(timedOut.code == .temporary)
-        let other = try #require(try ControlClient.connect(to: path, patience: 5))
+        let other = try #require(try await TestClient(path, patience: 5))
         for _ in 0..<2 { close(accept(listener, nil, nil)) }
-        let hungUp = try #require(throws: ControlFailure.self) { try other.send(.status) }
+        let hungUp = try await #require(throws: ControlFailure.self) { try await other.send(.status) }
         #expect(hungUp.code == .unavailable)
     }
 }
 
-private struct SendableBox: @unchecked Sendable {
-    // Kept alive only.
-    let client: ControlClient
+/// A client whose blocking calls leave the test's threads alone: the server's answers need one.
+private final class TestClient: @unchecked Sendable {
+    // Used on the queue only.
+    private let client: ControlClient
+    private let queue = DispatchQueue(label: "client")
 
-    init(_ client: ControlClient) { self.client = client }
+    init?(_ path: String, patience: Double = 60) async throws {
+        guard let client = try ControlClient.connect(to: path, patience: patience) else { return nil }
+        self.client = client
+    }
+
+    func send(_ request: ControlRequest) async throws -> ControlReply {
+        try await withCheckedThrowingContinuation { continuation in
+            queue.async { continuation.resume(with: Result { try self.client.send(request) }) }
+        }
+    }
 }
 
 /// A socket without manners.
@@ -222,7 +241,15 @@ enum RawSocket {
     }
 
     /// Sends bytes and returns what comes back up to so many lines, or the end; waits 5 s at most.
-    static func exchange(_ path: String, _ bytes: [UInt8], pieceBy: Int = .max, lines: Int = 1) throws -> String {
+    static func exchange(_ path: String, _ bytes: [UInt8], pieceBy: Int = .max, lines: Int = 1) async throws -> String {
+        try await withCheckedThrowingContinuation { continuation in
+            DispatchQueue.global().async {
+                continuation.resume(with: Result { try blockingExchange(path, bytes, pieceBy: pieceBy, lines: lines) })
+            }
+        }
+    }
+
+    private static func blockingExchange(_ path: String, _ bytes: [UInt8], pieceBy: Int, lines: Int) throws -> String {
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
         defer { close(descriptor) }
         guard with(path, { connect(descriptor, $0, $1) }) == 0 else { throw Failure() }
