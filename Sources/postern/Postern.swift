@@ -1,9 +1,25 @@
 import ArgumentParser
+import PosternServer
 
-
-
-
+/// The command: one subcommand a verb.
 @main
-struct Postern: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "postern")
+struct Postern: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "postern",
+        abstract: "The guarded door in front of your mail server.",
+        discussion: """
+            Start with `postern serve` and paste the lines it prints into Postfix or Exim. Every verb has a --help with examples.
+
+            Configuration: --config FILE, else $POSTERN_CONFIG, else /etc/postern/postern.yaml where it exists, else built-in
+            defaults: policy service on 127.0.0.1:10023, data in ./postern-data.
+
+            Exit codes (sysexits): 0 done; 64 usage; 65 bad data; 66 no such input; 69 daemon or store unavailable; 73 cannot
+            create; 74 input or output failed; 75 try again later; 76 daemon and command are of different versions; 77 no
+            permission; 78 configuration.
+            """,
+        version: PosternVersion.text,
+        subcommands: [
+            Serve.self, Config.self, Explain.self, Allow.self, Block.self, Greylist.self, ReleaseVerb.self, Decisions.self, Status.self,
+            Reload.self, BackupVerb.self, Import.self,
+        ])
 }

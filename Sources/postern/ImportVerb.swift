@@ -1,0 +1,190 @@
+import ArgumentParser
+import Foundation
+import PosternControl
+import PosternCore
+
+struct Import: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Take over what another greylister knows.", subcommands: [ImportPostgrey.self])
+}
+
+struct ImportPostgrey: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "postgrey",
+        abstract: "Take over postgrey's lists and its memory.",
+        discussion: """
+            Lists: addresses, networks, parts of addresses (192.0.2 is 192.0.2.0/24, 10.1 is 10.1.0.0/16) and domains become allow
+            entries; of regular expressions those that are a fixed end, such as /\\.example\\.com$/. Each line that cannot be said here
+            is reported with its number, and the rest is taken.
+
+            Memory: stop postgrey, turn its database into text as below, and import that. What has passed there is known here; what
+            waits goes on waiting; clients with enough messages (5) are proven, with their /24 or /64. What is older than
+            greylist.window and greylist.lifetime allow is left out. With postgrey's --privacy the keys are hashes, and nothing can
+            be taken over. As root (or the account postgrey), one line:
+
+              perl -MBerkeleyDB -e '$e = BerkeleyDB::Env->new(-Home => shift, -Flags => DB_CREATE|DB_RECOVER|DB_INIT_TXN|DB_INIT_MPOOL|DB_INIT_LOG) or die $BerkeleyDB::Error; for $f (qw(postgrey.db postgrey_clients.db)) { tie %h, "BerkeleyDB::Btree", -Filename => $f, -Env => $e or die "$f: $BerkeleyDB::Error"; print "$k\\t$v\\n" while ($k, $v) = each %h; untie %h }' /var/lib/postgrey > postgrey.txt
+
+            The output of `db_dump` and `db_dump -p` on the two files is read as well.
+
+            EXAMPLES
+              postern import postgrey /etc/postgrey/whitelist_clients /etc/postgrey/whitelist_clients.local
+              postern import postgrey --recipients /etc/postgrey/whitelist_recipients
+              postern import postgrey --database postgrey.txt
+            """)
+
+    @OptionGroup var options: CommonOptions
+
+    @Flag(name: .long, help: "The files are whitelist_recipients.")
+    var recipients = false
+
+    @Flag(name: .long, help: "The files are the text of postgrey's database.")
+    var database = false
+
+    @Option(name: .long, help: ArgumentHelp("postgrey's --delay: what waited less had not passed.", valueName: "time"))
+    var delay = WallTime.Span.seconds(300)
+
+    @Option(name: .long, help: ArgumentHelp("The note on each allow entry.", valueName: "text"))
+    var note = "from postgrey"
+
+    @Flag(name: .long, help: "Only tell what would be taken.")
+    var dryRun = false
+
+    @Argument(help: ArgumentHelp("Files to read; '-' is standard input.", valueName: "file"))
+    var files: [String]
+
+    func validate() throws {
+        if recipients, database { throw ValidationError("--recipients and --database exclude each other.") }
+    }
+
+    func run() async throws {
+        var report = ImportReport()
+        do {
+            if database { try await importDatabase(&report) } else { try await importLists(&report) }
+        } catch let failure as ControlFailure {
+            throw Output.exit(failure)
+        }
+        if options.json { return try Output.json(report) }
+        for skipped in report.skipped { Output.error("\(skipped.file):\(skipped.line): left out: \(skipped.reason)") }
+        if report.skippedCount > report.skipped.count { Output.error("and \(report.skippedCount - report.skipped.count) more") }
+        Output.line(report.words(dryRun: dryRun, database: database))
+    }
+
+    // MARK: - Lists
+
+    private func importLists(_ report: inout ImportReport) async throws {
+        var drafts: [EntryDraft] = []
+        for file in files {
+            try readLines(of: file) { number, line in
+                switch PostgreyLists.read(line, recipients ? .recipients : .clients, note: note) {
+                case .nothing: break
+                case .entry(let draft): drafts.append(draft)
+                case .skipped(let reason): report.skip(file, number, "'\(line)': \(reason)")
+                }
+            }
+        }
+        report.entries = drafts.count
+        guard !dryRun, !drafts.isEmpty else { return }
+        let batches = drafts.batches
+        try await options.withStore(for: .writing) { access in
+            for batch in batches { _ = try await access.send(.add(entries: batch)) }
+        }
+    }
+
+    // MARK: - Memory
+
+    private func importDatabase(_ report: inout ImportReport) async throws {
+        var triplets: [Lessons.Triplet] = []
+        var clients: [Lessons.Client] = []
+        for file in files {
+            var dump = PostgreyDump(delay: delay)
+            try readLines(of: file) { number, line in
+                switch dump.read(line) {
+                case .triplet(let triplet)?: triplets.append(triplet)
+                case .client(let client)?: clients.append(client)
+                case .hashed?: report.hashed += 1
+                case .unreadable(let reason)?: report.skip(file, number, reason)
+                case nil: break
+                }
+            }
+        }
+        report.triplets = triplets.count
+        report.clients = clients.count
+        if report.hashed > 0, triplets.isEmpty, clients.isEmpty {
+            throw ControlFailure(.badData, "the keys are hashes (postgrey ran with --privacy), and nothing can be made of them")
+        }
+        guard !dryRun else { return }
+        let lessons = triplets.batches.map { Lessons(triplets: $0) } + clients.batches.map { Lessons(clients: $0) }
+        var sum = LessonReport()
+        try await options.withStore(for: .writing) { access in
+            for lesson in lessons {
+                let reply = try await access.send(.learn(lesson))
+                guard case .learnt(let part) = reply else { throw unexpected(reply) }
+                sum = LessonReport(
+                    triplets: sum.triplets + part.triplets, clients: sum.clients + part.clients, skipped: sum.skipped + part.skipped)
+            }
+        }
+        report.triplets = sum.triplets
+        report.clients = sum.clients
+        report.expired = sum.skipped
+    }
+
+    private func readLines(of file: String, _ body: (Int, String) -> Void) throws(ControlFailure) {
+        let data: Data
+        do {
+            data =
+                file == "-"
+                ? try FileHandle.standardInput.readToEnd() ?? Data() : try Data(contentsOf: URL(filePath: file), options: .mappedIfSafe)
+        } catch {
+            throw ControlFailure(.noInput, "cannot read \(file): \(error.localizedDescription)")
+        }
+        var number = 0
+        for line in data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
+            number += 1
+            body(number, String(decoding: line.last == UInt8(ascii: "\r") ? line.dropLast() : line, as: UTF8.self))
+        }
+    }
+}
+
+/// What was taken and what was not; the fields of `--json`.
+struct ImportReport: Encodable {
+    struct Skipped: Encodable {
+        var file: String
+        var line: Int
+        var reason: String
+    }
+
+    var entries = 0
+    var triplets = 0
+    var clients = 0
+    /// Too old.
+    var expired = 0
+    var hashed = 0
+    var skippedCount = 0
+    /// The first so many.
+    var skipped: [Skipped] = []
+
+    static let maximumSkipped = 1000
+
+    mutating func skip(_ file: String, _ line: Int, _ reason: String) {
+        skippedCount += 1
+        if skipped.count < Self.maximumSkipped { skipped.append(Skipped(file: file, line: line, reason: reason.printable)) }
+    }
+
+    func words(dryRun: Bool, database: Bool) -> String {
+        let taken = database ? "\(triplets) triplets and \(clients) clients" : "\(entries) entries"
+        var words = (dryRun ? "would take: " : "taken: ") + taken
+        if expired > 0 { words += "; \(expired) too old" }
+        if hashed > 0 { words += "; \(hashed) hashed" }
+        if skippedCount > 0 { words += "; \(skippedCount) left out" }
+        return words
+    }
+}
+
+extension Array {
+    /// In pieces that one request takes.
+    fileprivate var batches: [[Element]] {
+        stride(from: 0, to: count, by: ControlRequest.maximumBatch).map {
+            Array(self[$0..<Swift.min($0 + ControlRequest.maximumBatch, count)])
+        }
+    }
+}

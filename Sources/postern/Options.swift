@@ -1,0 +1,62 @@
+import ArgumentParser
+import PosternConfiguration
+import PosternControl
+import PosternCore
+import PosternEngine
+
+/// What every verb takes.
+struct CommonOptions: ParsableArguments {
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "The configuration file. Default: $POSTERN_CONFIG, else \(ConfigurationFile.systemPath), else built-in defaults.",
+            valueName: "file"))
+    var config: String?
+
+    @Flag(name: .long, help: "Print JSON; its fields are listed in docs/commands.md.")
+    var json = false
+
+    var file: ConfigurationFile { ConfigurationFile(named: config) }
+
+    /// The configuration; what is wrong with it goes to standard error, and the command ends with 78.
+    func configuration() throws -> Configuration {
+        do throws(ConfigurationFailure) {
+            return try file.load().configuration
+        } catch {
+            for diagnostic in error.diagnostics { Output.error("\(diagnostic)") }
+            throw ExitCode(ControlFailure.Code.configuration.rawValue)
+        }
+    }
+}
+
+extension WallTime.Span: ExpressibleByArgument {
+    public init?(argument: String) {
+        self.init(argument)
+    }
+
+    public var defaultValueDescription: String { description }
+}
+
+extension ListEntry.Kind: ExpressibleByArgument {}
+
+/// Which decisions or triplets a verb is about.
+struct SearchOptions: ParsableArguments {
+    @Option(name: .customLong("ip"), help: ArgumentHelp("A part of the client's address.", valueName: "address"))
+    var address: String?
+
+    @Option(name: .customLong("from"), help: ArgumentHelp("A part of the sender.", valueName: "sender"))
+    var sender: String?
+
+    @Option(name: .customLong("to"), help: ArgumentHelp("A part of the recipient.", valueName: "recipient"))
+    var recipient: String?
+
+    @Option(name: .long, help: ArgumentHelp("The reference that the reply and the log named.", valueName: "ref"))
+    var reference: String?
+
+    @Option(name: .long, help: ArgumentHelp("Not older than this, such as 2h.", valueName: "time"))
+    var since: WallTime.Span?
+
+    func search(limit: Int) -> Search {
+        Search(reference: reference, address: address, sender: sender, recipient: recipient, age: since, limit: limit)
+    }
+}

@@ -1,0 +1,85 @@
+import ArgumentParser
+import Foundation
+import PosternControl
+
+/// What the verbs print.
+enum Output {
+    static func line(_ text: String = "") {
+        write(text + "\n", to: FileHandle.standardOutput)
+    }
+
+    static func error(_ text: String) {
+        write(text + "\n", to: FileHandle.standardError)
+    }
+
+    /// For a person who looks on; scripts do not want it.
+    static func note(_ text: String) {
+        if isatty(STDERR_FILENO) == 1 { error("note: \(text)") }
+    }
+
+    private static func write(_ text: String, to handle: FileHandle) {
+        // A reader that went away (`| head`) ends us by SIGPIPE, as it does everybody.
+        try? handle.write(contentsOf: Data(text.utf8))
+    }
+
+    /// Sorted, indented, in snake case; one value.
+    static func json(_ value: some Encodable) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        line(String(decoding: try encoder.encode(value), as: UTF8.self))
+    }
+
+    /// Ends the command as a failure says.
+    static func exit(_ failure: ControlFailure) -> ExitCode {
+        error("postern: \(failure.message)")
+        return ExitCode(failure.code.rawValue)
+    }
+
+    /// Aligned columns under a heading; nothing at all for no rows.
+    static func table(_ heading: [String], _ rows: [[String]]) -> String {
+        guard !rows.isEmpty else { return "" }
+        let cells = ([heading] + rows).map { $0.map { $0.printable } }
+        let widths = heading.indices.map { column in cells.map { $0[column].count }.max() ?? 0 }
+        return cells.map { row in
+            var line = ""
+            for (column, cell) in row.enumerated() {
+                line += cell
+                // The last column ends with its text.
+                if column < row.count - 1 { line += String(repeating: " ", count: widths[column] - cell.count + 2) }
+            }
+            return line
+        }.joined(separator: "\n")
+    }
+
+    /// Names and values below each other.
+    static func list(_ items: [(String, String)]) -> String {
+        let width = items.map(\.0.count).max() ?? 0
+        return items.map { $0.0 + String(repeating: " ", count: width - $0.0.count + 2) + $0.1.printable }.joined(separator: "\n")
+    }
+}
+
+extension String {
+    /// What a stranger wrote into a HELO or an address must not steer the terminal of whoever reads it.
+    var printable: String {
+        guard unicodeScalars.contains(where: { $0.isSteering }) else { return self }
+        var out = ""
+        for scalar in unicodeScalars {
+            if scalar.isSteering { out += "\\u{\(String(scalar.value, radix: 16))}" } else { out.unicodeScalars.append(scalar) }
+        }
+        return out
+    }
+
+    /// `2026-11-20 08:15:30` of an RFC 3339 time: UTC, to the second.
+    var shortTime: String { count >= 19 ? prefix(19).replacing("T", with: " ") : self }
+}
+
+extension Unicode.Scalar {
+    /// Control characters, and those that change the direction of what follows.
+    fileprivate var isSteering: Bool {
+        switch value {
+        case 0..<0x20, 0x7f..<0xa0, 0x200e, 0x200f, 0x2028...0x202e, 0x2066...0x2069: true
+        default: false
+        }
+    }
+}

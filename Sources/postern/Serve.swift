@@ -1,0 +1,31 @@
+import ArgumentParser
+import PosternConfiguration
+import PosternServer
+
+struct Serve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Run the daemon.",
+        discussion: """
+            Listens as the configuration says and runs until SIGTERM or SIGINT, then lets every connection finish and exits with 0.
+            SIGHUP reads the configuration again; what needs a restart is named in the log. Once ready it prints its addresses and
+            the lines to paste into Postfix and Exim. The log goes to standard error.
+
+            EXAMPLES
+              postern serve
+              postern serve --config /etc/postern/postern.yaml
+            """)
+
+    @OptionGroup var options: CommonOptions
+
+    func run() async throws {
+        let file = options.file
+        let configuration = try options.configuration()
+        let daemon = Daemon(load: { try file.load().configuration }, configuration: configuration)
+        do {
+            try await daemon.run(configuration) { Output.line($0) }
+        } catch let failure as StartFailure {
+            Output.error("postern: \(failure)")
+            throw ExitCode(failure.code)
+        }
+    }
+}

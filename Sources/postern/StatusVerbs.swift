@@ -1,0 +1,116 @@
+import ArgumentParser
+import Foundation
+import PosternControl
+import PosternCore
+
+struct Status: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show the state of the running daemon.",
+        discussion: """
+            Exits with 69 where no daemon answers.
+
+            EXAMPLES
+              postern status
+              postern status --json | jq .counts.deferred
+            """)
+
+    @OptionGroup var options: CommonOptions
+
+    func run() async throws {
+        try await options.ask(.status, for: .daemonOnly) { reply in
+            guard case .status(let report) = reply else { throw unexpected(reply) }
+            if options.json { try Output.json(report) } else { Output.line(report.text) }
+        }
+    }
+}
+
+extension StatusReport {
+    var text: String {
+        var items = [
+            ("Postern", "\(version) on \(hostname), process \(processID)"),
+            ("running", "for \(WallTime.Span.seconds(uptimeSeconds).spoken), since \(startedAt.shortTime) UTC"),
+            ("greylisting", greylistMode),
+        ]
+        for (index, listener) in listeners.enumerated() {
+            items.append((index == 0 ? "listens" : "", "\(listener.address) (\(listener.name), \(listener.role))"))
+        }
+        items += [
+            ("decisions", "\(counts.accepted) accepted, \(counts.deferred) deferred, \(counts.rejected) rejected"),
+            (
+                "connections",
+                "\(counts.connections) open, \(counts.refusedConnections) refused; \(counts.malformedRequests) requests not understood"
+            ), ("data", dataDirectory),
+        ]
+        if let store {
+            if store.state == "ok" {
+                items.append(
+                    (
+                        "store",
+                        "\(store.triplets) triplets, \(store.identities) identities, \(store.decisions) decisions, \(store.entries) entries"
+                    ))
+                items.append(("", "\(store.bytes) octets on disk"))
+            } else {
+                items.append(("store", "DOWN, mail passes unjudged: \(store.state)"))
+            }
+        }
+        if counts.storeFailures > 0 {
+            items.append(
+                ("store failures", "\(counts.storeFailures) answers without the store; the last: \(lastStoreFailure ?? "unknown")"))
+        }
+        return Output.list(items)
+    }
+}
+
+struct Reload: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make the daemon read its configuration again, as SIGHUP does.",
+        discussion: """
+            A configuration with errors changes nothing, and the exit code is 78. Keys that hold only from the next start are named.
+
+            EXAMPLES
+              postern config check && postern reload
+            """)
+
+    @OptionGroup var options: CommonOptions
+
+    func run() async throws {
+        try await options.ask(.reload, for: .daemonOnly) { reply in
+            guard case .reloaded(let report) = reply else { throw unexpected(reply) }
+            if options.json { return try Output.json(report) }
+            Output.line("reloaded")
+            if !report.needsRestart.isEmpty { Output.line("needs a restart: \(report.needsRestart.joined(separator: ", "))") }
+        }
+    }
+}
+
+struct BackupVerb: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "backup",
+        abstract: "Write a consistent copy of the store, while the daemon runs.",
+        discussion: """
+            Writes FILE, and the key that belongs to it to FILE.key; refuses to overwrite a file. The daemon writes them, with its own
+            account. To go back: stop the daemon, put both in place of postern.db and postern.key, remove postern.db-wal and
+            postern.db-shm, start it.
+
+            EXAMPLES
+              postern backup /var/backups/postern-$(date +%F).db
+            """)
+
+    @OptionGroup var options: CommonOptions
+
+    @Argument(help: "The copy; it must not exist.")
+    var file: String
+
+    private struct Report: Encodable {
+        var path: String
+    }
+
+    func run() async throws {
+        let path = URL(filePath: file).standardizedFileURL.path
+        try await options.withStore(for: .reading) { access in
+            let reply = try await access.send(.backup(path: path))
+            guard case .backedUp(let path) = reply else { throw unexpected(reply) }
+            if options.json { try Output.json(Report(path: path)) } else { Output.line("written: \(path)") }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+import Foundation
+import PosternConfiguration
+import PosternControl
+import PosternCore
+import PosternEngine
+import PosternServer
+import PosternStorage
+import PublicSuffix
+
+/// The way to the store: through the daemon where one runs, else by opening it.
+final class StoreAccess {
+    private enum Way {
+        case daemon(ControlClient)
+        case direct(ControlHandler, any Store)
+    }
+
+    private let way: Way
+
+    enum Purpose {
+        /// Where there is no store yet, nothing is known; none is made.
+        case reading
+        /// Makes the store where there is none.
+        case writing
+        /// Only a running daemon can do it.
+        case daemonOnly
+    }
+
+    static func open(_ configuration: Configuration, for purpose: Purpose) async throws(ControlFailure) -> StoreAccess {
+        if let client = try ControlClient.connect(to: configuration.controlSocketPath) { return StoreAccess(.daemon(client)) }
+        guard purpose != .daemonOnly else {
+            throw ControlFailure(
+                .unavailable,
+                "no daemon answers on \(configuration.controlSocketPath); start `postern serve`, or name its configuration with --config")
+        }
+        let store = try store(configuration, purpose)
+        Output.note("no daemon runs; this is the store in \(configuration.dataDirectory)")
+        guard let domains = PublicSuffixList() else {
+            throw ControlFailure(.unavailable, "libpsl has no public suffix list; install Debian's publicsuffix package")
+        }
+        do throws(StoreFailure) {
+            let lists = Lists(entries: try await store.entries(), releases: try await store.releases())
+            let state = DirectState(
+                engine: Engine(settings: configuration.engineSettings, lists: lists, domains: domains),
+                clock: ServiceClock(after: try await store.anchor()))
+            return StoreAccess(.direct(ControlHandler(store: store, state: state), store))
+        } catch {
+            throw ControlFailure(error)
+        }
+    }
+
+    private init(_ way: Way) {
+        self.way = way
+    }
+
+    func send(_ request: ControlRequest) async throws(ControlFailure) -> ControlReply {
+        switch way {
+        case .daemon(let client): try client.send(request)
+        case .direct(let handler, _): try await handler.handle(request).get()
+        }
+    }
+
+    /// Waits until all is on disk.
+    func close() async {
+        if case .direct(_, let store) = way { await store.close() }
+    }
+
+    // MARK: - Without a daemon
+
+    private static func store(_ configuration: Configuration, _ purpose: Purpose) throws(ControlFailure) -> any Store {
+        try settleIn(configuration, purpose)
+        if purpose == .reading, !FileManager.default.fileExists(atPath: configuration.databasePath) {
+            guard access(configuration.dataDirectory, X_OK) == 0 || errno != EACCES else {
+                throw ControlFailure(
+                    .noPermission, "you may not look into \(configuration.dataDirectory); use the daemon's account or root")
+            }
+            return MemoryStore()
+        }
+        do throws(StoreFailure) {
+            var settings = SQLiteSettings()
+            settings.sync = configuration.store.sync == .full ? .full : .normal
+            return try SQLiteStore(path: configuration.databasePath, keyPath: configuration.keyPath, settings: settings)
+        } catch {
+            throw ControlFailure(ControlFailure(error).code, "no daemon runs, and the store cannot be opened: \(error.message)")
+        }
+    }
+
+    /// Makes the data folder where it is wanted, and becomes the daemon's account where we are root: what root made the
+    /// daemon could not write.
+    private static func settleIn(_ configuration: Configuration, _ purpose: Purpose) throws(ControlFailure) {
+        let path = configuration.dataDirectory
+        var isNew = false
+        if purpose == .writing {
+            isNew = mkdir(path, 0o750) == 0
+            if !isNew, errno != EEXIST {
+                let code: ControlFailure.Code = errno == EACCES ? .noPermission : .cannotCreate
+                throw ControlFailure(code, "cannot make the data folder \(path): \(String(cString: strerror(errno))); see data_directory")
+            }
+        }
+        guard geteuid() == 0, let name = configuration.user else { return }
+        guard let entry = getpwnam(name) else { throw ControlFailure(.configuration, "user: there is no account \(name)") }
+        let (user, group) = (entry.pointee.pw_uid, entry.pointee.pw_gid)
+        if isNew, chown(path, user, group) != 0 {
+            throw ControlFailure(.noPermission, "cannot give \(path) to \(name): \(String(cString: strerror(errno)))")
+        }
+        guard initgroups(name, group) == 0, setgid(group) == 0, setuid(user) == 0 else {
+            throw ControlFailure(.noPermission, "cannot become \(name): \(String(cString: strerror(errno)))")
+        }
+    }
+}
+
+/// The state of a command that has opened the store by itself.
+private final class DirectState: DaemonState {
+    private let fixed: Engine
+    private let clock: ServiceClock
+
+    init(engine: Engine, clock: ServiceClock) {
+        fixed = engine
+        self.clock = clock
+    }
+
+    func engine() -> Engine { fixed }
+
+    func now() -> Moment {
+        let (steady, wall) = clock.now()
+        return Moment(steady: steady, wall: wall)
+    }
+
+    // One command, one request: nobody decides with the lists any more.
+    func listsChanged(_ lists: Lists) {}
+
+    func status() throws(ControlFailure) -> StatusReport { throw Self.noDaemon }
+
+    func reload() async throws(ControlFailure) -> ReloadReport { throw Self.noDaemon }
+
+    private static let noDaemon = ControlFailure(.unavailable, "no daemon runs")
+}
+
+extension CommonOptions {
+    /// Loads the configuration, finds the store, carries out `body`; a failure becomes a message and an exit code.
+    func withStore(for purpose: StoreAccess.Purpose, _ body: (StoreAccess) async throws -> Void) async throws {
+        let configuration = try configuration()
+        do {
+            let access = try await StoreAccess.open(configuration, for: purpose)
+            do {
+                try await body(access)
+            } catch {
+                await access.close()
+                throw error
+            }
+            await access.close()
+        } catch let failure as ControlFailure {
+            throw Output.exit(failure)
+        }
+    }
+
+    /// The common shape: one request, its answer printed.
+    func ask(_ request: ControlRequest, for purpose: StoreAccess.Purpose, print: (ControlReply) throws -> Void) async throws {
+        try await withStore(for: purpose) { try print(try await $0.send(request)) }
+    }
+}
+
+/// An answer of another kind than was asked for: daemon and command are of different versions.
+func unexpected(_ reply: ControlReply) -> ControlFailure {
+    ControlFailure(.protocolMismatch, "the daemon answered something else than was asked; restart it, so that both are of the same version")
+}
