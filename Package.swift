@@ -11,9 +11,9 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
-        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
@@ -35,40 +35,84 @@ let package = Package(
             name: "PosternStorage",
             dependencies: [
                 "PosternCore", "PosternEngine",
-                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ],
             swiftSettings: strict),
         .target(
+            name: "PosternControl",
+            dependencies: [
+                "PosternCore", "PosternEngine", .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
+        .target(
             name: "PosternServer",
             dependencies: [
-                "PolicyProtocol", "PosternConfiguration", "PosternCore", "PosternEngine", "PosternStorage", "PublicSuffix",
+                "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine", "PosternStorage", "PublicSuffix",
+                "SMTPProtocol",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOTLS", package: "swift-nio"),
             ],
             swiftSettings: strict),
         .executableTarget(
             name: "postern",
             dependencies: [
-                "PosternConfiguration", "PosternCore", "PosternEngine", "PosternServer", "PosternStorage", "PublicSuffix",
+                "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine", "PosternServer", "PosternStorage", "PublicSuffix",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: strict),
 
+        // Tests: one folder a target; IntegrationTests runs real servers.
+        .target(name: "IntegrationSupport", path: "Tests/IntegrationSupport", swiftSettings: strict),
+        .target(
+            name: "EngineTestSupport", dependencies: ["PosternCore", "PosternEngine"], path: "Tests/EngineTestSupport", swiftSettings: strict),
         .testTarget(name: "PolicyProtocolTests", dependencies: ["PolicyProtocol"], swiftSettings: strict),
+        .testTarget(name: "PosternCoreTests", dependencies: ["PosternCore"], swiftSettings: strict),
+        .testTarget(
+            name: "PosternEngineTests", dependencies: ["EngineTestSupport", "PosternCore", "PosternEngine"], swiftSettings: strict),
+        .testTarget(
+            name: "SMTPProtocolTests", dependencies: ["PosternCore", "SMTPProtocol"], exclude: ["Dialogues"], swiftSettings: strict),
+        .testTarget(
+            name: "PosternConfigurationTests", dependencies: ["PosternConfiguration", "PosternCore", "PosternEngine"],
+            exclude: ["Bad", "Good"], swiftSettings: strict),
+        .testTarget(
+            name: "PosternStorageTests",
+            dependencies: [
+                "PosternCore", "PosternEngine", "PosternStorage", .product(name: "GRDBSQLite", package: "GRDB.swift"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "PosternStoragePropertyTests", dependencies: ["EngineTestSupport", "PosternCore", "PosternEngine", "PosternStorage"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "PosternControlTests",
+            dependencies: [
+                "PosternControl", "PosternCore", "PosternEngine", "PosternStorage",
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
         .testTarget(
             name: "PosternServerTests",
             dependencies: [
-                "PolicyProtocol", "PosternCore", "PosternEngine", "PosternServer", "PosternStorage",
+                "IntegrationSupport", "PolicyProtocol", "PosternCore", "PosternEngine", "PosternServer", "PosternStorage", "SMTPProtocol",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOTLS", package: "swift-nio"),
             ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "IntegrationTests",
+            dependencies: ["IntegrationSupport", "PosternConfiguration", "PosternCore", "PosternServer", "postern"],
             swiftSettings: strict),
     ]
 )

@@ -38,7 +38,7 @@ case $servers in /*) ;; *) servers=$PWD/$servers ;; esac
 # Raise it when what is unpacked changes: older roots are then fetched anew.
 recipe=1
 
-names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server)
+names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace)
 
 packages_of() {
     case $1 in
@@ -48,6 +48,7 @@ packages_of() {
     postgrey) echo postgrey netbase ;;
     swaks) echo swaks libnet-ssleay-perl libio-socket-inet6-perl openssl netbase ;;
     haproxy) echo haproxy ;;
+    strace) echo strace ;;
     unbound) echo unbound ;;
     rbldnsd) echo rbldnsd ;;
     nsd) echo nsd ;;

@@ -1,9 +1,11 @@
 import Glibc
 import Logging
+import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
 import PolicyProtocol
 import PosternConfiguration
+import PosternControl
 import PosternCore
 import PosternEngine
 import PosternStorage
@@ -31,12 +33,14 @@ public final class Daemon: Sendable {
     static let drainPatience = WallTime.Span.seconds(10)
 
     private let load: @Sendable () throws -> Configuration
+    private let current: NIOLockedValueBox<Configuration>
     private let log: LogWriter
     private let logger: Logger
 
     /// `load` reads the configuration anew; it is called at start and at each SIGHUP.
     public init(load: @escaping @Sendable () throws -> Configuration, configuration: Configuration) {
         self.load = load
+        current = NIOLockedValueBox(configuration)
         let writer = LogWriter(
             descriptor: STDERR_FILENO, format: configuration.log.format, redact: configuration.log.redact)
         log = writer
@@ -55,7 +59,7 @@ public final class Daemon: Sendable {
         let sockets = try openSockets(configuration)
         try settleIn(configuration)
         let store = try await openStore(configuration)
-        let clock = ServiceClock(after: try? await store.anchor())
+        let clock = await startClock(store)
         guard let domains = PublicSuffixList() else {
             throw StartFailure(StartFailure.unavailable, "libpsl has no public suffix list; install Debian's publicsuffix package")
         }
@@ -72,6 +76,19 @@ public final class Daemon: Sendable {
                     name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, service: policy,
                     limits: PolicyServiceLimits(configuration.policy), logger: logger))
         }
+        let (steady, wall) = clock.now()
+        let state = RunningState(
+            decisions: decisions, clock: clock,
+            listeners: listeners.map { StatusReport.Listener(name: $0.name, role: "policy", address: "\($0.address)") },
+            dataDirectory: configuration.dataDirectory, startedAt: Moment(steady: steady, wall: wall),
+            reloading: { [self] () throws(ControlFailure) in
+                do {
+                    return try reload(decisions)
+                } catch {
+                    throw ControlFailure(.configuration, "\(error)")
+                }
+            })
+        let control = try startControl(configuration, state: state, store: store)
         let upkeep = Task {
             await Upkeep(
                 store: store, clock: clock, decisions: decisions, log: log, logger: logger, keepDecisions: configuration.decisions.keep
@@ -98,6 +115,7 @@ public final class Daemon: Sendable {
         }
 
         ServiceManners.notify("STOPPING=1")
+        await control.stop()
         await withTaskGroup(of: Void.self) { group in
             for listener in listeners { group.addTask { await listener.drain(patience: Self.drainPatience) } }
         }
@@ -193,11 +211,32 @@ public final class Daemon: Sendable {
         }
     }
 
+    /// Goes on with the time that the store was left with, and leaves a mark at once, so that even a process that lives
+    /// for a second is followed by one with the same time.
+    private func startClock(_ store: any Store) async -> ServiceClock {
+        do throws(StoreFailure) {
+            let clock = ServiceClock(after: try await store.anchor())
+            try await store.keep(clock.anchor())
+            return clock
+        } catch {
+            logger.warning("the store does not say what time it was left with; this start believes the wall clock", metadata: ["error": "\(error)"])
+            return ServiceClock(after: nil)
+        }
+    }
+
     private func lists(from store: any Store) async throws -> Lists {
         do throws(StoreFailure) {
             return Lists(entries: try await store.entries(), releases: try await store.releases())
         } catch {
             throw StartFailure(StartFailure.unavailable, "cannot read the store: \(error)")
+        }
+    }
+
+    private func startControl(_ configuration: Configuration, state: RunningState, store: any Store) throws -> ControlSocketServer {
+        do throws(ControlFailure) {
+            return try ControlSocketServer(path: configuration.controlSocketPath, handler: ControlHandler(store: store, state: state))
+        } catch {
+            throw StartFailure(StartFailure.unavailable, "cannot open the control socket: \(error)")
         }
     }
 
@@ -223,10 +262,16 @@ public final class Daemon: Sendable {
         ServiceManners.notify("READY=1")
     }
 
-    private func reload(_ decisions: DecisionService) throws {
+    @discardableResult
+    private func reload(_ decisions: DecisionService) throws -> ReloadReport {
         let configuration = try load()
+        let needsRestart = current.withLockedValue { current in
+            defer { current = configuration }
+            return configuration.keysNeedingRestart(since: current)
+        }
         decisions.update { $0.settings = configuration.engineSettings }
-        logger.info("configuration reloaded", metadata: ["profile": "\(configuration.profile)"])
+        logger.info("configuration reloaded", metadata: needsRestart.isEmpty ? [:] : ["needs_restart": "\(needsRestart.joined(separator: ","))"])
+        return ReloadReport(needsRestart: needsRestart)
     }
 }
 

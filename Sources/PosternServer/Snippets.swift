@@ -20,27 +20,44 @@ public enum Snippets {
             """
     }
 
-    /// For Exim's RCPT and DATA ACLs.
+    /// For Exim: what stands in the RCPT ACL before the final accept, and in the predata ACL for null senders.
     public static func exim(_ address: ListenAddress) -> String {
+        """
+        # Exim, in the RCPT ACL (acl_smtp_rcpt), after the relay checks and before the final accept:
+        \(eximStatements(address, state: "RCPT", recipient: "$local_part@$domain"))
+        # and in acl_smtp_predata, before its accept, for null senders:
+        \(eximStatements(address, state: "DATA", recipient: ""))
+        """
+    }
+
+    /// ACL statements that ask and do as they are told. `acl_m_` variables last as long as the message does, so that all
+    /// questions about one message carry the same `instance`.
+    static func eximStatements(_ address: ListenAddress, state: String, recipient: String) -> String {
         let endpoint =
             switch address {
-            case .tcp(let host, let port): "inet:\(host):\(port)"
+            case .tcp: "inet:\(address)"
             case .unix(let path, _, _): path
             }
-        return """
-            # Exim, in the RCPT ACL after the relay checks:
-            warn set acl_m_postern = ${readsocket{\(endpoint)}\\
-                {request=smtpd_access_policy\\nprotocol_state=RCPT\\nprotocol_name=ESMTP\\n\\
-                client_address=$sender_host_address\\nclient_name=${if def:sender_host_name{$sender_host_name}{unknown}}\\n\\
-                helo_name=$sender_helo_name\\nsender=$sender_address\\nrecipient=$local_part@$domain\\n\\
-                sasl_username=$authenticated_id\\ninstance=$tod_epoch.$pid.$message_exim_id\\n\\n}{5s}{\\n}{action=DUNNO}}
-            defer message = ${sg{$acl_m_postern}{^action=DEFER_IF_PERMIT 4.7.1 }{}}
-                condition = ${if match{$acl_m_postern}{^action=DEFER_IF_PERMIT}}
-            deny message = ${sg{$acl_m_postern}{^action=554 5.7.1 }{}}
-                condition = ${if match{$acl_m_postern}{^action=554}}
-            warn condition = ${if match{$acl_m_postern}{^action=PREPEND }}
-                add_header = ${sg{$acl_m_postern}{^action=PREPEND }{}}
-            """
+        let attributes = [
+            "request=smtpd_access_policy", "protocol_state=\(state)", "protocol_name=ESMTP", "client_address=$sender_host_address",
+            "client_name=${if def:sender_host_name{$sender_host_name}{unknown}}", "helo_name=$sender_helo_name", "sender=$sender_address",
+            "recipient=\(recipient)", "recipient_count=$rcpt_count", "instance=$acl_m_instance", "sasl_username=$authenticated_id",
+        ]
+        let request = attributes.map { $0 + "\\n" }.joined()
+        return #"""
+              warn
+                set acl_m_instance = ${if def:acl_m_instance{$acl_m_instance}{$pid.$tod_epoch_l}}
+                set acl_m_answer = ${sg{${readsocket{\#(endpoint)}{\#(request)\n}{5s}{}{action=DUNNO}}}{\N\s+$\N}{}}
+              defer
+                condition = ${if match{$acl_m_answer}{\N^action=(4\d\d|DEFER)\N}}
+                message = ${sg{$acl_m_answer}{\N^action=(DEFER\S*\s+)?\N}{}}
+              deny
+                condition = ${if match{$acl_m_answer}{\N^action=5\d\d\N}}
+                message = ${sg{$acl_m_answer}{\N^action=\N}{}}
+              warn
+                condition = ${if match{$acl_m_answer}{\N^action=PREPEND\s\N}}
+                add_header = ${sg{$acl_m_answer}{\N^action=PREPEND\s+\N}{}}
+            """#
     }
 
     /// The path as a chrooted smtpd sees it.

@@ -51,6 +51,13 @@ public final class ServiceClock: Sendable {
         return (clock.withLockedValue { $0.now(wall: wall, monotonic: monotonic) }, wall)
     }
 
+    /// Whether the wall clock was set since: an anchor from before would then mislead the next process.
+    func hasStepped(since anchor: SteadyClock.Anchor) -> Bool {
+        let now = self.anchor()
+        let change = (now.steady - now.wall) - (anchor.steady - anchor.wall)
+        return change > SteadyClock.stepThreshold || change < -SteadyClock.stepThreshold
+    }
+
     public func anchor() -> SteadyClock.Anchor {
         clock.withLockedValue { $0.anchor(boot: boot) }
     }

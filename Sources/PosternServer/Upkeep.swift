@@ -24,6 +24,7 @@ struct Upkeep: Sendable {
         var ticks = 0
         var failuresReported: UInt64 = 0
         var expiryFailed = false
+        var anchored = clock.anchor()
         while !Task.isCancelled {
             try? await Task.sleep(for: Self.tick)
             log.flush()
@@ -41,7 +42,11 @@ struct Upkeep: Sendable {
                 }
                 if ticks % Self.reportTicks == 0 { decisions.update { $0.lists.removeExpired(at: steady) } }
             }
-            if ticks % Self.anchorTicks == 0 { try? await store.keep(clock.anchor()) }
+            if ticks % Self.anchorTicks == 0 || clock.hasStepped(since: anchored) {
+                anchored = clock.anchor()
+                // Where this fails the next one is ten seconds away, and the store's failure is told elsewhere.
+                try? await store.keep(anchored)
+            }
             failuresReported = reportFailures(since: failuresReported, due: ticks % Self.reportTicks == 0)
         }
     }

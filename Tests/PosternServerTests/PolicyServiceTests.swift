@@ -1,4 +1,5 @@
 import Glibc
+import IntegrationSupport
 import Logging
 import NIOConcurrencyHelpers
 import NIOPosix
@@ -44,7 +45,12 @@ final class TestService {
             limits: limits, logger: Logger(label: "test") { _ in LineLogHandler(writer: writer, level: .debug) })
     }
 
-    func client() throws -> PolicyClient { try PolicyClient(listener.address) }
+    func client() throws -> PolicyClient {
+        switch listener.address {
+        case .tcp(let address, let port): try PolicyClient(port: port, v6: address.family == .v6)
+        case .unix(let path, _, _): try PolicyClient(path: path)
+        }
+    }
 
     func stop() async {
         await listener.drain(patience: .seconds(1))
@@ -122,7 +128,7 @@ final class TestService {
         let client = try test.client()
         let stages = (0..<500).map { $0 % 3 == 0 ? "RCPT" : "HELO" }
         client.send(
-            stages.enumerated().map { request([("protocol_state", $1), ("sender", "s\($0)x@example.com"), ("instance", "\($0)")]) }.joined()
+            stages.enumerated().map { PolicyClient.request([("protocol_state", $1), ("sender", "s\($0)x@example.com"), ("instance", "\($0)")]) }.joined()
         )
         for stage in stages {
             let reply = try #require(try client.reply())
@@ -134,7 +140,7 @@ final class TestService {
     @Test func aHalfClosedConnectionGetsItsAnswerAndIsClosed() async throws {
         let test = try await TestService()
         let client = try test.client()
-        client.send(request())
+        client.send(PolicyClient.request())
         client.halfClose()
         #expect(try #require(try client.reply()).hasPrefix("action=DEFER_IF_PERMIT"))
         #expect(try client.reply() == nil)
@@ -145,7 +151,7 @@ final class TestService {
     func aMalformedRequestGetsNoAnswerButThoseBeforeItDo(text: String) async throws {
         let test = try await TestService()
         let client = try test.client()
-        client.send(request() + text + request())
+        client.send(PolicyClient.request() + text + PolicyClient.request())
         #expect(try #require(try client.reply()).hasPrefix("action=DEFER_IF_PERMIT"))
         #expect(try client.reply() == nil)
         #expect(test.service.counters.values.malformedRequests == 1)
@@ -203,7 +209,7 @@ final class TestService {
         #expect(try idle.ask([("protocol_state", "HELO")]) == "action=DUNNO")
         await test.stop()
         #expect(try idle.reply() == nil)
-        #expect(throws: PolicyClient.ClientError.self) { _ = try test.client() }
+        #expect(throws: TestFailure.self) { _ = try test.client() }
     }
 }
 

@@ -1,0 +1,48 @@
+import Glibc
+import NIOConcurrencyHelpers
+import PosternConfiguration
+import PosternControl
+import PosternCore
+import PosternEngine
+
+/// What the running daemon tells and does for the other verbs.
+struct RunningState: DaemonState {
+    let decisions: DecisionService
+    let clock: ServiceClock
+    let listeners: [StatusReport.Listener]
+    let dataDirectory: String
+    let startedAt: Moment
+    /// Reads the configuration anew and puts it in force.
+    let reloading: @Sendable () throws(ControlFailure) -> ReloadReport
+
+    func engine() -> Engine { decisions.engine }
+
+    func now() -> Moment {
+        let (steady, wall) = clock.now()
+        return Moment(steady: steady, wall: wall)
+    }
+
+    func listsChanged(_ lists: Lists) {
+        decisions.update { $0.lists = lists }
+    }
+
+    func status() throws(ControlFailure) -> StatusReport {
+        let values = decisions.counters.values
+        let settings = decisions.engine.settings
+        return StatusReport(
+            version: PosternVersion.text, processID: getpid(), startedAt: startedAt.wall.description,
+            uptimeSeconds: (now().steady - startedAt.steady).milliseconds / 1000, hostname: settings.hostname, dataDirectory: dataDirectory,
+            greylistMode: settings.greylist.mode.rawValue, listeners: listeners,
+            counts: StatusReport.Counts(
+                accepted: values.accepted, deferred: values.deferred, rejected: values.rejected, malformedRequests: values.malformedRequests,
+                refusedConnections: values.refusedConnections, connections: values.connections, storeFailures: values.storeFailures),
+            lastStoreFailure: values.lastStoreFailure?.message)
+    }
+
+    func reload() async throws(ControlFailure) -> ReloadReport { try reloading() }
+}
+
+/// The version of this program.
+public enum PosternVersion {
+    public static let text = "0.1.0"
+}
