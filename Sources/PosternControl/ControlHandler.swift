@@ -87,7 +87,8 @@ public actor ControlHandler {
         do throws(StoreFailure) {
             try await store.backup(to: path)
         } catch {
-            let code: ControlFailure.Code = error.kind == .other ? .cannotCreate : ControlFailure(error).code
+            // What is in the way, or a folder that may not be written, is a matter of the copy and not of the store.
+            let code: ControlFailure.Code = [.other, .denied].contains(error.kind) ? .cannotCreate : ControlFailure(error).code
             throw ControlFailure(code, error.message)
         }
         return path

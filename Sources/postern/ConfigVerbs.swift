@@ -12,7 +12,7 @@ struct ConfigCheck: AsyncParsableCommand {
         commandName: "check",
         abstract: "Tell everything that is wrong with a configuration.",
         discussion: """
-            Prints a line `file:line:column: message` for each error, and `file:line:column: warning: message` for what works but is
+            Prints a line `file:line:column: message` for each error, and `file:line:column: warning: message` for what works but is \
             risky, to standard error. Exits with 78 where there is an error, else with 0.
 
             EXAMPLES

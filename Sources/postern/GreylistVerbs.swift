@@ -50,7 +50,7 @@ struct GreylistForget: AsyncParsableCommand {
         commandName: "forget",
         abstract: "Forget triplets, as if they had never been seen.",
         discussion: """
-            At least one of the options must be given; what matches all that are given is forgotten, as far back as decisions are
+            At least one of the options must be given; what matches all that are given is forgotten, as far back as decisions are \
             kept (decisions.keep). Proven identities stay proven.
 
             EXAMPLES

@@ -13,16 +13,25 @@ struct ImportPostgrey: AsyncParsableCommand {
         commandName: "postgrey",
         abstract: "Take over postgrey's lists and its memory.",
         discussion: """
-            Lists: addresses, networks, parts of addresses (192.0.2 is 192.0.2.0/24, 10.1 is 10.1.0.0/16) and domains become allow
-            entries; of regular expressions those that are a fixed end, such as /\\.example\\.com$/. Each line that cannot be said here
+            Lists: addresses, networks, parts of addresses (192.0.2 is 192.0.2.0/24, 10.1 is 10.1.0.0/16) and domains become allow \
+            entries; of regular expressions those that are a fixed end, such as /\\.example\\.com$/. Each line that cannot be said here \
             is reported with its number, and the rest is taken.
 
-            Memory: stop postgrey, turn its database into text as below, and import that. What has passed there is known here; what
-            waits goes on waiting; clients with enough messages (5) are proven, with their /24 or /64. What is older than
-            greylist.window and greylist.lifetime allow is left out. With postgrey's --privacy the keys are hashes, and nothing can
-            be taken over. As root (or the account postgrey), one line:
+            Memory: stop postgrey, turn its database into text as below, and import that. What has passed there is known here; what \
+            waits goes on waiting; clients with enough messages (5) are proven, with their /24 or /64. What is older than \
+            greylist.window and greylist.lifetime allow is left out. With postgrey's --privacy the keys are hashes, and nothing can \
+            be taken over. With postgrey's own account (sudo -u postgrey):
 
-              perl -MBerkeleyDB -e '$e = BerkeleyDB::Env->new(-Home => shift, -Flags => DB_CREATE|DB_RECOVER|DB_INIT_TXN|DB_INIT_MPOOL|DB_INIT_LOG) or die $BerkeleyDB::Error; for $f (qw(postgrey.db postgrey_clients.db)) { tie %h, "BerkeleyDB::Btree", -Filename => $f, -Env => $e or die "$f: $BerkeleyDB::Error"; print "$k\\t$v\\n" while ($k, $v) = each %h; untie %h }' /var/lib/postgrey > postgrey.txt
+              perl -MBerkeleyDB -e '
+                $e = BerkeleyDB::Env->new(-Home => shift, -Flags => DB_CREATE |
+                  DB_RECOVER | DB_INIT_TXN | DB_INIT_MPOOL | DB_INIT_LOG)
+                  or die "$BerkeleyDB::Error\\n";
+                for $f (qw(postgrey.db postgrey_clients.db)) {
+                  tie %h, "BerkeleyDB::Btree", -Filename => $f, -Env => $e
+                    or die "$f: $BerkeleyDB::Error\\n";
+                  print "$k\\t$v\\n" while ($k, $v) = each %h;
+                  untie %h }
+                ' /var/lib/postgrey > postgrey.txt
 
             The output of `db_dump` and `db_dump -p` on the two files is read as well.
 
@@ -129,18 +138,25 @@ struct ImportPostgrey: AsyncParsableCommand {
     }
 
     private func readLines(of file: String, _ body: (Int, String) -> Void) throws(ControlFailure) {
-        let data: Data
-        do {
-            data =
-                file == "-"
-                ? try FileHandle.standardInput.readToEnd() ?? Data() : try Data(contentsOf: URL(filePath: file), options: .mappedIfSafe)
-        } catch {
-            throw ControlFailure(.noInput, "cannot read \(file): \(error.localizedDescription)")
-        }
+        let data = try contents(of: file)
         var number = 0
         for line in data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
             number += 1
             body(number, String(decoding: line.last == UInt8(ascii: "\r") ? line.dropLast() : line, as: UTF8.self))
+        }
+    }
+}
+
+extension ImportPostgrey {
+    private func contents(of file: String) throws(ControlFailure) -> Data {
+        guard file != "-" else { return (try? FileHandle.standardInput.readToEnd()) ?? Data() }
+        func failure(_ words: String) -> ControlFailure { ControlFailure(.noInput, "cannot read \(file): \(words)") }
+        guard access(file, R_OK) == 0 else { throw failure(String(cString: strerror(errno))) }
+        // Mapped: the text of a large database is read once, from front to back.
+        do {
+            return try Data(contentsOf: URL(filePath: file), options: .mappedIfSafe)
+        } catch {
+            throw failure(error.localizedDescription)
         }
     }
 }

@@ -9,8 +9,8 @@ struct Allow: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Entries that are never greylisted.",
         discussion: """
-            An entry is an address, a network, a domain with all below it, a mailbox, or `user@` at any domain. An address is taken
-            for a client; a domain or mailbox needs --as client (the client's confirmed name lies in it) or --as recipient. Allowing
+            An entry is an address, a network, a domain with all below it, a mailbox, or `user@` at any domain. An address is taken \
+            for a client; a domain or mailbox needs --as client (the client's confirmed name lies in it) or --as recipient. Allowing \
             a *sender* is refused (exit code 65): anybody can write any sender, and this version has no SPF to tell.
 
             EXAMPLES
@@ -47,8 +47,8 @@ struct Block: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Entries whose mail is refused.",
         discussion: """
-            An entry is an address, a network, a domain with all below it, a mailbox, or `user@` at any domain. An address is taken
-            for a client, a domain or mailbox for a sender; --as says otherwise. The narrower of an allow and a block entry counts.
+            An entry is an address, a network, a domain with all below it, a mailbox, or `user@` at any domain. An address is taken \
+            for a client, a domain or mailbox for a sender; --as says otherwise. The narrower of an allow and a block entry counts. \
             Postmaster and abuse stay reachable for everybody.
 
             EXAMPLES

@@ -71,7 +71,7 @@ extension String {
     }
 
     /// `2026-11-20 08:15:30` of an RFC 3339 time: UTC, to the second.
-    var shortTime: String { count >= 19 ? prefix(19).replacing("T", with: " ") : self }
+    var shortTime: String { count >= 19 ? String(prefix(19).replacing("T", with: " ")) : self }
 }
 
 extension Unicode.Scalar {

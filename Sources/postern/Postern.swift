@@ -10,11 +10,11 @@ struct Postern: AsyncParsableCommand {
         discussion: """
             Start with `postern serve` and paste the lines it prints into Postfix or Exim. Every verb has a --help with examples.
 
-            Configuration: --config FILE, else $POSTERN_CONFIG, else /etc/postern/postern.yaml where it exists, else built-in
+            Configuration: --config FILE, else $POSTERN_CONFIG, else /etc/postern/postern.yaml where it exists, else built-in \
             defaults: policy service on 127.0.0.1:10023, data in ./postern-data.
 
-            Exit codes (sysexits): 0 done; 64 usage; 65 bad data; 66 no such input; 69 daemon or store unavailable; 73 cannot
-            create; 74 input or output failed; 75 try again later; 76 daemon and command are of different versions; 77 no
+            Exit codes (sysexits): 0 done; 64 usage; 65 bad data; 66 no such input; 69 daemon or store unavailable; 73 cannot \
+            create; 74 input or output failed; 75 try again later; 76 daemon and command are of different versions; 77 no \
             permission; 78 configuration.
             """,
         version: PosternVersion.text,

@@ -6,8 +6,8 @@ struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run the daemon.",
         discussion: """
-            Listens as the configuration says and runs until SIGTERM or SIGINT, then lets every connection finish and exits with 0.
-            SIGHUP reads the configuration again; what needs a restart is named in the log. Once ready it prints its addresses and
+            Listens as the configuration says and runs until SIGTERM or SIGINT, then lets every connection finish and exits with 0. \
+            SIGHUP reads the configuration again; what needs a restart is named in the log. Once ready it prints its addresses and \
             the lines to paste into Postfix and Exim. The log goes to standard error.
 
             EXAMPLES

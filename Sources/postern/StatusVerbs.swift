@@ -68,6 +68,7 @@ struct Reload: AsyncParsableCommand {
             A configuration with errors changes nothing, and the exit code is 78. Keys that hold only from the next start are named.
 
             EXAMPLES
+              postern reload
               postern config check && postern reload
             """)
 
@@ -88,8 +89,8 @@ struct BackupVerb: AsyncParsableCommand {
         commandName: "backup",
         abstract: "Write a consistent copy of the store, while the daemon runs.",
         discussion: """
-            Writes FILE, and the key that belongs to it to FILE.key; refuses to overwrite a file. The daemon writes them, with its own
-            account. To go back: stop the daemon, put both in place of postern.db and postern.key, remove postern.db-wal and
+            Writes FILE, and the key that belongs to it to FILE.key; refuses to overwrite a file. The daemon writes them, with its own \
+            account. To go back: stop the daemon, put both in place of postern.db and postern.key, remove postern.db-wal and \
             postern.db-shm, start it.
 
             EXAMPLES

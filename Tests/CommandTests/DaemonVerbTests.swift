@@ -1,0 +1,151 @@
+import Foundation
+import Testing
+
+/// The verbs beside a running daemon.
+struct DaemonVerbTests {
+    private let place: Workplace
+    private let file: String
+
+    init() throws {
+        place = try Workplace()
+        file = try place.write(
+            """
+            hostname: mx.example.net
+            data_directory: ./data
+            listeners: [{ name: policy, role: policy, address: "127.0.0.1:0" }]
+            greylist: { delay: 1h }
+
+            """, to: "c.yaml")
+    }
+
+    private func run(_ arguments: String...) async throws -> Workplace.Outcome {
+        try await place.run(arguments + ["--config", file])
+    }
+
+    @Test func aDayInTheLifeOfAnAdmin() async throws {
+        let code = try await place.withDaemon(["--config", file]) { daemon in
+            let status = try await run("status", "--json").object
+            #expect(status["process_id"] as? Int == Int(daemon.pid) && status["hostname"] as? String == "mx.example.net")
+            #expect((status["listeners"] as? [[String: Any]])?.first?["address"] as? String == "127.0.0.1:\(daemon.port)")
+            #expect(try await run("status").output.hasPrefix("Postern "))
+
+            // A message is deferred; the admin finds out why, and lets it pass.
+            let deferred = try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net")
+            #expect(deferred.hasPrefix("action=DEFER_IF_PERMIT "))
+            let waiting = try await run("greylist", "list", "--json").array
+            #expect(waiting.count == 1 && waiting.first?["deferrals"] as? Int == 1)
+            #expect((waiting.first?["decision"] as? [String: Any])?["sender"] as? String == "a@example.org")
+            let explained = try await run("explain", "--ip", "192.0.2.7", "--from", "a@example.org", "--to", "b@example.net", "--json")
+                .object
+            #expect((explained["triplets"] as? [[String: Any]])?.first?["is_known"] as? Bool == true)
+            let reference = try #require((waiting.first?["decision"] as? [String: Any])?["reference"] as? String)
+            #expect(deferred.contains(reference), "the reply names it too")
+            let found = try await run("decisions", "--reference", reference, "--json").array
+            #expect(found.map { $0["verdict"] as? String } == ["defer"])
+
+            #expect(try await run("release", "--to", "b@example.net").code == 0)
+            #expect(try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net") == "action=DUNNO")
+
+            // A block counts at once, and so does its end.
+            #expect(try await run("block", "add", "192.0.2.7").code == 0)
+            #expect(try await place.policy(daemon.port, sender: "a@example.org", recipient: "c@example.net").hasPrefix("action=5"))
+            #expect(try await run("block", "remove", "192.0.2.7").code == 0)
+            #expect(try await place.policy(daemon.port, sender: "a@example.org", recipient: "c@example.net").hasPrefix("action=DEFER"))
+
+            #expect(try await run("greylist", "forget").code == 65)
+            #expect(try await run("greylist", "forget", "--from", "a@example.org", "--json").object["forgotten"] as? Int ?? 0 >= 1)
+            #expect(try await run("greylist", "list").output == "nothing waits\n")
+
+            #expect(try await run("backup", "copy.db").code == 0)
+            #expect(place.exists("copy.db"))
+            let counts = try await run("status", "--json").object["counts"] as? [String: Any]
+            #expect(counts?["deferred"] as? Int == 2 && counts?["rejected"] as? Int == 1)
+        }
+        #expect(code == 0)
+        #expect(!place.exists("data/control.sock"))
+        #expect(try await run("status").code == 69)
+    }
+
+    @Test func reloading() async throws {
+        try await place.withDaemon(["--config", file]) { daemon in
+            let text = place.read("c.yaml")
+            try place.write(text.replacing("delay: 1h", with: "delay: 0s"), to: "c.yaml")
+            #expect(try await run("reload").output == "reloaded\n")
+            _ = try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net")
+            let second = try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net")
+            #expect(!second.hasPrefix("action=DEFER"), "the new delay holds")
+
+            try place.write(text + "policy: { max_connections: 7 }\n", to: "c.yaml")
+            #expect(try await run("reload", "--json").object["needs_restart"] as? [String] == ["policy"])
+
+            // The command reads the same file, so another one finds the daemon while that is wrong.
+            try place.write(text, to: "good.yaml")
+            try place.write("hostname: \"\"\n", to: "c.yaml")
+            let bad = try await place.run("reload", "--config", place.path("good.yaml"))
+            #expect(bad.code == 78 && bad.errors.contains("1:11: hostname: must not be empty"))
+            #expect(try await place.run("status", "--config", place.path("good.yaml")).code == 0, "the old one stays in force")
+        }
+    }
+
+    @Test func twoDaemonsOnOneStore() async throws {
+        try await place.withDaemon(["--config", file]) { _ in
+            let second = try await run("serve")
+            #expect([69, 75].contains(second.code) && !second.errors.isEmpty)
+            #expect(try await run("status").code == 0)
+        }
+    }
+
+    @Test func whatAStrangerSentDoesNotSteerTheTerminal() async throws {
+        try await place.withDaemon(["--config", file]) { daemon in
+            _ = try await place.policy(daemon.port, sender: "a\u{1b}[2J@example.org", recipient: "b@example.net", helo: "\u{1b}]0;x\u{7}")
+            for verb in ["decisions", "greylist list"] {
+                let outcome = try await place.run(verb.split(separator: " ").map(String.init) + ["--config", file])
+                #expect(outcome.output.contains("example.org") && !outcome.output.unicodeScalars.contains("\u{1b}"), "\(verb)")
+            }
+        }
+    }
+
+    @Test func anImportReachesTheRunningDaemon() async throws {
+        try await place.withDaemon(["--config", file]) { daemon in
+            #expect(try await place.run(["import", "postgrey", "-", "--config", file], input: "192.0.2\n").code == 0)
+            #expect(try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net") == "action=DUNNO")
+            let now = Int(Date().timeIntervalSince1970)
+            let line = "198.51.100.0/a@example.org/b@example.net\t\(now - 900),\(now)\n"
+            #expect(try await place.run(["import", "postgrey", "--database", "-", "--config", file], input: line).code == 0)
+            let known = try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net", address: "198.51.100.8")
+            #expect(known == "action=DUNNO")
+        }
+    }
+
+    /// docs/commands.md promises the fields of `--json`: none is printed that it does not name.
+    @Test func theFieldsOfJSONAreDocumented() async throws {
+        let path = URL(filePath: #filePath).deletingLastPathComponent().path + "/../../docs/commands.md"
+        let documentation = try String(contentsOfFile: path, encoding: .utf8)
+        var fields: Set<String> = []
+        func collect(_ value: Any?) {
+            switch value {
+            case let object as [String: Any]:
+                fields.formUnion(object.keys)
+                for member in object.values { collect(member) }
+            case let array as [Any]: for element in array { collect(element) }
+            default: break
+            }
+        }
+        try await place.withDaemon(["--config", file]) { daemon in
+            _ = try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net")
+            let explain = ["explain", "--ip", "192.0.2.7", "--from", "a@example.org", "--to", "b@example.net"]
+            for verb in [
+                ["status"], explain, ["block", "add", "192.0.2.99", "--for", "1h"], ["block", "list"], ["block", "remove", "192.0.2.99"],
+                ["greylist", "list"], ["decisions"], ["release", "--to", "b@example.net", "--from", "a@example.org", "--ip", "192.0.2.7"],
+                ["reload"], ["backup", "copy.db"], ["greylist", "forget", "--from", "a@"], ["config", "check"],
+                ["import", "postgrey", "--dry-run", "c.yaml"],
+            ] {
+                let outcome = try await place.run(verb + ["--json", "--config", file])
+                #expect(outcome.code == 0 && outcome.json != nil, "\(verb): \(outcome.output) \(outcome.errors)")
+                collect(outcome.json)
+            }
+        }
+        #expect(fields.count > 60)
+        for field in fields { #expect(documentation.contains("`\(field)`"), "\(field)") }
+    }
+}

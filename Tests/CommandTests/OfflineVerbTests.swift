@@ -1,0 +1,118 @@
+import Foundation
+import Testing
+
+/// The verbs where no daemon runs: they open the store themselves.
+struct OfflineVerbTests {
+    private let place: Workplace
+
+    init() throws {
+        place = try Workplace()
+    }
+
+    @Test func theVersion() async throws {
+        let outcome = try await place.run("--version")
+        #expect(outcome.code == 0 && outcome.output.wholeMatch(of: /[0-9]+\.[0-9]+\.[0-9]+\n/) != nil)
+    }
+
+    @Test(arguments: [
+        ["serve"], ["config", "check"], ["config", "show"], ["explain"], ["allow"], ["block"], ["greylist", "list"],
+        ["greylist", "forget"],
+        ["release"], ["decisions"], ["status"], ["reload"], ["backup"], ["import", "postgrey"],
+    ])
+    func everyVerbHasAHelpWithExamples(verb: [String]) async throws {
+        let outcome = try await place.run(verb + ["--help"])
+        #expect(outcome.code == 0 && outcome.output.contains("EXAMPLES\n  postern \(verb.joined(separator: " "))"), "\(outcome.output)")
+        #expect(verb == ["allow"] || verb == ["block"] || outcome.output.contains("--config") && outcome.output.contains("--json"))
+    }
+
+    @Test(arguments: [
+        ["dance"], ["explain"], ["block", "add"], ["block", "add", "192.0.2.1", "--for", "4x"],
+        ["allow", "add", "192.0.2.1", "--as", "friend"],
+        ["release"], ["backup"], ["import", "postgrey", "--recipients", "--database", "x"], ["greylist", "list", "--limit", "many"],
+    ])
+    func misuseIs64(arguments: [String]) async throws {
+        #expect(try await place.run(arguments).code == 64)
+        #expect(!place.exists("postern-data"))
+    }
+
+    @Test func readingMakesNothing() async throws {
+        let explained = try await place.run(
+            "explain", "--ip", "192.0.2.7", "--helo", "h", "--from", "a@example.org", "--to", "b@example.net", "--json")
+        #expect(explained.code == 0 && explained.object["verdict"] as? String == "defer")
+        #expect(explained.object["passes_in_seconds"] as? Int == 180)
+        #expect(try await place.run("allow", "list").output == "no allow entries\n")
+        #expect(try await place.run("greylist", "list").output == "nothing waits\n")
+        #expect(try await place.run("decisions", "--json").output == "[\n\n]\n")
+        #expect(!place.exists("postern-data"))
+    }
+
+    @Test func aDaemonIsNeededForItsState() async throws {
+        for verb in ["status", "reload"] {
+            let outcome = try await place.run(verb)
+            #expect(outcome.code == 69 && outcome.errors.hasPrefix("postern: no daemon answers on ./postern-data/control.sock"))
+        }
+    }
+
+    @Test func entriesStay() async throws {
+        let added = try await place.run(
+            "block", "add", "192.0.2.0/24", "Spammer@example.com", "--for", "4d", "--note", "spam run", "--json")
+        #expect(added.code == 0 && added.array.map { $0["kind"] as? String } == ["client", "sender"])
+        let listed = try await place.run("block", "list", "--json")
+        #expect(listed.array.map { $0["entry"] as? String } == ["192.0.2.0/24", "spammer@example.com"])
+        #expect(listed.array.allSatisfy { $0["note"] as? String == "spam run" && $0["expires"] != nil })
+        let table = try await place.run("block", "list")
+        #expect(table.output.split(separator: "\n").map { $0.prefix(6) } == ["KIND  ", "client", "sender"])
+
+        let explained = try await place.run("explain", "--ip", "192.0.2.7", "--from", "<>", "--to", "<b@example.net>")
+        #expect(explained.output.contains("verdict  reject") && explained.output.contains("blocked: client 192.0.2.0/24"))
+
+        #expect(try await place.run("block", "remove", "192.0.2.0/24").output == "removed: block client 192.0.2.0/24\n")
+        let again = try await place.run("block", "remove", "192.0.2.0/24")
+        #expect(again.code == 65 && again.errors == "postern: there is no block entry for the client 192.0.2.0/24\n")
+    }
+
+    @Test func allowingASenderIs65() async throws {
+        for entry in ["example.org", "a@example.org"] {
+            let outcome = try await place.run("allow", "add", entry)
+            #expect(outcome.code == 65 && outcome.errors.contains("SPF") && outcome.output.isEmpty)
+        }
+        #expect(try await place.run("allow", "add", "example.org", "--as", "client").code == 0)
+        #expect(try await place.run("allow", "add", "noc@example.net", "--as", "recipient").code == 0)
+        #expect(try await place.run("allow", "list", "--json").array.count == 2)
+    }
+
+    @Test func aReleaseHolds() async throws {
+        let released = try await place.run("release", "--to", "B@example.net", "--json")
+        #expect(released.code == 0 && released.object["recipient"] as? String == "b@example.net")
+        let explained = try await place.run("explain", "--ip", "192.0.2.7", "--from", "a@example.org", "--to", "b@example.net")
+        #expect(explained.output.contains("verdict  accept") && explained.output.contains("released until"))
+    }
+
+    @Test func aCopyIsWrittenOnce() async throws {
+        #expect(try await place.run("block", "add", "192.0.2.1").code == 0)
+        let copied = try await place.run("backup", "copy.db", "--json")
+        #expect(copied.code == 0 && copied.object["path"] as? String == place.path("copy.db"))
+        #expect(place.exists("copy.db") && place.exists("copy.db.key"))
+        #expect(try await place.run("backup", "copy.db").code == 73)
+        #expect(try await place.run("backup", "no/folder/copy.db").code == 73)
+        // Put back, it is the store that it was.
+        try FileManager.default.createDirectory(atPath: place.path("other/postern-data"), withIntermediateDirectories: true)
+        try FileManager.default.moveItem(atPath: place.path("copy.db"), toPath: place.path("other/postern-data/postern.db"))
+        try FileManager.default.moveItem(atPath: place.path("copy.db.key"), toPath: place.path("other/postern-data/postern.key"))
+        let file = try place.write("data_directory: \(place.path("other/postern-data"))\n", to: "c.yaml")
+        #expect(try await place.run("block", "list", "--config", file, "--json").array.map { $0["entry"] as? String } == ["192.0.2.1"])
+    }
+
+    @Test func aFolderThatCannotBeMade() async throws {
+        let file = try place.write("data_directory: /proc/nowhere/postern\n", to: "c.yaml")
+        let outcome = try await place.run("block", "add", "192.0.2.1", "--config", file)
+        #expect(outcome.code == 73 && outcome.errors.contains("see data_directory"))
+    }
+
+    @Test func aStoreThatIsNone() async throws {
+        try FileManager.default.createDirectory(atPath: place.path("postern-data"), withIntermediateDirectories: true)
+        try place.write(String(repeating: "this is no database\n", count: 500), to: "postern-data/postern.db")
+        let outcome = try await place.run("block", "list")
+        #expect(outcome.code == 69 && outcome.errors.hasPrefix("postern: no daemon runs, and the store cannot be opened: "))
+    }
+}
