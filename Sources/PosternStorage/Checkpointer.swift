@@ -68,6 +68,8 @@ final class Checkpointer: @unchecked Sendable {
         condition.lock()
         defer { condition.unlock() }
         writerIsAsked = false
+        isUrgent = false
+        isDirty = false
         condition.broadcast()
     }
 
@@ -109,6 +111,13 @@ final class Checkpointer: @unchecked Sendable {
         return !isStopped
     }
 
+    /// Through SQLite: to close a descriptor of our own would let go of the locks of all.
+    private static func syncDatabase(_ handle: OpaquePointer?) {
+        var file: UnsafeMutablePointer<sqlite3_file>?
+        guard sqlite3_file_control(handle, "main", SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK, let file else { return }
+        _ = file.pointee.pMethods?.pointee.xSync?(file, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY)
+    }
+
     private var isStopping: Bool {
         condition.lock()
         defer { condition.unlock() }
@@ -124,6 +133,8 @@ final class Checkpointer: @unchecked Sendable {
             // What fails here the writer will meet too, and report.
             guard code == SQLITE_OK, frames > maximumFrames else { return }
             if isStopping { return }
+            // SQLite syncs the database only where nothing is left to do; so that would fall to the writer.
+            Self.syncDatabase(handle)
             let left = frames - done
             guard left < Self.tail || left >= previous || frames > Self.patience * maximumFrames else {
                 previous = left

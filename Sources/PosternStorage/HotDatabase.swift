@@ -43,9 +43,11 @@ final class HotDatabase {
             commit = try Statement("COMMIT", on: connection, path: path)
             rollback = try Statement("ROLLBACK", on: connection, path: path)
             version = try Statement("PRAGMA data_version", on: connection, path: path)
-            readCounts = try Statement("SELECT triplets, identities, decisions, journal FROM counts", on: connection, path: path)
+            readCounts = try Statement(
+                "SELECT triplets, identities, decisions, journal, merged_through, merged_key FROM counts", on: connection, path: path)
             writeCounts = try Statement(
-                "UPDATE counts SET triplets = ?, identities = ?, decisions = ?, journal = ?", on: connection, path: path)
+                "UPDATE counts SET triplets = ?, identities = ?, decisions = ?, journal = ?, merged_through = ?, merged_key = ?",
+                on: connection, path: path)
         }
     }
 
@@ -55,6 +57,7 @@ final class HotDatabase {
         var decisions: Int64 = 0
         /// The last sequence number of the journal of triplets.
         var journal: Int64 = 0
+        var merging = MergeProgress()
     }
 
     init(path: String, settings: SQLiteSettings, hasher: KeyHasher, busyTimeout: WallTime.Span) throws(StoreFailure) {
@@ -159,8 +162,8 @@ final class HotDatabase {
 
     /// Carries out work as one SQLite transaction: all of it is committed when this returns, none when it throws.
     ///
-    /// - Parameter merging: How many changed triplets are merged into their table by the way; by default twice as many as
-    ///   the transaction changes, so that merging keeps up.
+    /// - Parameter merging: How many changed triplets are merged into their table by the way; by default so many that
+    ///   merging keeps up.
     func transaction<Value>(
         writing: Bool = true, merging: Int? = nil, _ work: (HotTransaction) throws(StoreFailure) -> Value
     ) throws(StoreFailure) -> Value {
@@ -201,7 +204,7 @@ final class HotDatabase {
         guard version != self.version || !isTrusted else { return }
         counts = try readCounts(statements)
         try statements.decisions.synchronise()
-        try statements.triplets.synchronise(sequence: counts.journal, trusting: isTrusted)
+        try statements.triplets.synchronise(sequence: counts.journal, progress: counts.merging, trusting: isTrusted)
         self.version = version
         isTrusted = true
     }
@@ -213,7 +216,8 @@ final class HotDatabase {
         }
         return Counts(
             triplets: statements.readCounts.integer(0), identities: statements.readCounts.integer(1),
-            decisions: statements.readCounts.integer(2), journal: statements.readCounts.integer(3))
+            decisions: statements.readCounts.integer(2), journal: statements.readCounts.integer(3),
+            merging: MergeProgress(through: statements.readCounts.integer(4), key: statements.readCounts.integer(5)))
     }
 
     private func write(_ counts: Counts, _ statements: Statements) throws(StoreFailure) {
@@ -221,6 +225,8 @@ final class HotDatabase {
         statements.writeCounts.bind(2, counts.identities)
         statements.writeCounts.bind(3, counts.decisions)
         statements.writeCounts.bind(4, counts.journal)
+        statements.writeCounts.bind(5, counts.merging.through)
+        statements.writeCounts.bind(6, counts.merging.key)
         try statements.writeCounts.run()
     }
 }

@@ -97,7 +97,8 @@ final class HotTransaction {
     /// most a few times the transaction's own work.
     func finish(maximumDecisions: Int, merging: Int?) throws(StoreFailure) {
         counts.journal = try statements.triplets.flush()
-        try statements.triplets.merge(merging ?? changed * 2)
+        try statements.triplets.merge(merging ?? statements.triplets.pace(changed))
+        counts.merging = statements.triplets.progress
         let excess = Int(counts.decisions) - max(maximumDecisions, 1)
         if excess > 0, written > 0 {
             counts.decisions -= Int64(try statements.decisions.prune(oldest: min(excess, written * 2 + Self.pruneAtLeast)))

@@ -19,9 +19,10 @@ public struct SQLiteSettings: Sendable, Equatable {
     public var maximumDecisions = 2_000_000
     /// Changed triplets that are gathered in memory, and in a journal, before they are merged into their table; 1 or more.
     /// Up to twice as many are in memory at a time, at about 60 octets each.
-    public var mergeRows = 750_000
-    /// Memory for the writer's pages, in KiB.
-    public var cacheKibibytes = 65_536
+    public var mergeRows = 600_000
+    /// Memory for the writer's pages, in KiB; 256 or more. More is slower: SQLite goes through all of it after a commit
+    /// that split a page, and what is not there the operating system has.
+    public var cacheKibibytes = 8192
     /// Memory for each reader's pages, in KiB.
     public var readerCacheKibibytes = 4096
     /// Connections for what people look at; 1...8.

@@ -49,7 +49,7 @@ final class SQLiteWriter {
     /// How often the path is looked at, to see whether it still names the open file.
     static let lookInterval = Duration.seconds(1)
     /// Changes that are merged in one transaction while nobody waits.
-    static let idleMerge = 256
+    static let idleMerge = 128
     /// How long nobody must have come before that is done, in seconds.
     static let mergeInterval = 0.005
     /// How long a trial of a failed database waits for a lock.

@@ -34,11 +34,13 @@ enum Schema {
         CREATE TABLE clock(
             one INTEGER PRIMARY KEY CHECK (one = 1), wall INTEGER NOT NULL, monotonic INTEGER NOT NULL, steady INTEGER NOT NULL,
             boot TEXT NOT NULL) STRICT;
-        -- Numbers of rows, kept with every commit, since counting ten million takes a second; and the journal's last number.
+        -- Numbers of rows, kept with every commit, since counting ten million takes a second; the journal's last number, and
+        -- how far it is merged: what it says up to one number of keys up to one key is in the table.
         CREATE TABLE counts(
             one INTEGER PRIMARY KEY CHECK (one = 1), triplets INTEGER NOT NULL, identities INTEGER NOT NULL,
-            decisions INTEGER NOT NULL, journal INTEGER NOT NULL) STRICT;
-        INSERT INTO counts VALUES (1, 0, 0, 0, 0);
+            decisions INTEGER NOT NULL, journal INTEGER NOT NULL, merged_through INTEGER NOT NULL,
+            merged_key INTEGER NOT NULL) STRICT;
+        INSERT INTO counts VALUES (1, 0, 0, 0, 0, 0, 0);
         -- Written and deleted to see whether there is room again.
         CREATE TABLE probe(one INTEGER PRIMARY KEY CHECK (one = 1), filling BLOB NOT NULL) STRICT;
         -- A value that only the right key file yields.

@@ -9,8 +9,8 @@ import PosternEngine
 /// Keys are hashes, so that every new row falls on another page of the table: written there at once, each would cost a
 /// page in the log and a page in the file. So changes are first appended to a journal, which costs next to nothing, and
 /// kept in memory (`recent`). When they are many enough they are set aside (`settled`), and merged into the table in
-/// the order of their keys, a few with every commit, which writes each page once for several rows. Then their part of
-/// the journal is thrown away. Whoever opens the database reads the journal first.
+/// the order of their keys, little by little while nobody waits or else with every commit, which writes each page once
+/// for several rows. Then their part of the journal is thrown away. Whoever opens the database reads the journal first.
 ///
 /// After a failed transaction, and when another process has written, `synchronise` brings memory in line again.
 final class TripletTable {
@@ -35,6 +35,7 @@ final class TripletTable {
     /// What of the journal is in memory.
     private var first: Int64?
     private var last: Int64 = 0
+    private(set) var progress = MergeProgress()
 
     /// Rows of the journal that are thrown away with one commit.
     static let trimStep = 32
@@ -142,35 +143,47 @@ final class TripletTable {
     }
 
     /// Reads what of the journal is not in memory; all of it where another process has thrown some away, or where memory
-    /// can no longer be trusted. `sequence` is the last number ever used.
-    func synchronise(sequence: Int64, trusting: Bool) throws(StoreFailure) {
+    /// can no longer be trusted. `sequence` is the last number ever used; `progress` is what the database says of merging.
+    func synchronise(sequence: Int64, progress: MergeProgress, trusting: Bool) throws(StoreFailure) {
         pending.removeAll(keepingCapacity: true)
         guard try bounds.step() else { return }
         let (lowest, highest) = (bounds.optionalInteger(0), bounds.optionalInteger(1))
         bounds.reset()
         let isAppended = trusting && (first == nil ? lowest ?? .max > last : lowest == first)
         if !isAppended {
-            recent = [:]
-            recent.reserveCapacity(min(mergeRows + mergeRows / 25, Self.reserve))
-            order = []
-            expiryCursor = 0
+            self.progress = progress
+            clearRecent()
             settled = nil
             last = 0
         }
+        var lot: [Int64: Change] = [:]
         load.bind(1, last)
         defer { load.reset() }
         while try load.step() {
+            let isSettled = !isAppended && load.integer(0) <= progress.through
             let octets = load.octets(1)
             guard octets.count % Change.octets == 0 else {
                 throw .sqlite(SQLITE_CORRUPT, "the journal's row \(load.integer(0)) has an impossible length", path: path)
             }
             for offset in stride(from: 0, to: octets.count, by: Change.octets) {
                 let (key, change) = Change.read(octets, at: offset)
-                if recent.updateValue(change, forKey: key) == nil { order.append(key) }
+                if !isSettled {
+                    if recent.updateValue(change, forKey: key) == nil { order.append(key) }
+                } else if key > progress.key {
+                    lot[key] = change
+                }
             }
         }
+        if !isAppended, progress.through > 0 { settle(lot, through: progress.through) }
         first = lowest
         last = max(highest ?? 0, sequence)
+    }
+
+    private func clearRecent() {
+        recent = [:]
+        recent.reserveCapacity(min(mergeRows + mergeRows / 25, Self.reserve))
+        order = []
+        expiryCursor = 0
     }
 
     /// Memory for so many changes is taken at once, since growing later would make an answer wait.
@@ -181,13 +194,14 @@ final class TripletTable {
     /// To be called after every commit: sets the recent changes aside when they are many enough.
     func committed() {
         guard recent.count >= mergeRows, settled == nil else { return }
-        let settled = Settled(recent, through: last)
+        settle(recent, through: last)
+        clearRecent()
+    }
+
+    private func settle(_ changes: [Int64: Change], through: Int64) {
+        let settled = Settled(changes, through: through)
         self.settled = settled
-        recent = [:]
-        recent.reserveCapacity(min(mergeRows + mergeRows / 25, Self.reserve))
-        order.removeAll(keepingCapacity: true)
-        expiryCursor = 0
-        let (changes, keys) = (settled.changes, settled.keys)
+        let keys = settled.keys
         // Sorting takes a tenth of a second, which no answer should wait for.
         Thread.detachNewThread {
             let sorted = changes.keys.sorted()
@@ -197,15 +211,23 @@ final class TripletTable {
 
     var isMerging: Bool { settled?.keys.withLockedValue { $0 != nil } ?? false }
 
+    /// How much to merge with a commit of so many changes. Nothing at first, since there may be idle time for it; then so
+    /// much that it is done before as many changes have gathered again.
+    func pace(_ changed: Int) -> Int {
+        recent.count < mergeRows / 5 * 2 ? 0 : changed * 2
+    }
+
     /// Brings some of the settled changes into the table, within a transaction.
     func merge(_ count: Int) throws(StoreFailure) {
         guard let settled, let keys = settled.keys.withLockedValue({ $0 }) else { return }
+        guard count > 0 else { return }
         guard settled.merged < keys.count else {
             trim.bind(1, settled.through)
             trim.bind(2, Int64(Self.trimStep))
             try trim.run()
             if sqlite3_changes(connection) < Self.trimStep {
                 self.settled = nil
+                progress = MergeProgress()
                 first = settled.through < last ? settled.through + 1 : nil
             }
             return
@@ -229,7 +251,15 @@ final class TripletTable {
             }
         }
         settled.merged = end
+        progress = MergeProgress(through: settled.through, key: keys[end - 1])
     }
+}
+
+/// How far merging has come: what the journal says up to a sequence number of keys up to a key is in the table.
+struct MergeProgress: Equatable {
+    /// 0 where no merging is under way.
+    var through: Int64 = 0
+    var key = Int64.min
 }
 
 /// A row, or its removal, in 40 octets.
