@@ -65,13 +65,25 @@ private struct LabelDomains: OrganisationalDomains {
     }
 }
 
-/// An SMTP conversation, command by command, from a loopback address of choice. Every wait has a bound.
-final class Dialogue {
+/// An SMTP conversation, command by command, from a loopback address of choice. Every wait has a bound, and blocks a queue of
+/// its own, never the threads that all tests share.
+// What changes is touched on that queue only.
+final class Dialogue: @unchecked Sendable {
     private let descriptor: Int32
+    private let queue = DispatchQueue(label: "dialogue")
     private var buffer: [UInt8] = []
+    private var isClosed = false
 
-    /// - Parameter greets: whether the greeting is taken and EHLO said.
-    init(port: UInt16, source: String = "127.0.0.1", greets: Bool = true) throws {
+    /// Connects, takes the greeting and says EHLO.
+    static func open(port: UInt16, source: String = "127.0.0.1") async throws -> Dialogue {
+        let dialogue = try Dialogue(port: port, source: source)
+        let greeting = await dialogue.reply()
+        guard greeting.hasPrefix("220") else { throw TestFailure("greeting: \(greeting)") }
+        guard await dialogue.ask("EHLO mail.sender.test").hasPrefix("250") else { throw TestFailure("EHLO was refused") }
+        return dialogue
+    }
+
+    private init(port: UInt16, source: String) throws {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var patience = timeval(tv_sec: 60, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
@@ -79,13 +91,9 @@ final class Dialogue {
         guard Self.call(descriptor, source, 0, bind), Self.call(descriptor, "127.0.0.1", port, connect) else {
             throw TestFailure("connecting to \(port): \(String(cString: strerror(errno)))")
         }
-        guard greets else { return }
-        let greeting = reply()
-        guard greeting.hasPrefix("220") else { throw TestFailure("greeting: \(greeting)") }
-        guard ask("EHLO mail.sender.test").hasPrefix("250") else { throw TestFailure("EHLO was refused") }
     }
 
-    deinit { close() }
+    deinit { if !isClosed { Glibc.close(descriptor) } }
 
     private static func call(
         _ descriptor: Int32, _ host: String, _ port: UInt16, _ body: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int32
@@ -99,28 +107,36 @@ final class Dialogue {
         } == 0
     }
 
-    private var isClosed = false
-
-    func close() {
-        guard !isClosed else { return }
-        isClosed = true
-        Glibc.close(descriptor)
+    private func onQueue<Result: Sendable>(_ body: @escaping @Sendable () -> Result) async -> Result {
+        await withCheckedContinuation { continuation in queue.async { continuation.resume(returning: body()) } }
     }
 
-    func send(_ text: String) {
+    func close() async {
+        await onQueue { [self] in
+            guard !isClosed else { return }
+            isClosed = true
+            Glibc.close(descriptor)
+        }
+    }
+
+    func send(_ text: String) async {
         let bytes = Array(text.utf8)
-        var offset = 0
-        while offset < bytes.count {
-            let written = bytes.withUnsafeBytes {
-                Glibc.send(descriptor, $0.baseAddress! + offset, bytes.count - offset, Int32(MSG_NOSIGNAL))
+        await onQueue { [self] in
+            var offset = 0
+            while offset < bytes.count {
+                let written = bytes.withUnsafeBytes {
+                    Glibc.send(descriptor, $0.baseAddress! + offset, bytes.count - offset, Int32(MSG_NOSIGNAL))
+                }
+                guard written > 0 else { return }
+                offset += written
             }
-            guard written > 0 else { return }
-            offset += written
         }
     }
 
     /// The next reply with all of its lines; empty when the connection ended instead.
-    func reply() -> String {
+    func reply() async -> String { await onQueue { [self] in takeReply() } }
+
+    private func takeReply() -> String {
         while true {
             var start = 0
             while let end = buffer[start...].firstIndex(of: 10) {
@@ -137,13 +153,15 @@ final class Dialogue {
         }
     }
 
-    func ask(_ command: String) -> String {
-        send(command + "\r\n")
-        return reply()
+    func ask(_ command: String) async -> String {
+        await send(command + "\r\n")
+        return await reply()
     }
 
     /// The codes of the next replies.
-    func codes(_ count: Int) -> [Int] {
-        (0..<count).map { _ in Int(reply().prefix(3)) ?? 0 }
+    func codes(_ count: Int) async -> [Int] {
+        var codes: [Int] = []
+        for _ in 0..<count { codes.append(Int(await reply().prefix(3)) ?? 0) }
+        return codes
     }
 }

@@ -43,37 +43,37 @@ struct GatewayWithServersTests {
     func extensions(kind: RealBackend) async throws {
         let backend = try await kind.start()
         let gateway = try await GatewayUnderTest(backend: backend.port, kind.information)
-        let dialogue = try Dialogue(port: gateway.port, source: stranger)
-        let hello = dialogue.ask("EHLO mail.sender.test")
+        let dialogue = try await Dialogue.open(port: gateway.port, source: stranger)
+        let hello = await dialogue.ask("EHLO mail.sender.test")
         var sent = 0
-        func message(_ mail: String, _ rcpt: String, body: String = "x\r\n", chunked: Bool = false) {
-            #expect(dialogue.ask("MAIL FROM:<alice@sender.test>\(mail)").hasPrefix("250"), "\(mail)")
-            #expect(dialogue.ask("RCPT TO:<bob@example.test>\(rcpt)").hasPrefix("250"), "\(mail) \(rcpt)")
+        func message(_ mail: String, _ rcpt: String, body: String = "x\r\n", chunked: Bool = false) async {
+            #expect(await dialogue.ask("MAIL FROM:<alice@sender.test>\(mail)").hasPrefix("250"), "\(mail)")
+            #expect(await dialogue.ask("RCPT TO:<bob@example.test>\(rcpt)").hasPrefix("250"), "\(mail) \(rcpt)")
             let content = "Subject: \(sent)\r\n\r\n\(body)"
             if chunked {
-                dialogue.send("BDAT 5\r\nSubje")
-                #expect(dialogue.codes(1) == [250])
-                dialogue.send("BDAT \(content.utf8.count - 5) LAST\r\n\(content.dropFirst(5))")
+                await dialogue.send("BDAT 5\r\nSubje")
+                #expect(await dialogue.codes(1) == [250])
+                await dialogue.send("BDAT \(content.utf8.count - 5) LAST\r\n\(content.dropFirst(5))")
             } else {
-                #expect(dialogue.ask("DATA").hasPrefix("354"))
-                dialogue.send(content + ".\r\n")
+                #expect(await dialogue.ask("DATA").hasPrefix("354"))
+                await dialogue.send(content + ".\r\n")
             }
-            #expect(dialogue.codes(1) == [250])
+            #expect(await dialogue.codes(1) == [250])
             sent += 1
         }
-        message("", "")
-        if hello.contains("8BITMIME") { message(" BODY=8BITMIME", "", body: "gr\u{fc}n\r\n") }
-        if hello.contains("SMTPUTF8") { message(" SMTPUTF8", "", body: "\u{65e5}\u{672c}\r\n") }
-        if hello.contains("DSN") { message(" RET=HDRS ENVID=abc", " NOTIFY=NEVER ORCPT=rfc822;bob@example.test") }
-        message("", "", body: ".starts with a dot\r\n", chunked: true)
-        #expect(dialogue.ask("MAIL FROM:<>").hasPrefix("250"))
-        #expect(dialogue.ask("RCPT TO:<bob@example.test>").hasPrefix("250"))
-        #expect(dialogue.ask("DATA").hasPrefix("354"))
-        dialogue.send("Subject: bounce\r\n\r\nx\r\n.\r\n")
-        #expect(dialogue.codes(1) == [250])
-        #expect(dialogue.ask("QUIT").hasPrefix("221"))
+        await message("", "")
+        if hello.contains("8BITMIME") { await message(" BODY=8BITMIME", "", body: "gr\u{fc}n\r\n") }
+        if hello.contains("SMTPUTF8") { await message(" SMTPUTF8", "", body: "\u{65e5}\u{672c}\r\n") }
+        if hello.contains("DSN") { await message(" RET=HDRS ENVID=abc", " NOTIFY=NEVER ORCPT=rfc822;bob@example.test") }
+        await message("", "", body: ".starts with a dot\r\n", chunked: true)
+        #expect(await dialogue.ask("MAIL FROM:<>").hasPrefix("250"))
+        #expect(await dialogue.ask("RCPT TO:<bob@example.test>").hasPrefix("250"))
+        #expect(await dialogue.ask("DATA").hasPrefix("354"))
+        await dialogue.send("Subject: bounce\r\n\r\nx\r\n.\r\n")
+        #expect(await dialogue.codes(1) == [250])
+        #expect(await dialogue.ask("QUIT").hasPrefix("221"))
         let messages = try await backend.mailbox.waitForMessages(sent + 1)
-        #expect(messages.contains { $0.returnPath == "" && $0["Subject"] == "bounce" })
+        #expect(messages.contains { ($0.returnPath ?? "").isEmpty && $0["Subject"] == "bounce" })
         if hello.contains("8BITMIME") { #expect(messages.contains { $0.text.contains("gr\u{fc}n") }) }
         #expect(messages.contains { $0.text.contains("\n.starts with a dot\n") || $0.text.hasPrefix(".starts with a dot\n") })
         await gateway.stop()
@@ -83,20 +83,20 @@ struct GatewayWithServersTests {
     func mixedRecipients(kind: RealBackend) async throws {
         let backend = try await kind.start(mailboxes: ["bob", "eve"])
         let gateway = try await GatewayUnderTest(backend: backend.port, kind.information)
-        let dialogue = try Dialogue(port: gateway.port, source: stranger)
-        dialogue.send("MAIL FROM:<alice@sender.test>\r\n")
-        for name in ["bob", "nobody", "eve"] { dialogue.send("RCPT TO:<\(name)@example.test>\r\n") }
-        dialogue.send("DATA\r\n")
-        #expect(dialogue.codes(5) == [250, 250, 550, 250, 354], "\(backend.log())")
-        dialogue.send("Subject: x\r\n\r\nx\r\n.\r\n")
-        #expect(dialogue.codes(1) == [250])
+        let dialogue = try await Dialogue.open(port: gateway.port, source: stranger)
+        await dialogue.send("MAIL FROM:<alice@sender.test>\r\n")
+        for name in ["bob", "nobody", "eve"] { await dialogue.send("RCPT TO:<\(name)@example.test>\r\n") }
+        await dialogue.send("DATA\r\n")
+        #expect(await dialogue.codes(5) == [250, 250, 550, 250, 354], "\(backend.log())")
+        await dialogue.send("Subject: x\r\n\r\nx\r\n.\r\n")
+        #expect(await dialogue.codes(1) == [250])
         _ = try await backend.mailbox.waitForMessages(1)
         await gateway.stop()
 
         let grey = try await GatewayUnderTest(backend: backend.port, kind.information, engine: { $0.greylist.mode = .on })
-        let other = try Dialogue(port: grey.port, source: stranger)
-        other.send("MAIL FROM:<alice@sender.test>\r\nRCPT TO:<nobody@example.test>\r\nRCPT TO:<bob@example.test>\r\n")
-        #expect(other.codes(3) == [250, 550, 451], "\(grey.counters)")
+        let other = try await Dialogue.open(port: grey.port, source: stranger)
+        await other.send("MAIL FROM:<alice@sender.test>\r\nRCPT TO:<nobody@example.test>\r\nRCPT TO:<bob@example.test>\r\n")
+        #expect(await other.codes(3) == [250, 550, 451], "\(grey.counters)")
         await grey.stop()
     }
 
@@ -104,14 +104,14 @@ struct GatewayWithServersTests {
     func large(kind: RealBackend) async throws {
         let backend = try await kind.start()
         let gateway = try await GatewayUnderTest(backend: backend.port, kind.information)
-        let dialogue = try Dialogue(port: gateway.port, source: stranger)
-        dialogue.send("MAIL FROM:<alice@sender.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n")
-        #expect(dialogue.codes(3) == [250, 250, 354])
-        dialogue.send("Subject: large\r\n\r\n")
+        let dialogue = try await Dialogue.open(port: gateway.port, source: stranger)
+        await dialogue.send("MAIL FROM:<alice@sender.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n")
+        #expect(await dialogue.codes(3) == [250, 250, 354])
+        await dialogue.send("Subject: large\r\n\r\n")
         let block = String(repeating: String(repeating: "0123456789abcde", count: 4) + "..\r\n", count: 1024)
-        for _ in 0..<800 { dialogue.send(block) }
-        dialogue.send(".\r\n")
-        #expect(dialogue.codes(1) == [250], "\(backend.log().suffix(2000))")
+        for _ in 0..<800 { await dialogue.send(block) }
+        await dialogue.send(".\r\n")
+        #expect(await dialogue.codes(1) == [250], "\(backend.log().suffix(2000))")
         let message = try #require(try await backend.mailbox.waitForMessages(1).first)
         #expect(message.body.count == 800 * 1024 * 63)
         await gateway.stop()
@@ -123,22 +123,22 @@ struct GatewayWithServersTests {
         let backend = try await kind.start()
         let gateway = try await GatewayUnderTest(backend: backend.port, kind.information)
         for stage in 0..<4 {
-            let dialogue = try Dialogue(port: gateway.port, source: stranger)
+            let dialogue = try await Dialogue.open(port: gateway.port, source: stranger)
             var codes: [Int] = []
-            func step(_ number: Int, _ text: String) throws {
+            func step(_ number: Int, _ text: String) async throws {
                 if number == stage { try backend.kill() }
-                dialogue.send(text)
-                codes += dialogue.codes(1)
+                await dialogue.send(text)
+                codes += await dialogue.codes(1)
             }
-            dialogue.send("MAIL FROM:<alice@sender.test>\r\n")
-            _ = dialogue.codes(1)
-            try step(0, "RCPT TO:<bob@example.test>\r\n")
-            if stage > 0 { try step(1, "DATA\r\n") }
+            await dialogue.send("MAIL FROM:<alice@sender.test>\r\n")
+            _ = await dialogue.codes(1)
+            try await step(0, "RCPT TO:<bob@example.test>\r\n")
+            if stage > 0 { try await step(1, "DATA\r\n") }
             if stage > 1 {
                 if stage == 2 { try backend.kill() }
-                dialogue.send("Subject: \(stage)\r\n\r\n" + String(repeating: "0123456789\r\n", count: 50_000))
+                await dialogue.send("Subject: \(stage)\r\n\r\n" + String(repeating: "0123456789\r\n", count: 50_000))
                 if stage == 3 { try backend.kill() }
-                try step(9, ".\r\n")
+                try await step(9, ".\r\n")
             }
             #expect(codes.last == 451 && !codes.dropLast().contains { $0 >= 400 }, "stage \(stage): \(codes)")
             try await backend.start()
@@ -155,11 +155,11 @@ struct GatewayWithServersTests {
         let backend = try await kind.start()
         let gateway = try await GatewayUnderTest(backend: backend.port, kind.information)
         for size in [1, 10_000] {
-            let dialogue = try Dialogue(port: gateway.port, source: stranger)
-            dialogue.send("MAIL FROM:<alice@sender.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n")
-            #expect(dialogue.codes(3) == [250, 250, 354])
-            dialogue.send("Subject: half\r\n\r\n" + String(repeating: "0123456789\r\n", count: size))
-            dialogue.close()
+            let dialogue = try await Dialogue.open(port: gateway.port, source: stranger)
+            await dialogue.send("MAIL FROM:<alice@sender.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n")
+            #expect(await dialogue.codes(3) == [250, 250, 354])
+            await dialogue.send("Subject: half\r\n\r\n" + String(repeating: "0123456789\r\n", count: size))
+            await dialogue.close()
         }
         #expect(try await Swaks(port: gateway.port).send(source: stranger).accepted)
         let messages = try await backend.mailbox.waitForMessages(1)
@@ -184,22 +184,22 @@ struct GatewayWithServersTests {
         var accepted = 0
         for (number, end) in Self.smuggling.enumerated() {
             for split in [false, true] {
-                let dialogue = try Dialogue(port: gateway.port, source: stranger)
-                dialogue.send("MAIL FROM:<alice@sender.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n")
-                #expect(dialogue.codes(3) == [250, 250, 354])
-                dialogue.send("Subject: outer \(number)\r\n\r\nouter")
+                let dialogue = try await Dialogue.open(port: gateway.port, source: stranger)
+                await dialogue.send("MAIL FROM:<alice@sender.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n")
+                #expect(await dialogue.codes(3) == [250, 250, 354])
+                await dialogue.send("Subject: outer \(number)\r\n\r\nouter")
                 if split {
                     for octet in end.unicodeScalars {
-                        dialogue.send(String(octet))
+                        await dialogue.send(String(octet))
                         try await Task.sleep(for: .milliseconds(2))
                     }
                 } else {
-                    dialogue.send(end)
+                    await dialogue.send(end)
                 }
-                dialogue.send(
+                await dialogue.send(
                     "MAIL FROM:<admin@example.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nSubject: smuggled\r\n\r\ninner\r\n.\r\nQUIT\r\n"
                 )
-                let codes = dialogue.codes(2)
+                let codes = await dialogue.codes(2)
                 #expect(codes[0] == 250 || codes[0] == 554, "\(end.debugDescription): \(codes)")
                 #expect(codes[1] == 221, "\(end.debugDescription): \(codes)")
                 if codes[0] == 250 { accepted += 1 }
@@ -225,23 +225,23 @@ struct GatewayWithServersTests {
             .init(
                 clientInformation: information == .xclient ? .xclient : .connection, relayHost: "[127.0.0.1]:\(elsewhere.port)",
                 trustedNetworks: ["127.0.0.1/32"]))
-        let direct = try Dialogue(port: postfix.port)
-        #expect(direct.ask("MAIL FROM:<alice@sender.test>").hasPrefix("250"))
-        #expect(direct.ask("RCPT TO:<victim@elsewhere.test>").hasPrefix("250"), "without the gateway it relays for its own host")
+        let direct = try await Dialogue.open(port: postfix.port)
+        #expect(await direct.ask("MAIL FROM:<alice@sender.test>").hasPrefix("250"))
+        #expect(await direct.ask("RCPT TO:<victim@elsewhere.test>").hasPrefix("250"), "without the gateway it relays for its own host")
         let gateway = try await GatewayUnderTest(backend: postfix.port, information)
-        let dialogue = try Dialogue(port: gateway.port, source: stranger)
-        #expect(dialogue.ask("MAIL FROM:<alice@sender.test>").hasPrefix("250"))
+        let dialogue = try await Dialogue.open(port: gateway.port, source: stranger)
+        #expect(await dialogue.ask("MAIL FROM:<alice@sender.test>").hasPrefix("250"))
         for path in [
             "victim@elsewhere.test", "victim%elsewhere.test@example.test", "elsewhere.test!victim@example.test",
             "\"victim@elsewhere.test\"@example.test", "@example.test:victim@elsewhere.test", "victim%elsewhere.test@[127.0.0.1]",
         ] {
-            let reply = dialogue.ask("RCPT TO:<\(path)>")
+            let reply = await dialogue.ask("RCPT TO:<\(path)>")
             #expect(reply.hasPrefix("5"), "\(path): \(reply)")
         }
-        #expect(dialogue.ask("RCPT TO:<bob@example.test>").hasPrefix("250"))
-        #expect(dialogue.ask("DATA").hasPrefix("354"))
-        dialogue.send("x\r\n.\r\n")
-        #expect(dialogue.codes(1) == [250])
+        #expect(await dialogue.ask("RCPT TO:<bob@example.test>").hasPrefix("250"))
+        #expect(await dialogue.ask("DATA").hasPrefix("354"))
+        await dialogue.send("x\r\n.\r\n")
+        #expect(await dialogue.codes(1) == [250])
         _ = try await postfix.mailbox.waitForMessages(1)
         #expect(elsewhere.counters.messages == 0)
         await gateway.stop()
@@ -251,9 +251,9 @@ struct GatewayWithServersTests {
     func xclientNotAuthorised() async throws {
         let postfix = try await PostfixServer.start(.init(trustedNetworks: ["127.0.0.0/8"]))
         let gateway = try await GatewayUnderTest(backend: postfix.port, .xclient) { $0.probe.isOn = false }
-        let dialogue = try Dialogue(port: gateway.port, source: stranger)
-        dialogue.send("MAIL FROM:<alice@sender.test>\r\nRCPT TO:<bob@example.test>\r\n")
-        #expect(dialogue.codes(2) == [250, 451])
+        let dialogue = try await Dialogue.open(port: gateway.port, source: stranger)
+        await dialogue.send("MAIL FROM:<alice@sender.test>\r\nRCPT TO:<bob@example.test>\r\n")
+        #expect(await dialogue.codes(2) == [250, 451])
         #expect(!postfix.log.contains("alice@sender.test"))
         await gateway.stop()
     }
