@@ -216,7 +216,8 @@ extension Configuration {
         if listeners != old.listeners { keys.append("listeners") }
         if store != old.store { keys.append("store") }
         if policy != old.policy { keys.append("policy") }
-        if log.format != old.log.format { keys.append("log.format") }
+        if decisions != old.decisions { keys.append("decisions") }
+        if log != old.log { keys.append("log") }
         if user != old.user { keys.append("user") }
         return keys
     }

@@ -13,8 +13,8 @@ extension Parameter {
             - `postern config check [FILE]` tells everything that is wrong, each with `file:line:column: message`, and exits with 78.
               What is merely risky it tells as a warning, and exits with 0.
             - `postern config show` prints the configuration in effect with comments; its output is a valid configuration file.
-            - SIGHUP makes the daemon read the file again. A file with errors changes nothing. What is said of listeners, store,
-              policy bounds, data_directory, log.format and user holds from the next start.
+            - SIGHUP and `postern reload` make the daemon read the file again. A file with errors changes nothing. What is said of
+              data_directory, listeners, store, policy, decisions, log and user holds from the next start.
 
             How values are written:
 

@@ -67,12 +67,12 @@ struct ImportVerbTests {
     }
 
     /// The program that --help prints, on a database that Berkeley DB itself made.
-    @Test(.enabled(if: BerkeleyDB.libraries != nil)) func theOneLinerReadsARealDatabase() async throws {
-        let libraries = try #require(BerkeleyDB.libraries)
+    @Test(.enabled { await BerkeleyDB.libraries() != nil }) func theOneLinerReadsARealDatabase() async throws {
+        let libraries = try #require(await BerkeleyDB.libraries())
         let now = Int(Date().timeIntervalSince1970)
         try FileManager.default.createDirectory(atPath: place.path("postgrey"), withIntermediateDirectories: true)
         // As postgrey 1.37 opens and fills it.
-        try BerkeleyDB.perl(
+        try await BerkeleyDB.perl(
             """
             use BerkeleyDB; my $e = BerkeleyDB::Env->new(-Home => $ARGV[0],
               -Flags => DB_CREATE|DB_RECOVER|DB_INIT_TXN|DB_INIT_MPOOL|DB_INIT_LOG, -SetFlags => BerkeleyDB::DB_AUTO_COMMIT) or die $!;
@@ -83,7 +83,7 @@ struct ImportVerbTests {
             """, [place.path("postgrey")], libraries)
         let help = try await place.run("import", "postgrey", "--help").output
         let match = try #require(help.firstMatch(of: /perl -MBerkeleyDB -e '((?s:.)*?)' \/var\/lib\/postgrey/))
-        let text = try BerkeleyDB.perl("use BerkeleyDB;" + match.1, [place.path("postgrey")], libraries)
+        let text = try await BerkeleyDB.perl("use BerkeleyDB;" + match.1, [place.path("postgrey")], libraries)
         let outcome = try await place.run(["import", "postgrey", "--database", "-"], input: text)
         #expect(outcome.output == "taken: 1 triplets and 1 clients\n", "\(text)")
     }
@@ -92,21 +92,28 @@ struct ImportVerbTests {
 /// Perl's BerkeleyDB, which postgrey needs: the machine's own, or the one unpacked for the integration tests.
 enum BerkeleyDB {
     /// What PERL5LIB and LD_LIBRARY_PATH must name; `nil` where there is none.
-    static let libraries: (perl: String, system: String)? = {
+    static func libraries() async -> (perl: String, system: String)? {
         let root = URL(filePath: #filePath).deletingLastPathComponent().path + "/../../.build/servers/postgrey/usr"
         let folder = ProcessInfo.processInfo.environment["POSTERN_POSTGREY_ROOT"].map { $0 + "/usr" } ?? root
         let libraries = (
             perl: "\(folder)/lib/x86_64-linux-gnu/perl5/5.36:\(folder)/share/perl5", system: "\(folder)/lib/x86_64-linux-gnu"
         )
-        return (try? perl("use BerkeleyDB; print 1", [], libraries)) == "1" ? libraries : nil
-    }()
+        return (try? await perl("use BerkeleyDB; print 1", [], libraries)) == "1" ? libraries : nil
+    }
 
     struct Failure: Error {
         var code: Int32
     }
 
     @discardableResult
-    static func perl(_ program: String, _ arguments: [String], _ libraries: (perl: String, system: String)) throws -> String {
+    static func perl(_ program: String, _ arguments: [String], _ libraries: (perl: String, system: String)) async throws -> String {
+        try await withCheckedThrowingContinuation { continuation in
+            DispatchQueue.global().async { continuation.resume(with: Result { try blockingPerl(program, arguments, libraries) }) }
+        }
+    }
+
+    private static func blockingPerl(_ program: String, _ arguments: [String], _ libraries: (perl: String, system: String)) throws -> String
+    {
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/perl")
         process.arguments = ["-e", program] + arguments

@@ -115,4 +115,31 @@ struct OfflineVerbTests {
         let outcome = try await place.run("block", "list")
         #expect(outcome.code == 69 && outcome.errors.hasPrefix("postern: no daemon runs, and the store cannot be opened: "))
     }
+
+    // MARK: - As root
+
+    /// What root made the daemon could not write, so the command becomes the account first.
+    @Test(.enabled(if: geteuid() == 0)) func rootBecomesTheDaemonsAccount() async throws {
+        chmod(place.folder, 0o777)
+        let file = try place.write("data_directory: \(place.path("data"))\nuser: nobody\n", to: "c.yaml")
+        let nobody = try #require(getpwnam("nobody")).pointee.pw_uid
+        #expect(try await place.run("block", "add", "192.0.2.1", "--config", file).code == 0)
+        for path in ["data", "data/postern.db", "data/postern.key"] {
+            var status = stat()
+            #expect(stat(place.path(path), &status) == 0 && status.st_uid == nobody, "\(path)")
+        }
+        let missing = try place.write("data_directory: \(place.path("other"))\nuser: no-such-account\n", to: "d.yaml")
+        let outcome = try await place.run("block", "add", "192.0.2.1", "--config", missing)
+        #expect(outcome.code == 78 && outcome.errors == "postern: user: there is no account no-such-account\n")
+    }
+
+    @Test(.enabled(if: geteuid() == 0 && FileManager.default.isExecutableFile(atPath: "/usr/bin/setpriv")))
+    func strangersHaveNoPermission() async throws {
+        chmod(place.folder, 0o755)
+        #expect(try await place.run("block", "add", "192.0.2.1").code == 0)
+        for verb in [["status"], ["block", "list"], ["block", "add", "192.0.2.2"]] {
+            let outcome = try await place.run(verb, through: ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"])
+            #expect(outcome.code == 77 && !outcome.errors.isEmpty, "\(verb): \(outcome.code) \(outcome.errors)")
+        }
+    }
 }

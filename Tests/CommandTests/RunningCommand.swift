@@ -56,9 +56,15 @@ final class Workplace: Sendable {
     }
 
     /// Runs a verb to its end, for a minute at most.
-    func run(_ arguments: [String], environment: [String: String] = [:], input: String? = nil) async throws -> Outcome {
+    func run(
+        _ arguments: [String], environment: [String: String] = [:], input: String? = nil, through wrapper: [String] = []
+    ) async throws -> Outcome {
         let name = "run-\(UUID().uuidString.prefix(8))"
         let process = try process(arguments, environment: environment, outputName: name)
+        if let program = wrapper.first {
+            process.executableURL = URL(filePath: program)
+            process.arguments = wrapper.dropFirst() + [Self.executable.path] + arguments
+        }
         process.standardInput = try FileHandle(
             forReadingFrom: URL(filePath: input == nil ? "/dev/null" : write(input ?? "", to: "\(name).in")))
         let code: Int32 = try await withCheckedThrowingContinuation { continuation in

@@ -202,9 +202,10 @@ struct GoodConfigurationTests {
         new.dataDirectory = "/elsewhere"
         new.store.sync = .full
         new.policy.maxConnections = 1
-        new.log.format = .json
+        new.decisions.keep = .days(1)
+        new.log.redact = true
         new.user = "postern"
-        #expect(new.keysNeedingRestart(since: old) == ["data_directory", "listeners", "store", "policy", "log.format", "user"])
+        #expect(new.keysNeedingRestart(since: old) == ["data_directory", "listeners", "store", "policy", "decisions", "log", "user"])
     }
 
     @Test func anyTextInQuotesReadsBack() throws {

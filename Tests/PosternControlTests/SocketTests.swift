@@ -240,7 +240,7 @@ enum RawSocket {
         return descriptor
     }
 
-    /// Sends bytes and returns what comes back up to so many lines, or the end; waits 5 s at most.
+    /// Sends bytes and returns what comes back up to so many lines, or the end; waits 30 s at most.
     static func exchange(_ path: String, _ bytes: [UInt8], pieceBy: Int = .max, lines: Int = 1) async throws -> String {
         try await withCheckedThrowingContinuation { continuation in
             DispatchQueue.global().async {
@@ -253,7 +253,7 @@ enum RawSocket {
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
         defer { close(descriptor) }
         guard with(path, { connect(descriptor, $0, $1) }) == 0 else { throw Failure() }
-        var limit = timeval(tv_sec: 5, tv_usec: 0)
+        var limit = timeval(tv_sec: 30, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         var rest = bytes[...]
