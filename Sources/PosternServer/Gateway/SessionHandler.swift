@@ -33,6 +33,8 @@ final class SessionHandler: ChannelDuplexHandler {
     // What was received and not consumed.
     var held: ByteBuffer?
     private var readIsWithheld = false
+    /// A read was asked for, and its octets have not all come.
+    private var readIsOpen = false
     /// Octets that came although nothing was asked for: the client has closed its side.
     private var unread = 0
     /// Whether a PROXY header must come first.
@@ -126,7 +128,7 @@ final class SessionHandler: ChannelDuplexHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !output.discardsInput else { return }
         var buffer = unwrapInboundIn(data)
-        if !mayRead {
+        if !readIsOpen, !mayRead {
             unread += buffer.readableBytes
             guard unread <= settings.memory.unread else { return context.close(promise: nil) }
         }
@@ -178,13 +180,24 @@ final class SessionHandler: ChannelDuplexHandler {
         return held == nil && (backend?.isWritable ?? true) && (context?.channel.isWritable ?? true)
     }
 
+    func channelReadComplete(context: ChannelHandlerContext) {
+        readIsOpen = false
+        context.fireChannelReadComplete()
+    }
+
     func read(context: ChannelHandlerContext) {
-        if mayRead { context.read() } else { readIsWithheld = true }
+        guard mayRead else {
+            readIsWithheld = true
+            return
+        }
+        readIsOpen = true
+        context.read()
     }
 
     private func resumeReading() {
         guard readIsWithheld, mayRead, let context else { return }
         readIsWithheld = false
+        readIsOpen = true
         context.read()
     }
 
@@ -275,6 +288,7 @@ final class SessionHandler: ChannelDuplexHandler {
         case .relay(let relay): hand(relay)
         case .forward: preconditionFailure("content is forwarded with its input")
         case .abandonContent:
+            message?.octets = backend?.octets ?? 0
             backend?.abort()
             backend = nil
         case .endTransaction(let end): endTransaction(end)
@@ -337,6 +351,8 @@ final class SessionHandler: ChannelDuplexHandler {
             handle { $0.shed(into: &$1) }
         case is DrainEvent:
             if machine == nil { context.close(promise: nil) }
+            output.hurry()
+            endPause()
             handle { $0.shuttingDown(into: &$1) }
         case let event as TLSUserEvent:
             if case .handshakeCompleted = event {

@@ -8,6 +8,8 @@ struct SessionMessage {
     var recipients = 0
     var refused = 0
     var octets: UInt64 = 0
+    /// The backend took content.
+    var hasContent = false
     var ended: TransactionEnd?
 
     init(startedAt: NIODeadline) {
@@ -25,7 +27,7 @@ extension SessionHandler {
     func finishMessage(_ reply: Reply?) {
         guard let message else { return }
         self.message = nil
-        let isAnswer = message.ended == .completed || (message.octets > 0 && reply?.isPositive == false)
+        let isAnswer = message.ended == .completed || (message.hasContent && reply?.isPositive == false)
         let accepted = message.ended == .completed && reply?.isPositive == true
         gateway.counters.count { values in
             values.octets += message.octets

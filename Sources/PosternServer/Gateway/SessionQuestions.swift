@@ -259,6 +259,11 @@ extension SessionHandler {
         pump()
     }
 
+    /// Whoever is being made to wait has waited long enough.
+    func endPause() {
+        if let decision = question.paused { go(decision) }
+    }
+
     func questionTimeCame(_ now: NIODeadline) {
         if question.nameBy <= now {
             question.nameBy = .distantFuture
@@ -268,7 +273,7 @@ extension SessionHandler {
             gateway.counters.count { $0.probesInconclusive += 1 }
             probeEnded()
         }
-        if question.pausedUntil <= now, let decision = question.paused { go(decision) }
+        if question.pausedUntil <= now { endPause() }
     }
 }
 

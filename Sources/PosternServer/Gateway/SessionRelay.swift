@@ -85,7 +85,9 @@ extension SessionHandler: BackendUser {
         switch (step, open) {
         case (.recipient, .recipient(let mail, let recipient)): answered(recipient, of: mail, reply)
         case (.beginContent, _):
-            if reply.code == 354, let header = relay.header {
+            guard reply.code == 354 else { return }
+            message?.hasContent = true
+            if let header = relay.header {
                 relay.header = nil
                 connection.header("\(header)\r\n")
             }

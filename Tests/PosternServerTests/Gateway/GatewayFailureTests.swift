@@ -130,6 +130,7 @@ import Testing
         #expect(try await client.replies(2).map { $0?.prefix(3) } == ["554", "250"])
         try await eventually("the backend connection closes") { backend.record.open == 0 }
         #expect(backend.record.messages.isEmpty)
+        #expect(test.counters.messagesRefused == 1)
         await test.stop()
     }
 
@@ -149,6 +150,27 @@ import Testing
         client.send(".\r\n")
         #expect(try await client.reply(within: .seconds(60))?.hasPrefix("250 ") == true)
         #expect(backend.record.messages.first?.content.utf8.count == 30_000 * 1024)
+        await test.stop()
+    }
+
+    @Test func aBackendThatStutters() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address])
+        let client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        _ = try await client.replies(3)
+        // Much more often than what a client may have sent unasked lasts for.
+        let line = String(repeating: "y", count: 1022) + "\r\n"
+        for round in 0..<6 {
+            backend.change { $0.isStalled = true }
+            client.send(String(repeating: line, count: 1500))
+            try await Task.sleep(for: .milliseconds(200))
+            backend.change { $0.isStalled = false }
+            try await eventually("round \(round) is taken") { client.channel.isWritable }
+        }
+        client.send(".\r\n")
+        #expect(try await client.reply(within: .seconds(120))?.hasPrefix("250 ") == true)
+        #expect(backend.record.messages.first?.content.utf8.count == 6 * 1500 * 1024)
         await test.stop()
     }
 
@@ -183,6 +205,19 @@ import Testing
         _ = try await client.ask("MAIL FROM:<a@example.com>")
         #expect(try await client.ask("RCPT TO:<b@example.org>") == "451 4.4.2 Mail system timed out")
         await test.stop()
+    }
+
+    @Test func drainingDoesNotWaitForThoseWhoAreMadeToWait() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address], engine: { $0.delays.greeting = .fixed(.seconds(20)) })
+        let client = try await test.client()
+        try await eventually("held") { test.counters.sessions == 1 }
+        try await Task.sleep(for: .milliseconds(50))
+        let start = ContinuousClock.now
+        await test.listener.drain(patience: .seconds(10))
+        #expect(ContinuousClock.now - start < .seconds(5))
+        #expect(try await client.replies(2).last??.hasPrefix("421 4.3.2 Shutting down") == true)
+        await test.store.close()
     }
 
     @Test func drainingLetsAMessageFinish() async throws {

@@ -52,6 +52,9 @@ final class ScriptedBackend: Sendable {
         self.script = NIOLockedValueBox(script)
         let (descriptor, bound) = try ListeningSocket.open(.tcp(IPAddress("127.0.0.1")!, port: port))
         _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
+        // Little is taken unread, so that a stalled script is soon felt.
+        var size: Int32 = 16_384
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
         listener = descriptor
         guard case .tcp(_, let port) = bound else { preconditionFailure() }
         self.port = port
