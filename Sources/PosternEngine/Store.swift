@@ -6,7 +6,8 @@ public struct StoreTransaction: Sendable {
     public var needs: Needs
     /// Decides on the evidence; `nil` evidence never occurs. Called once, on the store's own thread; must not block.
     public var decide: @Sendable (Evidence) -> (Decision, DecisionRecord?)
-    /// Called once, on the store's own thread, after the changes are committed, never before; must not block.
+    /// Called once, on the store's own thread, after the changes are committed, never before; must not block. A transaction
+    /// that is refused (overloaded, closed, store out of order) is completed within `submit`, on its caller's thread.
     public var completion: @Sendable (Result<(Decision, DecisionRecord?), StoreFailure>) -> Void
 
     public init(
