@@ -7,8 +7,10 @@ import PosternEngine
 // Expiry and backup.
 
 extension SQLiteStore {
-    /// Rows that are looked at for expiry in one step on a reader, and in one call at most.
-    static let expiryScanStep = 20_000
+    /// Rows that are looked at for expiry in one step on a reader. A call goes on while it finds at least one in
+    /// `expiryYield` expired, but looks at no more than `expiryScan`.
+    static let expiryScanStep = 10_000
+    static let expiryYield = 50
     static let expiryScan = 200_000
     /// Rows that are removed in one turn of the writer, and of each kind in one call at most.
     static let expiryStep = 250
@@ -56,8 +58,8 @@ extension SQLiteStore {
         var identities = Int64.min
     }
 
-    /// Looks for expired rows beside the writer, going on from where the last call ended, at most once round; the
-    /// writer removes what it still finds expired.
+    /// Looks for expired rows beside the writer, going on from where the last call ended; the writer removes what it still
+    /// finds expired.
     private func expire(
         _ table: String, expires: String, cursor: WritableKeyPath<ExpiryCursors, Int64> & Sendable, now: WallTime,
         remove: @escaping @Sendable (HotTransaction, [Int64]) throws(StoreFailure) -> Int
@@ -67,7 +69,7 @@ extension SQLiteStore {
         var hasWrapped = start == .min
         var scanned = 0
         var removed = 0
-        while scanned < Self.expiryScan, removed < Self.expiryMaximum {
+        while scanned < Self.expiryScan, removed < Self.expiryMaximum, removed >= scanned / Self.expiryYield || position == .min {
             let from = position
             let (keys, last, count) = try await onReader { db in
                 try Self.expired(db, table: table, expires: expires, from: from, now: now)

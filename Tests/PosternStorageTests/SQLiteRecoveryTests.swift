@@ -154,27 +154,30 @@ struct SQLiteRecoveryTests {
         let folder = try Folder()
         var settings = Self.settings
         settings.maximumWaiting = 100
-        settings.busyTimeout = .seconds(20)
         let store = try SQLiteStore(path: folder.database, settings: settings)
-        let other = try RawDatabase(folder.database)
-        try other.execute("BEGIN IMMEDIATE")
         let kinds = NIOLockedValueBox<[StoreFailure.Kind?]>([])
-        // The first of all is what the writer waits with; it is taken before the others come.
-        func submit(_ number: Int) {
+        let isDeciding = NIOLockedValueBox(false)
+        let mayDecide = DispatchSemaphore(value: 0)
+        @Sendable func submit(_ number: Int, _ decide: @escaping @Sendable () -> Void = {}) {
             store.submit(
                 StoreTransaction(needs: Needs(triplets: [triplet(number)])) { _ in
-                    (.writing([triplet(number): row()]), nil)
+                    decide()
+                    return (.writing([triplet(number): row()]), nil)
                 } completion: { result in
                     kinds.withLockedValue {
                         if case .failure(let failure) = result { $0.append(failure.kind) } else { $0.append(nil) }
                     }
                 })
         }
-        submit(0)
-        try await Task.sleep(for: .milliseconds(500))
+        // The writer is busy with the first, so that the others wait.
+        submit(0) {
+            isDeciding.withLockedValue { $0 = true }
+            mayDecide.wait()
+        }
+        try await eventually("the first is taken") { isDeciding.withLockedValue { $0 } }
         for number in 1...150 { submit(number) }
         #expect(kinds.withLockedValue { $0 } == Array(repeating: .overloaded, count: 50))
-        try other.execute("COMMIT")
+        mayDecide.signal()
         try await eventually("all are answered") { kinds.withLockedValue { $0.count } == 151 }
         #expect(kinds.withLockedValue { $0.count { $0 == nil } } == 101)
         #expect(try await store.statistics().triplets == 101)
