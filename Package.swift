@@ -64,7 +64,6 @@ let package = Package(
             dependencies: [
                 "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine", "PosternServer", "PosternStorage", "PublicSuffix",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: strict),
 
@@ -110,6 +109,7 @@ let package = Package(
                 .product(name: "NIOTLS", package: "swift-nio"),
             ],
             swiftSettings: strict),
+        .testTarget(name: "CommandTests", dependencies: ["PosternConfiguration", "postern"], swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
             dependencies: ["IntegrationSupport", "PosternConfiguration", "PosternCore", "PosternServer", "postern"],

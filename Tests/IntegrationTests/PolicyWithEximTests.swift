@@ -45,7 +45,7 @@ struct PolicyWithEximTests {
         let added = try await postern.verb("block", "add", "spammer@sender.test")
         #expect(added.status == 0, "\(added.output)")
         let refused = try await swaks.send(from: "spammer@sender.test", source: stranger)
-        #expect(refused.reply(to: "RCPT")?.reply.first?.hasPrefix("554 5.7.1") == true, "\(refused.transcript)")
+        #expect(refused.reply(to: "RCPT")?.reply.first?.hasPrefix("554") == true, "\(refused.transcript)")
         #expect(try await swaks.send(source: stranger).reply(to: "RCPT")?.code == 451)
         try await postern.stop()
         #expect(try await swaks.send(source: stranger).accepted)
