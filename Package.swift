@@ -7,7 +7,7 @@ let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
 let package = Package(
     name: "postern",
     products: [
-        .executable(name: "postern", targets: ["postern"]),
+        .executable(name: "postern", targets: ["postern"])
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -49,7 +49,8 @@ let package = Package(
         .target(
             name: "PosternServer",
             dependencies: [
-                "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine", "PosternStorage", "PublicSuffix",
+                "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine", "PosternStorage",
+                "PublicSuffix",
                 "SMTPProtocol",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -70,7 +71,8 @@ let package = Package(
         // Tests: one folder a target; IntegrationTests runs real servers.
         .target(name: "IntegrationSupport", path: "Tests/IntegrationSupport", swiftSettings: strict),
         .target(
-            name: "EngineTestSupport", dependencies: ["PosternCore", "PosternEngine"], path: "Tests/EngineTestSupport", swiftSettings: strict),
+            name: "EngineTestSupport", dependencies: ["PosternCore", "PosternEngine"], path: "Tests/EngineTestSupport",
+            swiftSettings: strict),
         .testTarget(name: "PolicyProtocolTests", dependencies: ["PolicyProtocol"], swiftSettings: strict),
         .testTarget(name: "PosternCoreTests", dependencies: ["PosternCore"], swiftSettings: strict),
         .testTarget(
@@ -112,7 +114,14 @@ let package = Package(
         .testTarget(name: "CommandTests", dependencies: ["PosternConfiguration", "postern"], swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
-            dependencies: ["IntegrationSupport", "PosternConfiguration", "PosternCore", "PosternServer", "postern"],
+            dependencies: [
+                "IntegrationSupport", "PosternConfiguration", "PosternCore", "PosternEngine", "PosternServer", "PosternStorage",
+                "SMTPProtocol",
+                "postern",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
             swiftSettings: strict),
     ]
 )

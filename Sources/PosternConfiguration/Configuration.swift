@@ -38,17 +38,21 @@ extension Configuration {
         public var name: String
         public var role: Role
         public var address: Address
+        /// What a gateway needs; `nil` for every other role.
+        public var gateway: Gateway?
 
-        public init(name: String, role: Role, address: Address) {
+        public init(name: String, role: Role, address: Address, gateway: Gateway? = nil) {
             self.name = name
             self.role = role
             self.address = address
+            self.gateway = gateway
         }
     }
 
     /// What a listener does. Only roles that this version has; the loader knows the names of the others.
     public enum Role: String, CaseIterable, Sendable {
         case policy
+        case gateway
     }
 
     /// Where a listener listens.

@@ -15,10 +15,14 @@ public final class ConfigurationLoader {
         configuration = defaults
     }
 
+    var listenerPositions: [String: Position] = [:]
+
     /// What a configuration says, and what is risky in it.
     public struct Loaded: Equatable, Sendable {
         public var configuration: Configuration
         public var warnings: [Diagnostic]
+        /// Where each listener's address stands, as `file:line:column`, by the listener's name.
+        public var listenerPositions: [String: String] = [:]
     }
 
     /// Reads the text of a configuration. `file` is its name in messages; `defaults` is what holds where a key is left out.
@@ -53,15 +57,18 @@ public final class ConfigurationLoader {
         }
         let diagnostics = loader.report.diagnostics
         guard !diagnostics.contains(where: { $0.severity == .error }) else { throw ConfigurationFailure(diagnostics) }
-        return (Loaded(configuration: loader.configuration, warnings: diagnostics), loader.report.askedPaths)
+        let positions = loader.listenerPositions.mapValues { "\(file):\($0.line):\($0.column)" }
+        return (
+            Loaded(configuration: loader.configuration, warnings: diagnostics, listenerPositions: positions), loader.report.askedPaths
+        )
     }
 
     private func readAll(_ root: Mapping) {
         if let name = root.take("hostname")?.domainName() { configuration.hostname = name.text }
         readDataDirectory(root)
+        readDomains(root.take("domains"))
         readListeners(root)
         readStore(root.section("store"))
-        readDomains(root.take("domains"))
         readNetworks(root.section("networks"))
         readDNS(root.section("dns"))
         readProfile(root.take("profile"))

@@ -37,6 +37,7 @@ extension Parameter {
             data_directory: /var/lib/postern
             listeners:
               - { name: policy, role: policy, address: "unix:/var/spool/postfix/postern/policy.sock", mode: "0660", group: postfix }
+              - { name: mx, role: gateway, address: "0.0.0.0:25", backend: "127.0.0.1:10025", backend_client_info: xclient }
             networks: { local: [192.0.2.0/24], forwarders: [198.51.100.7] }
             greylist: { mode: on, delay: 3m, opt_out: [support@example.net] }
             user: postern

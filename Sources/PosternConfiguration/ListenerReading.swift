@@ -8,10 +8,10 @@ extension ConfigurationLoader {
     static let maximumListeners = 256
 
     /// Roles that later versions have, and `milter`, whose name is kept.
-    private static let laterRoles = ["gateway", "trap", "dnsbl", "admin", "throttle", "inner", "submission", "socketmap"]
+    private static let laterRoles = ["trap", "dnsbl", "admin", "throttle", "inner", "submission", "socketmap"]
     private static let reservedRoles = ["milter"]
     /// Keys that belong to roles of later versions.
-    private static let laterKeys = ["backend": "gateway", "backend_client_info": "gateway", "zone": "dnsbl"]
+    private static let laterKeys = ["zone": "dnsbl"]
 
     func readListeners(_ root: Mapping) {
         guard let value = root.takePart("listeners") else { return }
@@ -50,6 +50,7 @@ extension ConfigurationLoader {
         let addressValue = mapping.take("address")
         let modeValue = mapping.take("mode")
         let groupValue = mapping.take("group")
+        let gateway = gateway(mapping, role: role)
         mapping.finish { key in
             Self.laterKeys[key].map { "'\(key)' belongs to a listener with role \($0), which this version does not have" }
         }
@@ -73,10 +74,11 @@ extension ConfigurationLoader {
             addressValue.error("\(address) \(conflict) of the listener in line \(other.mark.line)")
         }
         taken.append((address, addressValue.mark))
+        listenerPositions[name ?? role.rawValue] = addressValue.mark
         if role == .policy, case .tcp(let host, _) = address, !host.isLoopback {
             addressValue.warning("\(address) is not a loopback address: whoever reaches it may ask, so keep it behind a firewall")
         }
-        return Configuration.Listener(name: name ?? role.rawValue, role: role, address: address)
+        return Configuration.Listener(name: name ?? role.rawValue, role: role, address: address, gateway: gateway)
     }
 
     private func role(_ value: Value) -> Configuration.Role? {
@@ -95,7 +97,7 @@ extension ConfigurationLoader {
 
     private static var available: String { Configuration.Role.allCases.map(\.rawValue).joined(separator: ", ") }
 
-    private func address(_ value: Value, mode: Value?, group: Value?) -> Configuration.Address? {
+    func address(_ value: Value, mode: Value?, group: Value?) -> Configuration.Address? {
         guard let text = value.text("an address such as \"127.0.0.1:10023\"") else { return nil }
         if text.hasPrefix("unix:") {
             let permissions = mode?.permissions()

@@ -40,13 +40,41 @@ extension Parameter {
             "listeners[].name", "word", "(its role)",
             "Names the listener in the log; each has another. At most 64 letters, digits, `-`, `_`, `.`."),
         .init(
-            "listeners[].role", "policy", "(must be given)",
-            "What the listener does. `policy` is the policy service that Postfix and Exim ask."),
+            "listeners[].role", "policy | gateway", "(must be given)",
+            "What the listener does. `policy` is the policy service that Postfix and Exim ask; `gateway` is an SMTP door in front of a mail server."
+        ),
         .init(
             "listeners[].address", "address", "(must be given)",
             "`127.0.0.1:10023`, `[::1]:10023` or `unix:/path`. Whoever can connect may ask, so keep it on loopback or behind a firewall."),
         .init("listeners[].mode", "permissions", "(0666 less the umask)", "Permissions of a UNIX socket in octal, such as `\"0660\"`."),
         .init("listeners[].group", "name", "(the process's group)", "Group of a UNIX socket, such as `postfix`."),
+        .init(
+            "listeners[].backend", "address, or a list of them", "(a gateway must have one)",
+            "Gateway: the mail server behind it, `127.0.0.1:10025`. Of several, new sessions go round those that are well."),
+        .init(
+            "listeners[].backend_client_info", "xclient | proxy-v2 | none", "(xclient)",
+            "Gateway: how the backend learns who the client is. Where it does not agree to that, nothing is forwarded. `none` needs domains."
+        ),
+        .init(
+            "listeners[].backend_tls", "never | opportunistic | required", "(never)",
+            "Gateway: TLS towards the backend."),
+        .init(
+            "listeners[].backend_ca", "path", "(any certificate will do)",
+            "Gateway: authorities in PEM that must have signed the backend's certificate."),
+        .init(
+            "listeners[].tls_certificate", "path", "(no STARTTLS)",
+            "Gateway: the certificate for STARTTLS in PEM, with its chain. Read again when it changes."),
+        .init("listeners[].tls_key", "path", "(no STARTTLS)", "Gateway: the key of tls_certificate, in PEM."),
+        .init("listeners[].tls_minimum", "1.2 | 1.3", "(1.2)", "Gateway: the oldest version of TLS that clients may use."),
+        .init(
+            "listeners[].teaser", "true | false", "(false)",
+            "Gateway: whether a client that waits for its greeting is sent a first line of it, which many bots take for the whole."),
+        .init(
+            "listeners[].probe", "true | false", "(true)",
+            "Gateway: whether the backend is asked beforehand if it knows a mailbox, so that unknown ones are refused and not greylisted."),
+        .init(
+            "listeners[].max_sessions", "number", "(20000)",
+            "Gateway: open sessions. At the limit the one held longest is let go with 421. 1 to 1000000."),
 
         .init("store.sqlite", "path", "postern.db", "The database file. A relative path starts at data_directory."),
         .init(

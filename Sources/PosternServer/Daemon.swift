@@ -15,10 +15,13 @@ import PublicSuffix
 public struct StartFailure: Error, CustomStringConvertible, Sendable {
     public let code: Int32
     public let description: String
+    /// The listener it is about, where it is about one.
+    public let listener: String?
 
-    public init(_ code: Int32, _ description: String) {
+    public init(_ code: Int32, _ description: String, listener: String? = nil) {
         self.code = code
         self.description = description
+        self.listener = listener
     }
 
     static let configuration: Int32 = 78
@@ -69,21 +72,19 @@ public final class Daemon: Sendable {
         let policy = PolicyService(decisions: decisions)
 
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
-        var listeners: [PolicyListener] = []
+        var listeners: [any RunningListener] = []
         for socket in sockets {
-            listeners.append(
-                try await PolicyListener.start(
-                    name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, service: policy,
-                    limits: PolicyServiceLimits(configuration.policy), logger: logger))
+            listeners.append(try await start(socket, configuration, on: loops, policy: policy, decisions: decisions))
         }
+        let gateways = listeners.compactMap { $0 as? GatewayListener }
         let (steady, wall) = clock.now()
         let state = RunningState(
             decisions: decisions, clock: clock,
-            listeners: listeners.map { StatusReport.Listener(name: $0.name, role: "policy", address: "\($0.address)") },
+            listeners: listeners.map { StatusReport.Listener(name: $0.name, role: $0.role.rawValue, address: "\($0.address)") },
             dataDirectory: configuration.dataDirectory, startedAt: Moment(steady: steady, wall: wall),
-            reloading: { [self] () throws(ControlFailure) in
+            reloading: { [self] () async throws(ControlFailure) in
                 do {
-                    return try reload(decisions)
+                    return try await reload(decisions, gateways)
                 } catch {
                     throw ControlFailure(.configuration, "\(error)")
                 }
@@ -107,7 +108,7 @@ public final class Daemon: Sendable {
 
         signals: for await signal in signals.stream {
             switch signal {
-            case SIGHUP: await reloadOnSignal(decisions)
+            case SIGHUP: await reloadOnSignal(decisions, gateways)
             default:
                 logger.info("stopping", metadata: ["signal": "\(signal == SIGTERM ? "SIGTERM" : "SIGINT")"])
                 break signals
@@ -156,7 +157,7 @@ public final class Daemon: Sendable {
                 let (descriptor, bound) = try ListeningSocket.open(listener.address)
                 sockets.append(OpenSocket(name: listener.name, address: bound, descriptor: descriptor))
             } catch {
-                throw StartFailure(StartFailure.configuration, "listener \(listener.name): \(error)")
+                throw StartFailure(StartFailure.configuration, "\(error)", listener: listener.name)
             }
         }
         for left in inherited {
@@ -165,6 +166,26 @@ public final class Daemon: Sendable {
             close(left.descriptor)
         }
         return sockets
+    }
+
+    /// Starts what a listener's role is.
+    private func start(
+        _ socket: OpenSocket, _ configuration: Configuration, on loops: any EventLoopGroup, policy: PolicyService,
+        decisions: DecisionService
+    ) async throws -> any RunningListener {
+        let listener = configuration.listeners.first { $0.name == socket.name }
+        guard let gateway = listener?.gateway else {
+            return try await PolicyListener.start(
+                name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, service: policy,
+                limits: PolicyServiceLimits(configuration.policy), logger: logger)
+        }
+        do {
+            return try await GatewayListener.start(
+                name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops,
+                settings: GatewaySettings(gateway, of: configuration), decisions: decisions, logger: logger)
+        } catch let error as GatewaySettingsError {
+            throw StartFailure(StartFailure.configuration, "\(error)", listener: socket.name)
+        }
     }
 
     /// Makes the data folder and leaves root behind.
@@ -219,7 +240,8 @@ public final class Daemon: Sendable {
             try await store.keep(clock.anchor())
             return clock
         } catch {
-            logger.warning("the store does not say what time it was left with; this start believes the wall clock", metadata: ["error": "\(error)"])
+            logger.warning(
+                "the store does not say what time it was left with; this start believes the wall clock", metadata: ["error": "\(error)"])
             return ServiceClock(after: nil)
         }
     }
@@ -241,10 +263,13 @@ public final class Daemon: Sendable {
     }
 
     /// What a person wants to see: addresses, and lines to paste.
-    private static func welcome(_ listeners: [PolicyListener], _ configuration: Configuration) -> String {
-        var lines = listeners.map { "Postern is ready: policy service on \($0.address) (\($0.name))" }
+    private static func welcome(_ listeners: [any RunningListener], _ configuration: Configuration) -> String {
+        var lines = listeners.map { listener in
+            let what = listener.role == .policy ? "policy service" : "gateway"
+            return "Postern is ready: \(what) on \(listener.address) (\(listener.name))"
+        }
         lines.append("Its memory is in \(configuration.dataDirectory). Stop it with Ctrl-C.")
-        if let first = listeners.first {
+        if let first = listeners.first(where: { $0.role == .policy }) {
             lines += ["", Snippets.postfix(first.address), "", Snippets.exim(first.address)]
         }
         return lines.joined(separator: "\n")
@@ -252,10 +277,10 @@ public final class Daemon: Sendable {
 
     // MARK: - Reload
 
-    private func reloadOnSignal(_ decisions: DecisionService) async {
+    private func reloadOnSignal(_ decisions: DecisionService, _ gateways: [GatewayListener]) async {
         ServiceManners.notify("RELOADING=1\nMONOTONIC_USEC=\(SystemClocks.monotonicMicroseconds())")
         do {
-            try reload(decisions)
+            try await reload(decisions, gateways)
         } catch {
             logger.error("the configuration was not reloaded, the old one stays in force", metadata: ["error": "\(error)"])
         }
@@ -263,16 +288,41 @@ public final class Daemon: Sendable {
     }
 
     @discardableResult
-    private func reload(_ decisions: DecisionService) throws -> ReloadReport {
+    private func reload(_ decisions: DecisionService, _ gateways: [GatewayListener]) async throws -> ReloadReport {
         let configuration = try load()
+        // The certificates, too: where one cannot be read all stays as it was.
+        for gateway in gateways {
+            guard let listener = configuration.listeners.first(where: { $0.name == gateway.name }), let settings = listener.gateway else {
+                continue
+            }
+            try await gateway.update(GatewaySettings(settings, of: configuration))
+        }
         let needsRestart = current.withLockedValue { current in
             defer { current = configuration }
             return configuration.keysNeedingRestart(since: current)
         }
         decisions.update { $0.settings = configuration.engineSettings }
-        logger.info("configuration reloaded", metadata: needsRestart.isEmpty ? [:] : ["needs_restart": "\(needsRestart.joined(separator: ","))"])
+        logger.info(
+            "configuration reloaded", metadata: needsRestart.isEmpty ? [:] : ["needs_restart": "\(needsRestart.joined(separator: ","))"])
         return ReloadReport(needsRestart: needsRestart)
     }
+}
+
+/// A listener that accepts connections, whatever it does with them.
+protocol RunningListener: Sendable {
+    var name: String { get }
+    var address: ListenAddress { get }
+    var role: Configuration.Role { get }
+    /// Stops accepting, lets what is under way finish, and waits for that at most `patience`.
+    func drain(patience: WallTime.Span) async
+}
+
+extension PolicyListener: RunningListener {
+    var role: Configuration.Role { .policy }
+}
+
+extension GatewayListener: RunningListener {
+    var role: Configuration.Role { .gateway }
 }
 
 extension PolicyServiceLimits {

@@ -13,7 +13,7 @@ struct RunningState: DaemonState {
     let dataDirectory: String
     let startedAt: Moment
     /// Reads the configuration anew and puts it in force.
-    let reloading: @Sendable () throws(ControlFailure) -> ReloadReport
+    let reloading: @Sendable () async throws(ControlFailure) -> ReloadReport
 
     func engine() -> Engine { decisions.engine }
 
@@ -34,12 +34,13 @@ struct RunningState: DaemonState {
             uptimeSeconds: (now().steady - startedAt.steady).milliseconds / 1000, hostname: settings.hostname, dataDirectory: dataDirectory,
             greylistMode: settings.greylist.mode.rawValue, listeners: listeners,
             counts: StatusReport.Counts(
-                accepted: values.accepted, deferred: values.deferred, rejected: values.rejected, malformedRequests: values.malformedRequests,
+                accepted: values.accepted, deferred: values.deferred, rejected: values.rejected,
+                malformedRequests: values.malformedRequests,
                 refusedConnections: values.refusedConnections, connections: values.connections, storeFailures: values.storeFailures),
             lastStoreFailure: values.lastStoreFailure?.message)
     }
 
-    func reload() async throws(ControlFailure) -> ReloadReport { try reloading() }
+    func reload() async throws(ControlFailure) -> ReloadReport { try await reloading() }
 }
 
 /// The version of this program.

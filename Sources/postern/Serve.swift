@@ -20,11 +20,13 @@ struct Serve: AsyncParsableCommand {
     func run() async throws {
         let file = options.file
         let configuration = try options.configuration()
+        let positions = (try? file.load().listenerPositions) ?? [:]
         let daemon = Daemon(load: { try file.load().configuration }, configuration: configuration)
         do {
             try await daemon.run(configuration) { Output.line($0) }
         } catch let failure as StartFailure {
-            Output.error("postern: \(failure)")
+            let position = failure.listener.flatMap { positions[$0] }
+            Output.error(position.map { "\($0): \(failure)" } ?? "postern: \(failure)")
             throw ExitCode(failure.code)
         }
     }

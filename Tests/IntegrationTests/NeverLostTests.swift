@@ -17,12 +17,16 @@ struct NeverLostTests {
                     guard let client = try? PolicyClient(port: port) else { return }
                     for number in 0..<100_000 {
                         let sender = "s\(round)x\(worker)y\(number)z@example.com"
-                        guard let reply = try? client.ask([("sender", sender), ("instance", "\(round).\(worker).\(number)")]) else { return }
+                        guard let reply = try? client.ask([("sender", sender), ("instance", "\(round).\(worker).\(number)")]) else {
+                            return
+                        }
                         if reply.hasPrefix("action=DEFER_IF_PERMIT") { answered.add(sender) }
                     }
                 }
             }
-            try await Task.sleep(for: .milliseconds(100 + Int.random(in: 0..<200)))
+            // Somewhere between two commits, or within one.
+            try await waitUntil("some answers") { answered.senders.count >= 30 }
+            try await Task.sleep(for: .milliseconds(Int.random(in: 0..<200)))
             try await postern.kill()
             for task in load { await task.value }
             try await postern.start()
@@ -60,7 +64,8 @@ struct NeverLostTests {
             }
             let lines = trace.read("trace").split(separator: "\n").dropFirst(before)
             let answer = try #require(lines.firstIndex { $0.contains("action=DEFER_IF_PERMIT") })
-            let sync = try #require(lines.firstIndex { $0.contains("fsync(") || $0.contains("fdatasync(") }, "no sync in:\n\(lines.joined(separator: "\n"))")
+            let sync = try #require(
+                lines.firstIndex { $0.contains("fsync(") || $0.contains("fdatasync(") }, "no sync in:\n\(lines.joined(separator: "\n"))")
             #expect(sync < answer)
         }
         try await postern.stop()

@@ -37,7 +37,14 @@ struct ParameterTests {
     @Test func everyParameterIsShownWithItsComment() {
         var everything = Configuration()
         everything.user = "postern"
-        everything.listeners = [.init(name: "a", role: .policy, address: .unix(path: "/run/a", mode: 0o660, group: "postfix"))]
+        var gateway = Configuration.Gateway(backends: [.unix(path: "/run/b", mode: nil, group: nil)])
+        gateway.backendAuthorities = "/etc/ca.pem"
+        gateway.certificate = "/etc/cert.pem"
+        gateway.key = "/etc/key.pem"
+        everything.listeners = [
+            .init(name: "a", role: .policy, address: .unix(path: "/run/a", mode: 0o660, group: "postfix")),
+            .init(name: "b", role: .gateway, address: .unix(path: "/run/c", mode: nil, group: nil), gateway: gateway),
+        ]
         let lines = everything.commentedYAML.split(separator: "\n")
         for parameter in Parameter.all {
             #expect(lines.contains { $0.trimmingPrefix { $0 == " " || $0 == "-" }.hasPrefix("\(parameter.name):") }, "\(parameter.path)")
@@ -56,7 +63,7 @@ struct ParameterTests {
         let end = try #require(Parameter.reference.range(of: "\n```", range: start.upperBound..<Parameter.reference.endIndex))
         let loaded = try ConfigurationLoader.load(String(Parameter.reference[start.upperBound..<end.lowerBound]), file: "example")
         #expect(loaded.warnings.isEmpty)
-        #expect(loaded.configuration.listeners.count == 1)
+        #expect(loaded.configuration.listeners.count == 2)
     }
 
     @Test func suggestionsAreNearAndOnlyNear() {

@@ -128,7 +128,9 @@ final class TestService {
         let client = try test.client()
         let stages = (0..<500).map { $0 % 3 == 0 ? "RCPT" : "HELO" }
         client.send(
-            stages.enumerated().map { PolicyClient.request([("protocol_state", $1), ("sender", "s\($0)x@example.com"), ("instance", "\($0)")]) }.joined()
+            stages.enumerated().map {
+                PolicyClient.request([("protocol_state", $1), ("sender", "s\($0)x@example.com"), ("instance", "\($0)")])
+            }.joined()
         )
         for stage in stages {
             let reply = try #require(try client.reply())

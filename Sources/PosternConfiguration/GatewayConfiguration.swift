@@ -1,0 +1,120 @@
+import PosternCore
+
+extension Configuration {
+    /// What a listener with role `gateway` needs beside its address.
+    public struct Gateway: Equatable, Sendable {
+        /// By which way the mail server behind learns who the client is.
+        public enum ClientInformation: String, CaseIterable, Sendable {
+            case xclient
+            case proxyV2 = "proxy-v2"
+            case none
+        }
+
+        /// TLS towards the mail server behind.
+        public enum BackendTLS: String, CaseIterable, Sendable {
+            case never
+            case opportunistic
+            case required
+        }
+
+        public enum TLSVersion: String, CaseIterable, Sendable {
+            case tls12 = "1.2"
+            case tls13 = "1.3"
+        }
+
+        /// The mail servers behind, all equal; at least one.
+        public var backends: [Address]
+        public var clientInformation = ClientInformation.xclient
+        public var backendTLS = BackendTLS.never
+        /// Authorities in PEM that must have signed the backend's certificate.
+        public var backendAuthorities: String?
+        /// For STARTTLS, in PEM, with the chain behind it; `nil` for a gateway that does not offer it.
+        public var certificate: String?
+        public var key: String?
+        public var minimumTLS = TLSVersion.tls12
+        public var teaser = false
+        public var probe = true
+        /// Open sessions.
+        public var maxSessions = 20_000
+
+        public init(backends: [Address]) {
+            self.backends = backends
+        }
+    }
+}
+
+// MARK: - Reading
+
+extension ConfigurationLoader {
+    /// Keys of a listener that only a gateway has.
+    static let gatewayKeys = [
+        "backend", "backend_client_info", "backend_tls", "backend_ca", "tls_certificate", "tls_key", "tls_minimum", "teaser", "probe",
+        "max_sessions",
+    ]
+
+    /// Reads a gateway's keys from its listener; `nil` where they are wrong, which is reported, or the role is another.
+    func gateway(_ mapping: Mapping, role: Configuration.Role) -> Configuration.Gateway? {
+        var values: [String: Value] = [:]
+        for key in Self.gatewayKeys { values[key] = mapping.take(key) }
+        guard role == .gateway else {
+            for key in Self.gatewayKeys { values[key]?.conflict("'\(key)' belongs to a listener with role gateway") }
+            return nil
+        }
+        guard let backendValue = values["backend"] else {
+            report.error(mapping.mark, "a gateway has no backend; write backend: \"127.0.0.1:10025\", the mail server behind it")
+            return nil
+        }
+        var gateway = Configuration.Gateway(backends: backends(backendValue))
+        if let choice = values["backend_client_info"]?.choice(Configuration.Gateway.ClientInformation.self) {
+            gateway.clientInformation = choice
+        }
+        if let choice = values["backend_tls"]?.choice(Configuration.Gateway.BackendTLS.self) { gateway.backendTLS = choice }
+        gateway.backendAuthorities = values["backend_ca"]?.text("a path")
+        gateway.certificate = values["tls_certificate"]?.text("a path")
+        gateway.key = values["tls_key"]?.text("a path")
+        if let value = values["tls_minimum"], let text = value.node.scalar?.string {
+            if let version = Configuration.Gateway.TLSVersion(rawValue: text) {
+                gateway.minimumTLS = version
+            } else {
+                value.error("'\(text)' is not a version of TLS that may be used; write \"1.2\" or \"1.3\"")
+            }
+        }
+        if let on = values["teaser"]?.boolean() { gateway.teaser = on }
+        if let on = values["probe"]?.boolean() { gateway.probe = on }
+        if let limit = values["max_sessions"]?.integer(1...1_000_000) { gateway.maxSessions = limit }
+
+        if (gateway.certificate == nil) != (gateway.key == nil) {
+            report.error(mapping.mark, "tls_certificate and tls_key belong together; one of them is missing")
+        }
+        if gateway.clientInformation == .none, configuration.domains == .listed([]) {
+            (values["backend_client_info"] ?? backendValue).error(
+                "none needs domains: list what you receive for, or strangers could relay through the mail server behind")
+        }
+        return gateway
+    }
+
+    private func backends(_ value: Value) -> [Configuration.Address] {
+        let elements = value.node.sequence == nil ? [value] : value.list(of: "backends") ?? []
+        if elements.isEmpty { value.error("a gateway needs at least one backend") }
+        return elements.compactMap { address($0, mode: nil, group: nil) }
+    }
+}
+
+// MARK: - Printing
+
+extension Configuration.Gateway {
+    /// The listener's further lines in `config show`: key and value.
+    var yaml: [(String, String)] {
+        var lines = [("backend", backends.count == 1 ? YAMLText.quoted("\(backends[0])") : YAMLText.list(backends))]
+        lines.append(("backend_client_info", "\"\(clientInformation.rawValue)\""))
+        lines.append(("backend_tls", backendTLS.rawValue))
+        if let backendAuthorities { lines.append(("backend_ca", YAMLText.quoted(backendAuthorities))) }
+        if let certificate { lines.append(("tls_certificate", YAMLText.quoted(certificate))) }
+        if let key { lines.append(("tls_key", YAMLText.quoted(key))) }
+        lines.append(("tls_minimum", "\"\(minimumTLS.rawValue)\""))
+        lines.append(("teaser", String(teaser)))
+        lines.append(("probe", String(probe)))
+        lines.append(("max_sessions", String(maxSessions)))
+        return lines
+    }
+}
