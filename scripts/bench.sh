@@ -74,8 +74,12 @@ echo "   $(whole "$(field "$stateless" rate)") answers/s, p99 $(field "$stateles
 
 echo "== postgrey, new triplets"
 port=$(free_port)
-scripts/servers.sh run postgrey --folder "$work/postgrey" --bind "$work" -- \
-    postgrey --inet="127.0.0.1:$port" --dbdir="$work" --user=root --group=root >"$work/postgrey.log" 2>&1 &
+mkdir -p "$work/postgrey/etc/postgrey"
+cp .build/servers/postgrey/usr/share/postgrey/whitelist_* "$work/postgrey/etc/postgrey/"
+# Its own user in its private root.
+echo "700 106:106 var/lib/postgrey" >"$work/postgrey/owners"
+scripts/servers.sh run postgrey --folder "$work/postgrey" -- /usr/bin/perl -T /usr/sbin/postgrey \
+    --inet="127.0.0.1:$port" --dbdir=/var/lib/postgrey --quiet >"$work/postgrey.log" 2>&1 &
 pid=$!
 pids+=("$pid")
 await_port "$port"
