@@ -78,13 +78,17 @@ mkdir -p "$work/postgrey/etc/postgrey"
 cp .build/servers/postgrey/usr/share/postgrey/whitelist_* "$work/postgrey/etc/postgrey/"
 # Its own user in its private root.
 echo "700 106:106 var/lib/postgrey" >"$work/postgrey/owners"
-scripts/servers.sh run postgrey --folder "$work/postgrey" -- /usr/bin/perl -T /usr/sbin/postgrey \
-    --inet="127.0.0.1:$port" --dbdir=/var/lib/postgrey --quiet >"$work/postgrey.log" 2>&1 &
+# It ends, with all it started, when the other end of its lifeline is closed.
+mkfifo "$work/lifeline"
+scripts/servers.sh run postgrey --folder "$work/postgrey" --control 8 -- /usr/bin/perl -T /usr/sbin/postgrey \
+    --inet="127.0.0.1:$port" --dbdir=/var/lib/postgrey --quiet 8<"$work/lifeline" >"$work/postgrey.log" 2>&1 &
 pid=$!
 pids+=("$pid")
+exec 9>"$work/lifeline"
 await_port "$port"
 postgrey=$("$load" --port "$port" --seconds "$seconds")
-stop "$pid"
+exec 9>&-
+wait "$pid" 2>/dev/null || true
 echo "   $(whole "$(field "$postgrey" rate)") answers/s, p99 $(field "$postgrey" p99_us) us"
 
 echo "== postern, new triplets, empty store"

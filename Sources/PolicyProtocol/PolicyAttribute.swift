@@ -44,26 +44,24 @@ public enum PolicyAttribute: String, CaseIterable, Sendable {
     case tlsSNI = "tls_sni"
 
     /// Attributes by the length of their name, so that a name is found by comparing with one or two.
-    private static let byLength: [[(name: [UInt8], attribute: PolicyAttribute)]] = {
-        var table: [[(name: [UInt8], attribute: PolicyAttribute)]] = []
-        for attribute in allCases {
+    private static let byLength: [[(name: [UInt8], index: Int)]] = {
+        var table: [[(name: [UInt8], index: Int)]] = []
+        for (index, attribute) in allCases.enumerated() {
             let name = Array(attribute.rawValue.utf8)
             while table.count <= name.count { table.append([]) }
-            table[name.count].append((name, attribute))
+            table[name.count].append((name, index))
         }
         return table
     }()
 
-    /// The attribute of that name; `nil` for one we do not know, which is then ignored.
-    init?(name: ArraySlice<UInt8>) {
-        guard name.count < Self.byLength.count, let match = Self.byLength[name.count].first(where: { name.elementsEqual($0.name) }) else {
-            return nil
-        }
-        self = match.attribute
+    /// The place of the attribute of that name among all; `nil` for one we do not know, which is then ignored.
+    static func index(ofName name: UnsafeBufferPointer<UInt8>.SubSequence) -> Int? {
+        guard name.count < byLength.count else { return nil }
+        return byLength[name.count].first { name.elementsEqual($0.name) }?.index
     }
 
-    /// The place of this attribute's value in a request.
-    var index: Int { Self.indices[self] ?? 0 }
+    /// The place of this attribute among all.
+    var index: Int { Self.places[self] ?? 0 }
 
-    private static let indices = Dictionary(uniqueKeysWithValues: allCases.enumerated().map { ($1, $0) })
+    private static let places = Dictionary(uniqueKeysWithValues: allCases.enumerated().map { ($1, $0) })
 }

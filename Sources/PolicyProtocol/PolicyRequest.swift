@@ -129,17 +129,18 @@ public struct PolicyRequestDecoder: Sendable {
     }
 
     private mutating func note(_ line: Range<Int>) throws(PolicyRequestError) {
-        let (equals, hasNUL) = buffer.withUnsafeBufferPointer { bytes in
-            (bytes[line].firstIndex(of: UInt8(ascii: "=")), bytes[line].contains(0))
+        let (equals, index, hasNUL) = buffer.withUnsafeBufferPointer { bytes in
+            let text = bytes[line]
+            let equals = text.firstIndex(of: UInt8(ascii: "="))
+            return (equals, equals.flatMap { PolicyAttribute.index(ofName: text[..<$0]) }, text.contains(0))
         }
         guard !hasNUL else { throw .nulByte }
         guard let equals else {
             throw .lineWithoutEquals(line: String(decoding: buffer[line].prefix(64), as: UTF8.self))
         }
         guard equals > line.lowerBound else { throw .emptyName }
-        guard let attribute = PolicyAttribute(name: buffer[line.lowerBound..<equals]) else { return }
-        let index = attribute.index
-        guard values[index].lowerBound == 0 else { throw .duplicate(attribute) }
+        guard let index else { return }
+        guard values[index].lowerBound == 0 else { throw .duplicate(PolicyAttribute.allCases[index]) }
         values[index] = Int32(equals + 1 - requestStart)..<Int32(line.upperBound - requestStart)
     }
 

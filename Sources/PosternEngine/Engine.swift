@@ -15,8 +15,8 @@ public struct Engine: Sendable {
         self.domains = domains
     }
 
-    /// A question under way.
-    public struct Inquiry: Sendable {
+    /// A question under way. A class, since it travels far and holds much: handing it on costs one reference.
+    public final class Inquiry: Sendable {
         public let attempt: Attempt
         public let needs: Needs
         let memory: MessageMemory
@@ -24,6 +24,14 @@ public struct Engine: Sendable {
         let recipients: Int
         /// Whether the messages of this client count for its identities.
         let mayBeProven: Bool
+
+        init(attempt: Attempt, needs: Needs, memory: MessageMemory, recipients: Int, mayBeProven: Bool) {
+            self.attempt = attempt
+            self.needs = needs
+            self.memory = memory
+            self.recipients = recipients
+            self.mayBeProven = mayBeProven
+        }
     }
 
     public enum Step: Sendable {

@@ -2,13 +2,13 @@ import PosternCore
 
 /// What a decision costs the store: rows to read, the decision taken on them, and its changes and record committed, as
 /// one step against every other transaction of this process.
-public struct StoreTransaction: Sendable {
-    public var needs: Needs
+public final class StoreTransaction: Sendable {
+    public let needs: Needs
     /// Decides on the evidence; `nil` evidence never occurs. Called once, on the store's own thread; must not block.
-    public var decide: @Sendable (Evidence) -> (Decision, DecisionRecord?)
+    public let decide: @Sendable (Evidence) -> (Decision, DecisionRecord?)
     /// Called once, on the store's own thread, after the changes are committed, never before; must not block. A transaction
     /// that is refused (overloaded, closed, store out of order) is completed within `submit`, on its caller's thread.
-    public var completion: @Sendable (Result<(Decision, DecisionRecord?), StoreFailure>) -> Void
+    public let completion: @Sendable (Result<(Decision, DecisionRecord?), StoreFailure>) -> Void
 
     public init(
         needs: Needs, decide: @escaping @Sendable (Evidence) -> (Decision, DecisionRecord?),

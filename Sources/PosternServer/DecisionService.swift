@@ -4,8 +4,17 @@ import PosternEngine
 
 /// The way from an attempt to a decision that is committed: engine, store, record, log, counters. One for all fronts.
 public final class DecisionService: Sendable {
+    /// A class, so that a question holds on to the engine it began with by one reference.
+    private final class Snapshot: Sendable {
+        let engine: Engine
+
+        init(_ engine: Engine) {
+            self.engine = engine
+        }
+    }
+
     private struct State {
-        var engine: Engine
+        var snapshot: Snapshot
         var counter: UInt16 = 0
     }
 
@@ -35,18 +44,22 @@ public final class DecisionService: Sendable {
     public let counters: Counters
 
     public init(engine: Engine, store: any Store, clock: ServiceClock, log: DecisionLog, counters: Counters) {
-        state = NIOLockedValueBox(State(engine: engine))
+        state = NIOLockedValueBox(State(snapshot: Snapshot(engine)))
         self.store = store
         self.clock = clock
         self.log = log
         self.counters = counters
     }
 
-    public var engine: Engine { state.withLockedValue { $0.engine } }
+    public var engine: Engine { state.withLockedValue { $0.snapshot.engine } }
 
     /// From here on decisions are made with these settings and lists.
     public func update(_ change: (inout Engine) -> Void) {
-        state.withLockedValue { change(&$0.engine) }
+        state.withLockedValue { state in
+            var engine = state.snapshot.engine
+            change(&engine)
+            state.snapshot = Snapshot(engine)
+        }
     }
 
     /// Decides. `memory` is what the front remembers of this message; the decision says what to remember from now on.
@@ -55,13 +68,69 @@ public final class DecisionService: Sendable {
         _ attempt: Attempt, memory: MessageMemory = MessageMemory(), listener: String, completion: @escaping @Sendable (Outcome) -> Void
     ) {
         let (now, wall) = clock.now()
-        let (engine, counter) = state.withLockedValue { state in
+        let (snapshot, counter) = state.withLockedValue { state in
             state.counter &+= 1
-            return (state.engine, state.counter)
+            return (state.snapshot, state.counter)
         }
-        let reference = Reference(time: wall, counter: counter)
+        let question = Question(
+            service: self, snapshot: snapshot, reference: Reference(time: wall, counter: counter), now: now, wall: wall, listener: listener,
+            completion: completion)
 
-        @Sendable func record(_ decision: Decision, _ triplets: [TripletKey]) -> DecisionRecord? {
+        switch snapshot.engine.begin(attempt, memory: memory, now: now) {
+        case .decided(let decision):
+            // Nothing hangs on this record but the admin's curiosity: the answer need not wait for it.
+            let record = question.record(decision, attempt, [])
+            if let record { store.submit(StoreTransaction(needs: Needs(), decide: { _ in (decision, record) }, completion: { _ in })) }
+            question.finish(decision, record)
+
+        case .needs(let inquiry):
+            store.submit(
+                StoreTransaction(
+                    needs: inquiry.needs, decide: { question.conclude(inquiry, $0) }, completion: { question.committed(inquiry, $0) }))
+        }
+    }
+
+    /// One question on its way through the store.
+    private final class Question: Sendable {
+        private let service: DecisionService
+        private let snapshot: Snapshot
+        private let reference: Reference
+        private let now: WallTime
+        private let wall: WallTime
+        private let listener: String
+        private let completion: @Sendable (Outcome) -> Void
+
+        init(
+            service: DecisionService, snapshot: Snapshot, reference: Reference, now: WallTime, wall: WallTime, listener: String,
+            completion: @escaping @Sendable (Outcome) -> Void
+        ) {
+            self.service = service
+            self.snapshot = snapshot
+            self.reference = reference
+            self.now = now
+            self.wall = wall
+            self.listener = listener
+            self.completion = completion
+        }
+
+        func conclude(_ inquiry: Engine.Inquiry, _ evidence: Evidence) -> (Decision, DecisionRecord?) {
+            let decision = snapshot.engine.conclude(inquiry, evidence: evidence, now: now)
+            return (decision, record(decision, inquiry.attempt, inquiry.needs.triplets))
+        }
+
+        func committed(_ inquiry: Engine.Inquiry, _ result: Result<(Decision, DecisionRecord?), StoreFailure>) {
+            switch result {
+            case .success((let decision, let record)):
+                finish(decision, record)
+            case .failure(let failure):
+                service.counters.storeFailed(failure)
+                let decision = snapshot.engine.failOpen(inquiry)
+                finish(decision, record(decision, inquiry.attempt, []))
+            }
+        }
+
+        /// What is kept of a decision; `nil` for a stage at which nothing is checked.
+        func record(_ decision: Decision, _ attempt: Attempt, _ triplets: [TripletKey]) -> DecisionRecord? {
             guard decision.verdict.causes.first != .stageHasNoCheck else { return nil }
             var verdict = decision.verdict
             // People read wall time.
@@ -69,39 +138,13 @@ public final class DecisionService: Sendable {
             return DecisionRecord(
                 reference: reference, time: wall, listener: listener, attempt: attempt, verdict: verdict, triplets: triplets)
         }
-        @Sendable func finish(_ decision: Decision, _ record: DecisionRecord?) {
+
+        func finish(_ decision: Decision, _ record: DecisionRecord?) {
             if let record {
-                counters.decided(decision.verdict)
-                log.write(record)
+                service.counters.decided(decision.verdict)
+                service.log.write(record)
             }
-            completion(Outcome(decision: decision, reference: reference, settings: engine.settings, now: now))
-        }
-
-        switch engine.begin(attempt, memory: memory, now: now) {
-        case .decided(let decision):
-            // Nothing hangs on this record but the admin's curiosity: the answer need not wait for it.
-            let record = record(decision, [])
-            if let record { store.submit(StoreTransaction(needs: Needs(), decide: { _ in (decision, record) }, completion: { _ in })) }
-            finish(decision, record)
-
-        case .needs(let inquiry):
-            store.submit(
-                StoreTransaction(
-                    needs: inquiry.needs,
-                    decide: { evidence in
-                        let decision = engine.conclude(inquiry, evidence: evidence, now: now)
-                        return (decision, record(decision, inquiry.needs.triplets))
-                    },
-                    completion: { [counters] result in
-                        switch result {
-                        case .success((let decision, let record)):
-                            finish(decision, record)
-                        case .failure(let failure):
-                            counters.storeFailed(failure)
-                            let decision = engine.failOpen(inquiry)
-                            finish(decision, record(decision, []))
-                        }
-                    }))
+            completion(Outcome(decision: decision, reference: reference, settings: snapshot.engine.settings, now: now))
         }
     }
 }

@@ -440,13 +440,19 @@ struct StoreConformanceTests {
             try await store.insert(Release(recipient: "a@example.net", expires: noon + .hours(20)))
             try await store.insert(Release(recipient: "b@example.net", expires: noon + .hours(21)))
 
-            var removed = 0
-            for _ in 0..<100 {
-                let step = try await store.expire(now: noon + .hours(20), decisionsBefore: noon + .seconds(600))
-                removed += step
-                if step == 0 { break }
+            // What is on its way from the journal to its table may be met by the next call only.
+            func expireAll(now: WallTime, decisionsBefore: WallTime) async throws -> Int {
+                var removed = 0
+                var calm = 0
+                for _ in 0..<100 where calm < 5 {
+                    let step = try await store.expire(now: now, decisionsBefore: decisionsBefore)
+                    removed += step
+                    calm = step == 0 ? calm + 1 : 0
+                    if step == 0 { try await Task.sleep(for: .milliseconds(20)) }
+                }
+                return removed
             }
-            #expect(removed == 600 + 600 + 600 + 1 + 1)
+            #expect(try await expireAll(now: noon + .hours(20), decisionsBefore: noon + .seconds(600)) == 600 + 600 + 600 + 1 + 1)
             let statistics = try await store.statistics()
             #expect(statistics.triplets == 300)
             #expect(statistics.identities == 300)
@@ -456,8 +462,8 @@ struct StoreConformanceTests {
             #expect(try await store.row(triplet(0)) != nil)
             #expect(try await store.row(triplet(1)) == nil)
             // The moment itself has expired, the one before has not.
-            #expect(try await store.expire(now: noon + .hours(30) - .milliseconds(1), decisionsBefore: noon) == 1)
-            #expect(try await store.expire(now: noon + .hours(30), decisionsBefore: noon) == 600)
+            #expect(try await expireAll(now: noon + .hours(30) - .milliseconds(1), decisionsBefore: noon) == 1)
+            #expect(try await expireAll(now: noon + .hours(30), decisionsBefore: noon) == 600)
         }
     }
 
