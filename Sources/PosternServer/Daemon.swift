@@ -217,9 +217,7 @@ public final class Daemon: Sendable {
 
     private func openStore(_ configuration: Configuration) async throws -> any Store {
         do throws(StoreFailure) {
-            var settings = SQLiteSettings()
-            settings.sync = configuration.store.sync == .full ? .full : .normal
-            return try SQLiteStore(path: configuration.databasePath, keyPath: configuration.keyPath, settings: settings)
+            return try configuration.openStore()
         } catch {
             let code: Int32 =
                 switch error.kind {
@@ -323,6 +321,15 @@ extension PolicyListener: RunningListener {
 
 extension GatewayListener: RunningListener {
     var role: Configuration.Role { .gateway }
+}
+
+extension Configuration {
+    /// The store that the configuration names, for the daemon and for a command that runs without one.
+    public func openStore() throws(StoreFailure) -> any PosternEngine.Store {
+        var settings = SQLiteSettings()
+        settings.sync = store.sync == .full ? .full : .normal
+        return try SQLiteStore(path: databasePath, keyPath: keyPath, settings: settings)
+    }
 }
 
 extension PolicyServiceLimits {

@@ -76,9 +76,7 @@ final class StoreAccess {
             return MemoryStore()
         }
         do throws(StoreFailure) {
-            var settings = SQLiteSettings()
-            settings.sync = configuration.store.sync == .full ? .full : .normal
-            return try SQLiteStore(path: configuration.databasePath, keyPath: configuration.keyPath, settings: settings)
+            return try configuration.openStore()
         } catch {
             throw ControlFailure(ControlFailure(error).code, "no daemon runs, and the store cannot be opened: \(error.message)")
         }
