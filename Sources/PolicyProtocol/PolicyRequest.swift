@@ -82,6 +82,8 @@ public struct PolicyRequestDecoder: Sendable {
     private var searched = 0
     private var lines = 0
     private var values: [Range<Int32>] = Self.noValues
+    /// The attribute that is likely to come next: Postfix sends them nearly as they are listed.
+    private var expected = 0
 
     private static let noValues = [Range<Int32>](repeating: 0..<0, count: PolicyAttribute.allCases.count)
 
@@ -129,10 +131,11 @@ public struct PolicyRequestDecoder: Sendable {
     }
 
     private mutating func note(_ line: Range<Int>) throws(PolicyRequestError) {
+        let guess = expected
         let (equals, index, hasNUL) = buffer.withUnsafeBufferPointer { bytes in
             let text = bytes[line]
             let equals = text.firstIndex(of: UInt8(ascii: "="))
-            return (equals, equals.flatMap { PolicyAttribute.index(ofName: text[..<$0]) }, text.contains(0))
+            return (equals, equals.flatMap { PolicyAttribute.index(ofName: text[..<$0], guess: guess) }, text.contains(0))
         }
         guard !hasNUL else { throw .nulByte }
         guard let equals else {
@@ -140,6 +143,7 @@ public struct PolicyRequestDecoder: Sendable {
         }
         guard equals > line.lowerBound else { throw .emptyName }
         guard let index else { return }
+        expected = index + 1
         guard values[index].lowerBound == 0 else { throw .duplicate(PolicyAttribute.allCases[index]) }
         values[index] = Int32(equals + 1 - requestStart)..<Int32(line.upperBound - requestStart)
     }
@@ -147,6 +151,7 @@ public struct PolicyRequestDecoder: Sendable {
     private mutating func finish(end: Int) throws(PolicyRequestError) -> PolicyRequest {
         let request = PolicyRequest(bytes: Array(buffer[requestStart..<end]), values: values)
         values = Self.noValues
+        expected = 0
         lines = 0
         requestStart = lineStart
         if requestStart == buffer.count {

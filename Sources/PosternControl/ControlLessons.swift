@@ -52,7 +52,7 @@ extension ControlHandler {
         let store = store
         let result: Result<Void, StoreFailure> = await withCheckedContinuation { continuation in
             store.submit(
-                StoreTransaction(
+                BlockTransaction(
                     needs: Needs(triplets: keys, identities: identities),
                     decide: { evidence in
                         var changes = Changes()

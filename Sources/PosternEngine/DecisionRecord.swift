@@ -40,17 +40,16 @@ public struct Reference: Hashable, Comparable, Sendable {
 
 extension Reference: LosslessStringConvertible {
     // Crockford's base 32: no I, L, O or U to be misread.
-    private static let alphabet = Array("0123456789ABCDEFGHJKMNPQRSTVWXYZ".utf8)
+    private static let alphabet: StaticString = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
     /// Eleven characters or so, such as `1K4X0M7Q0A0`.
     public var description: String {
-        var digits: [UInt8] = []
-        var rest = UInt64(bitPattern: value)
-        repeat {
-            digits.append(Self.alphabet[Int(rest & 31)])
-            rest >>= 5
-        } while rest > 0
-        return String(decoding: digits.reversed(), as: UTF8.self)
+        let value = UInt64(bitPattern: value)
+        let count = max((64 - value.leadingZeroBitCount + 4) / 5, 1)
+        return String(unsafeUninitializedCapacity: count) { digits in
+            for place in 0..<count { digits[count - 1 - place] = Self.alphabet.utf8Start[Int(value >> UInt64(5 * place) & 31)] }
+            return count
+        }
     }
 
     /// Reads what `description` prints, in either case.
@@ -59,7 +58,7 @@ extension Reference: LosslessStringConvertible {
         guard (1...13).contains(description.utf8.count) else { return nil }
         for byte in description.utf8 {
             let upper = byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z") ? byte & 0xdf : byte
-            guard let digit = Self.alphabet.firstIndex(of: upper), value >> 59 == 0 else { return nil }
+            guard let digit = (0..<32).first(where: { Self.alphabet.utf8Start[$0] == upper }), value >> 59 == 0 else { return nil }
             value = value << 5 | UInt64(digit)
         }
         self.init(value: Int64(bitPattern: value))

@@ -1,22 +1,51 @@
 import PosternCore
 
+/// A decision as a store hands it on: what to change and what to keep for people to read. A class, since it crosses threads
+/// and holds much: handing it on costs one reference.
+public final class Ruling: Sendable {
+    public let decision: Decision
+    /// `nil` for what nobody will ask about.
+    public let record: DecisionRecord?
+
+    public init(_ decision: Decision, record: DecisionRecord? = nil) {
+        self.decision = decision
+        self.record = record
+    }
+}
+
 /// What a decision costs the store: rows to read, the decision taken on them, and its changes and record committed, as
 /// one step against every other transaction of this process.
-public final class StoreTransaction: Sendable {
-    public let needs: Needs
-    /// Decides on the evidence; `nil` evidence never occurs. Called once, on the store's own thread; must not block.
-    public let decide: @Sendable (Evidence) -> (Decision, DecisionRecord?)
+public protocol StoreTransaction: AnyObject, Sendable {
+    var needs: Needs { get }
+    /// Decides on the evidence. Called once, on the store's own thread; must not block.
+    func decide(_ evidence: Evidence) -> Ruling
     /// Called once, on the store's own thread, after the changes are committed, never before; must not block. A transaction
     /// that is refused (overloaded, closed, store out of order) is completed within `submit`, on its caller's thread.
-    public let completion: @Sendable (Result<(Decision, DecisionRecord?), StoreFailure>) -> Void
+    func completed(_ result: Result<Ruling, StoreFailure>)
+}
+
+/// A transaction made of closures, for what is done seldom.
+public final class BlockTransaction: StoreTransaction {
+    public let needs: Needs
+    private let decision: @Sendable (Evidence) -> (Decision, DecisionRecord?)
+    private let completion: @Sendable (Result<(Decision, DecisionRecord?), StoreFailure>) -> Void
 
     public init(
         needs: Needs, decide: @escaping @Sendable (Evidence) -> (Decision, DecisionRecord?),
         completion: @escaping @Sendable (Result<(Decision, DecisionRecord?), StoreFailure>) -> Void
     ) {
         self.needs = needs
-        self.decide = decide
+        decision = decide
         self.completion = completion
+    }
+
+    public func decide(_ evidence: Evidence) -> Ruling {
+        let (decision, record) = decision(evidence)
+        return Ruling(decision, record: record)
+    }
+
+    public func completed(_ result: Result<Ruling, StoreFailure>) {
+        completion(result.map { ($0.decision, $0.record) })
     }
 }
 
@@ -149,7 +178,7 @@ public struct StoreStatistics: Equatable, Sendable {
 public protocol Store: AnyObject, Sendable {
     /// Queues a transaction; transactions that wait together are committed together. Never blocks; where more than
     /// the bound are waiting it completes at once with `.overloaded`.
-    func submit(_ transaction: StoreTransaction)
+    func submit(_ transaction: any StoreTransaction)
 
     /// The rows as they are, changing nothing.
     func read(_ needs: Needs) async throws(StoreFailure) -> Evidence

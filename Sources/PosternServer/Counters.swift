@@ -21,9 +21,9 @@ public final class Counters: Sendable {
 
     public var values: Values { box.withLockedValue { $0 } }
 
-    func decided(_ verdict: Verdict) {
+    func decided(_ action: Verdict.Action) {
         box.withLockedValue { values in
-            switch verdict.action {
+            switch action {
             case .accept, .hold: values.accepted += 1
             case .defer: values.deferred += 1
             case .reject, .tarpit, .drop: values.rejected += 1

@@ -5,7 +5,7 @@ import PosternEngine
 /// The way from an attempt to a decision that is committed: engine, store, record, log, counters. One for all fronts.
 public final class DecisionService: Sendable {
     /// A class, so that a question holds on to the engine it began with by one reference.
-    private final class Snapshot: Sendable {
+    fileprivate final class Snapshot: Sendable {
         let engine: Engine
 
         init(_ engine: Engine) {
@@ -20,19 +20,33 @@ public final class DecisionService: Sendable {
 
     /// A decision with what a front needs to word its answer.
     public struct Outcome: Sendable {
-        public let decision: Decision
+        private let ruling: Ruling
+        private let snapshot: Snapshot
         /// By which the admin finds the decision.
         public let reference: Reference
-        /// The settings it was made with.
-        public let settings: EngineSettings
         /// The steady time it was made at.
         public let now: WallTime
 
+        fileprivate init(_ ruling: Ruling, _ snapshot: Snapshot, reference: Reference, now: WallTime) {
+            self.ruling = ruling
+            self.snapshot = snapshot
+            self.reference = reference
+            self.now = now
+        }
+
+        public var verdict: Verdict { ruling.decision.verdict }
+        /// What the front is to remember of the message from now on.
+        public var memory: MessageMemory { ruling.decision.memory }
+        /// By the settings that it was made with.
+        public var delays: DelaySettings { snapshot.engine.settings.delays }
+        public var deferralReply: DeferralReply { snapshot.engine.settings.greylist.reply }
+
         /// The text of a reply that defers or refuses.
         public var text: String {
-            switch decision.verdict.action {
-            case .defer: ReplyText.deferral(decision.verdict, now: now, hostname: settings.hostname, reference: reference)
-            default: ReplyText.refusal(hostname: settings.hostname, reference: reference)
+            let hostname = snapshot.engine.settings.hostname
+            return switch ruling.decision.verdict.action {
+            case .defer: ReplyText.deferral(until: ruling.decision.verdict.passesAt, now: now, hostname: hostname, reference: reference)
+            default: ReplyText.refusal(hostname: hostname, reference: reference)
             }
         }
     }
@@ -78,24 +92,22 @@ public final class DecisionService: Sendable {
 
         switch snapshot.engine.begin(attempt, memory: memory, now: now) {
         case .decided(let decision):
+            let ruling = question.ruling(decision, attempt, [])
             // Nothing hangs on this record but the admin's curiosity: the answer need not wait for it.
-            let record = question.record(decision, attempt, [])
-            if let record { store.submit(StoreTransaction(needs: Needs(), decide: { _ in (decision, record) }, completion: { _ in })) }
-            question.finish(decision, record)
+            if ruling.record != nil { store.submit(Keeping(ruling)) }
+            question.finish(ruling)
 
         case .needs(let inquiry):
-            store.submit(
-                StoreTransaction(
-                    needs: inquiry.needs, decide: { question.conclude(inquiry, $0) }, completion: { question.committed(inquiry, $0) }))
+            store.submit(Inquiring(question, inquiry))
         }
     }
 
-    /// One question on its way through the store.
+    /// One question on its way.
     private final class Question: Sendable {
         private let service: DecisionService
-        private let snapshot: Snapshot
+        let snapshot: Snapshot
         private let reference: Reference
-        private let now: WallTime
+        let now: WallTime
         private let wall: WallTime
         private let listener: String
         private let completion: @Sendable (Outcome) -> Void
@@ -113,47 +125,75 @@ public final class DecisionService: Sendable {
             self.completion = completion
         }
 
-        func conclude(_ inquiry: Engine.Inquiry, _ evidence: Evidence) -> (Decision, DecisionRecord?) {
-            let decision = snapshot.engine.conclude(inquiry, evidence: evidence, now: now)
-            return (decision, record(decision, inquiry.attempt, inquiry.needs.triplets))
-        }
+        func storeFailed(_ failure: StoreFailure) { service.counters.storeFailed(failure) }
 
-        func committed(_ inquiry: Engine.Inquiry, _ result: Result<(Decision, DecisionRecord?), StoreFailure>) {
-            switch result {
-            case .success((let decision, let record)):
-                finish(decision, record)
-            case .failure(let failure):
-                service.counters.storeFailed(failure)
-                let decision = snapshot.engine.failOpen(inquiry)
-                finish(decision, record(decision, inquiry.attempt, []))
-            }
-        }
-
-        /// What is kept of a decision; `nil` for a stage at which nothing is checked.
-        func record(_ decision: Decision, _ attempt: Attempt, _ triplets: [TripletKey]) -> DecisionRecord? {
-            guard decision.verdict.causes.first != .stageHasNoCheck else { return nil }
+        /// A decision with what is kept of it: nothing for a stage at which nothing is checked.
+        func ruling(_ decision: Decision, _ attempt: Attempt, _ triplets: [TripletKey]) -> Ruling {
+            if case .stageHasNoCheck? = decision.verdict.causes.first { return Ruling(decision) }
             var verdict = decision.verdict
             // People read wall time.
             verdict.passesAt = verdict.passesAt.map { wall + ($0 - now) }
-            return DecisionRecord(
-                reference: reference, time: wall, listener: listener, attempt: attempt, verdict: verdict, triplets: triplets)
+            return Ruling(
+                decision,
+                record: DecisionRecord(
+                    reference: reference, time: wall, listener: listener, attempt: attempt, verdict: verdict, triplets: triplets))
         }
 
-        func finish(_ decision: Decision, _ record: DecisionRecord?) {
-            if let record {
-                service.counters.decided(decision.verdict)
+        func finish(_ ruling: Ruling) {
+            if let record = ruling.record {
+                service.counters.decided(record.verdict.action)
                 service.log.write(record)
             }
-            completion(Outcome(decision: decision, reference: reference, settings: snapshot.engine.settings, now: now))
+            completion(Outcome(ruling, snapshot, reference: reference, now: now))
         }
+    }
+
+    /// A question whose answer hangs on rows of the store.
+    private final class Inquiring: StoreTransaction {
+        private let question: Question
+        private let inquiry: Engine.Inquiry
+
+        init(_ question: Question, _ inquiry: Engine.Inquiry) {
+            self.question = question
+            self.inquiry = inquiry
+        }
+
+        var needs: Needs { inquiry.needs }
+
+        func decide(_ evidence: Evidence) -> Ruling {
+            let decision = question.snapshot.engine.conclude(inquiry, evidence: evidence, now: question.now)
+            return question.ruling(decision, inquiry.attempt, inquiry.needs.triplets)
+        }
+
+        func completed(_ result: Result<Ruling, StoreFailure>) {
+            switch result {
+            case .success(let ruling): question.finish(ruling)
+            case .failure(let failure):
+                question.storeFailed(failure)
+                question.finish(question.ruling(question.snapshot.engine.failOpen(inquiry), inquiry.attempt, []))
+            }
+        }
+    }
+
+    /// A record that is kept, whoever waits for it or not.
+    private final class Keeping: StoreTransaction {
+        private let ruling: Ruling
+
+        init(_ ruling: Ruling) {
+            self.ruling = ruling
+        }
+
+        var needs: Needs { Needs() }
+        func decide(_ evidence: Evidence) -> Ruling { ruling }
+        func completed(_ result: Result<Ruling, StoreFailure>) {}
     }
 }
 
 /// Sentences of replies, shared by every front. They reach a sender's admin, and sometimes the sender.
 enum ReplyText {
     /// Says when to come back.
-    static func deferral(_ verdict: Verdict, now: WallTime, hostname: String, reference: Reference) -> String {
-        let wait = max((verdict.passesAt ?? now) - now, .seconds(1))
+    static func deferral(until passesAt: WallTime?, now: WallTime, hostname: String, reference: Reference) -> String {
+        let wait = max((passesAt ?? now) - now, .seconds(1))
         return "Greylisted: please come back in \(wait.secondsRoundedUp) seconds or later (\(hostname) \(reference))"
     }
 

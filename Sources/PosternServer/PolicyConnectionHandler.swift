@@ -23,6 +23,8 @@ final class PolicyConnectionHandler: ChannelDuplexHandler {
     typealias OutboundOut = ByteBuffer
 
     private let service: PolicyService
+    /// Where answers that were made elsewhere come in.
+    private let inbox: LoopInbox<PolicyAnswer>
     private let listener: String
     private let limits: PolicyServiceLimits
     private let logger: Logger
@@ -38,9 +40,12 @@ final class PolicyConnectionHandler: ChannelDuplexHandler {
     private var isEnding = false
     private var lastActivity = NIODeadline.uptimeNanoseconds(0)
     private var idleTimer: Scheduled<Void>?
+    /// While the connection is open.
+    private var context: ChannelHandlerContext?
 
-    init(service: PolicyService, listener: String, limits: PolicyServiceLimits, logger: Logger) {
+    init(service: PolicyService, inbox: LoopInbox<PolicyAnswer>, listener: String, limits: PolicyServiceLimits, logger: Logger) {
         self.service = service
+        self.inbox = inbox
         self.listener = listener
         self.limits = limits
         self.logger = logger
@@ -53,7 +58,10 @@ final class PolicyConnectionHandler: ChannelDuplexHandler {
         context.fireChannelActive()
     }
 
+    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+
     func channelInactive(context: ChannelHandlerContext) {
+        self.context = nil
         idleTimer?.cancel()
         service.counters.departed()
         context.fireChannelInactive()
@@ -80,19 +88,19 @@ final class PolicyConnectionHandler: ChannelDuplexHandler {
     private func ask(_ request: PolicyRequest, _ context: ChannelHandlerContext) {
         let number = firstReply + replies.count
         replies.append(nil)
-        let loop = context.eventLoop
-        let bound = NIOLoopBound((handler: self, context: context), eventLoop: loop)
-        service.answer(request, listener: listener) { reply in
-            if loop.inEventLoop {
-                bound.value.handler.answered(number, reply, bound.value.context)
+        let connection = NIOLoopBound(self, eventLoop: context.eventLoop)
+        service.answer(request, listener: listener) { [inbox] reply in
+            if inbox.isOnLoop {
+                connection.value.answered(number, reply)
             } else {
-                loop.execute { bound.value.handler.answered(number, reply, bound.value.context) }
+                inbox.send(PolicyAnswer(connection: connection, number: number, reply: reply))
             }
         }
     }
 
-    private func answered(_ number: Int, _ reply: PolicyReply, _ context: ChannelHandlerContext) {
-        guard context.channel.isActive, number >= firstReply else { return }
+    /// The answer to a request; nobody waits for it when the connection has gone.
+    func answered(_ number: Int, _ reply: PolicyReply) {
+        guard let context, number >= firstReply else { return }
         replies[offset: number - firstReply] = reply
         guard replies.first != .some(nil) else { return }
         var out = context.channel.allocator.buffer(capacity: 128)
@@ -174,6 +182,15 @@ final class PolicyConnectionHandler: ChannelDuplexHandler {
             }
         }
     }
+}
+
+/// An answer on its way back to the connection that waits for it.
+struct PolicyAnswer: Sendable {
+    let connection: NIOLoopBound<PolicyConnectionHandler>
+    let number: Int
+    let reply: PolicyReply
+
+    func deliver() { connection.value.answered(number, reply) }
 }
 
 /// Tells a connection that the daemon is stopping: what was asked is answered, then it closes.

@@ -40,7 +40,8 @@ final class PolicyListener: Sendable {
                 connections.insert(channel)
                 return channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(
-                        PolicyConnectionHandler(service: service, listener: name, limits: limits, logger: logger))
+                        PolicyConnectionHandler(
+                            service: service, inbox: service.inbox(for: channel.eventLoop), listener: name, limits: limits, logger: logger))
                 }
             }
             .withBoundSocket(descriptor)

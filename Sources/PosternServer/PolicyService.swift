@@ -1,4 +1,5 @@
 import NIOConcurrencyHelpers
+import NIOCore
 import PolicyProtocol
 import PosternCore
 import PosternEngine
@@ -7,6 +8,7 @@ import PosternEngine
 public final class PolicyService: Sendable {
     private let decisions: DecisionService
     private let messages = NIOLockedValueBox(MessageTable(capacity: 16_384))
+    private let inboxes = NIOLockedValueBox<[ObjectIdentifier: LoopInbox<PolicyAnswer>]>([:])
 
     public init(decisions: DecisionService) {
         self.decisions = decisions
@@ -14,13 +16,24 @@ public final class PolicyService: Sendable {
 
     var counters: Counters { decisions.counters }
 
+    /// Where answers to the connections of a loop are sent: one for each loop, as long as the service lives.
+    func inbox(for loop: any EventLoop) -> LoopInbox<PolicyAnswer> {
+        inboxes.withLockedValue { inboxes in
+            if let inbox = inboxes[ObjectIdentifier(loop)] { return inbox }
+            let inbox = LoopInbox<PolicyAnswer>(loop: loop) { $0.deliver() }
+            inboxes[ObjectIdentifier(loop)] = inbox
+            return inbox
+        }
+    }
+
     /// Answers one request. `completion` is called once, at once or on the store's thread.
     func answer(_ request: PolicyRequest, listener: String, completion: @escaping @Sendable (PolicyReply) -> Void) {
         guard let attempt = Attempt(request) else { return completion(.dunno) }
-        let memory = messages.withLockedValue { $0[attempt.instance] } ?? MessageMemory()
+        let instance = attempt.instance
+        let memory = messages.withLockedValue { $0[instance] } ?? MessageMemory()
         decisions.decide(attempt, memory: memory, listener: listener) { [self] outcome in
-            if !attempt.instance.isEmpty, outcome.decision.memory != memory {
-                messages.withLockedValue { $0[attempt.instance] = outcome.decision.memory }
+            if !instance.isEmpty, outcome.memory != memory {
+                messages.withLockedValue { $0[instance] = outcome.memory }
             }
             completion(PolicyReply(outcome))
         }
@@ -47,14 +60,14 @@ extension Attempt {
 extension PolicyReply {
     /// The reply that says what the verdict says.
     init(_ outcome: DecisionService.Outcome) {
-        let verdict = outcome.decision.verdict
+        let verdict = outcome.verdict
         switch verdict.action {
         case .accept, .hold, .tarpit:
             // A delay here would pin one of the MTA's processes.
             self = verdict.header.map(PolicyReply.prepend) ?? .dunno
         case .defer:
             self =
-                outcome.settings.greylist.reply == .deferIfPermit
+                outcome.deferralReply == .deferIfPermit
                 ? .deferIfPermit(outcome.text) : .defer(code: 451, enhanced: "4.7.1", text: outcome.text)
         case .reject, .drop:
             self = .reject(code: 554, enhanced: "5.7.1", text: outcome.text)

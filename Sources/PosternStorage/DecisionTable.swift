@@ -12,6 +12,8 @@ final class DecisionTable {
     private let connection: OpaquePointer
     /// The texts of one row, one after the other, while they are bound.
     private var texts: [UInt8] = []
+    /// Where each ends.
+    private var ends: [Int] = []
     private var highest: Int64
 
     init(_ connection: OpaquePointer, path: String) throws(StoreFailure) {
@@ -37,9 +39,9 @@ final class DecisionTable {
         highest = newest.optionalInteger(0) ?? .min
     }
 
-    /// Writes a decision in place of one of the same reference; `false` where there was one.
-    func put(_ decision: StoredDecision, groups: [[Int64]]) throws(StoreFailure) -> Bool {
-        let reference = decision.reference.value
+    /// Writes a decision in place of one of the same reference; `false` where there was one. `key` tells a triplet's key.
+    func put(_ record: DecisionRecord, key: (TripletKey) -> Int64) throws(StoreFailure) -> Bool {
+        let reference = record.reference.value
         var isNew = true
         if reference <= highest {
             exists.bind(1, reference)
@@ -49,36 +51,25 @@ final class DecisionTable {
         highest = max(highest, reference)
 
         texts.removeAll(keepingCapacity: true)
-        var ends: [Int] = []
-        ends.reserveCapacity(10)
-        func add(_ text: String) {
-            texts.append(contentsOf: text.utf8)
+        ends.removeAll(keepingCapacity: true)
+        for column in StoredDecision.Column.allCases {
+            record.append(column, to: &texts)
             ends.append(texts.count)
         }
-        add(decision.action)
-        add(decision.address)
-        add(decision.sender)
-        add(decision.recipient)
-        add(decision.name)
-        add(decision.helo)
-        add(decision.account)
-        add(decision.listener)
-        add(decision.stage)
-        add(decision.reason)
-        TripletGroups.encode(groups, to: &texts)
+        record.appendTripletGroups(to: &texts, key: key)
 
         let result: Result<Void, StoreFailure> = texts.withUnsafeBytes { bytes in
             replace.bind(1, reference)
-            replace.bind(2, decision.time.milliseconds)
-            replace.bind(3, decision.passesAt?.milliseconds)
+            replace.bind(2, record.time.milliseconds)
+            replace.bind(3, record.verdict.passesAt?.milliseconds)
             var start = 0
-            var column: Int32 = 4
+            var parameter: Int32 = 4
             for end in ends {
-                replace.bind(column, text: UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
+                replace.bind(parameter, text: UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
                 start = end
-                column += 1
+                parameter += 1
             }
-            replace.bind(column, blob: UnsafeRawBufferPointer(rebasing: bytes[start...]))
+            replace.bind(parameter, blob: UnsafeRawBufferPointer(rebasing: bytes[start...]))
             do throws(StoreFailure) {
                 try replace.run()
                 return .success(())
@@ -108,14 +99,6 @@ final class DecisionTable {
 enum TripletGroups {
     /// A triplet has at most as many keys as there are kinds of identities.
     static let maximumKeys = 255
-
-    static func encode(_ groups: [[Int64]], to bytes: inout [UInt8]) {
-        for group in groups where !group.isEmpty {
-            let keys = group.prefix(maximumKeys)
-            bytes.append(UInt8(keys.count))
-            for key in keys { withUnsafeBytes(of: key.littleEndian) { bytes.append(contentsOf: $0) } }
-        }
-    }
 
     /// What cannot be read is left out.
     static func decode(_ bytes: UnsafeRawBufferPointer) -> [[Int64]] {

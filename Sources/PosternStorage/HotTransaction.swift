@@ -34,14 +34,15 @@ final class HotTransaction {
     }
 
     /// Reads, decides, writes. `decide` is called once, unless reading fails.
-    func carryOut(_ transaction: StoreTransaction, _ keys: HashedNeeds) throws(StoreFailure) -> (Decision, DecisionRecord?) {
+    func carryOut(_ transaction: any StoreTransaction, _ keys: HashedNeeds) throws(StoreFailure) -> Ruling {
         let evidence = try evidence(keys)
-        let (decision, record) = transaction.decide(evidence)
+        let ruling = transaction.decide(evidence)
+        let needs = transaction.needs
 
-        var triplets = Positions(transaction.needs.triplets)
+        var triplets = Positions(needs.triplets)
         // A message may name a recipient twice.
         var created: [Int64] = []
-        for change in decision.changes.triplets {
+        for change in ruling.decision.changes.triplets {
             let index = triplets.index(of: change.key)
             let key = index.map { keys.triplets[$0] } ?? hasher.key(of: change.key)
             let existed = if let index { evidence.triplets[index] != nil } else { try statements.triplets.row(key) != nil }
@@ -51,9 +52,9 @@ final class HotTransaction {
         }
         counts.triplets += Int64(created.count)
 
-        var identities = Positions(transaction.needs.identities)
-        created.removeAll()
-        for change in decision.changes.identities {
+        created.removeAll(keepingCapacity: true)
+        var identities = Positions(needs.identities)
+        for change in ruling.decision.changes.identities {
             let index = identities.index(of: change.identity)
             let key = index.map { keys.identities[$0] } ?? hasher.key(of: change.identity)
             let existed = if let index { evidence.identities[index] != nil } else { try statements.identities.row(key) != nil }
@@ -62,14 +63,14 @@ final class HotTransaction {
         }
         counts.identities += Int64(created.count)
 
-        if let record {
-            let groups = record.tripletGroups { triplet in
+        if let record = ruling.record {
+            let isNew = try statements.decisions.put(record) { triplet in
                 triplets.index(of: triplet).map { keys.triplets[$0] } ?? hasher.key(of: triplet)
             }
-            if try statements.decisions.put(StoredDecision(record), groups: groups) { counts.decisions += 1 }
+            if isNew { counts.decisions += 1 }
             written += 1
         }
-        return (decision, record)
+        return ruling
     }
 
     /// Where a value stands among those that were asked for; quick where they are looked for in their order.

@@ -40,16 +40,16 @@ public final class MemoryStore: Store {
         self.maximumDecisions = max(maximumDecisions, 1)
     }
 
-    public func submit(_ transaction: StoreTransaction) {
-        let result: Result<(Decision, DecisionRecord?), StoreFailure> = state.withLockedValue { state in
+    public func submit(_ transaction: any StoreTransaction) {
+        let result: Result<Ruling, StoreFailure> = state.withLockedValue { state in
             if state.isClosed { return .failure(Self.closed) }
-            let (decision, record) = transaction.decide(Self.evidence(transaction.needs, in: state))
-            for change in decision.changes.triplets { state.triplets[change.key] = change.row }
-            for change in decision.changes.identities { state.identities[change.identity] = change.row }
-            if let record { keep(record, in: &state) }
-            return .success((decision, record))
+            let ruling = transaction.decide(Self.evidence(transaction.needs, in: state))
+            for change in ruling.decision.changes.triplets { state.triplets[change.key] = change.row }
+            for change in ruling.decision.changes.identities { state.identities[change.identity] = change.row }
+            if let record = ruling.record { keep(record, in: &state) }
+            return .success(ruling)
         }
-        transaction.completion(result)
+        transaction.completed(result)
     }
 
     private func keep(_ record: DecisionRecord, in state: inout State) {

@@ -63,9 +63,9 @@ public final class SQLiteStore: Store {
 
     // MARK: - Transactions
 
-    public func submit(_ transaction: StoreTransaction) {
+    public func submit(_ transaction: any StoreTransaction) {
         let keys = HashedNeeds(transaction.needs, hasher: opening.hasher)
-        if let refusal = queue.append(.transaction(transaction, keys), isUpkeep: false) { transaction.completion(.failure(refusal)) }
+        if let refusal = queue.append(.transaction(transaction, keys), isUpkeep: false) { transaction.completed(.failure(refusal)) }
     }
 
     public func read(_ needs: Needs) async throws(StoreFailure) -> Evidence {

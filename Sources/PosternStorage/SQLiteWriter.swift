@@ -6,12 +6,12 @@ import PosternEngine
 
 /// What waits for the writer.
 enum WriterItem: Sendable {
-    case transaction(StoreTransaction, HashedNeeds)
+    case transaction(any StoreTransaction, HashedNeeds)
     case job(WriterJob)
 
     func fail(_ failure: StoreFailure) {
         switch self {
-        case .transaction(let transaction, _): transaction.completion(.failure(failure))
+        case .transaction(let transaction, _): transaction.completed(.failure(failure))
         case .job(let job): job.fail(failure)
         }
     }
@@ -126,20 +126,20 @@ final class SQLiteWriter {
     }
 
     private func commit(_ batch: ArraySlice<WriterItem>, on database: HotDatabase) {
-        var outcomes: [(Decision, DecisionRecord?)] = []
-        outcomes.reserveCapacity(batch.count)
+        var rulings: [Ruling] = []
+        rulings.reserveCapacity(batch.count)
         do throws(StoreFailure) {
             try database.transaction { hot throws(StoreFailure) in
                 for case .transaction(let transaction, let keys) in batch {
-                    outcomes.append(try hot.carryOut(transaction, keys))
+                    rulings.append(try hot.carryOut(transaction, keys))
                 }
             }
         } catch {
             breakDown(error, failing: batch)
             return
         }
-        for (item, outcome) in zip(batch, outcomes) {
-            if case .transaction(let transaction, _) = item { transaction.completion(.success(outcome)) }
+        for (item, ruling) in zip(batch, rulings) {
+            if case .transaction(let transaction, _) = item { transaction.completed(.success(ruling)) }
         }
         committed()
     }

@@ -2,25 +2,82 @@ import PosternCore
 import PosternEngine
 
 extension StoredDecision {
+    /// The texts of a decision, in the order of the table's columns.
+    enum Column: CaseIterable {
+        case action, address, sender, recipient, name, helo, account, listener, stage, reason
+    }
+
     /// A record in words, as every store keeps it.
     init(_ record: DecisionRecord) {
-        let attempt = record.attempt
+        func text(_ column: Column) -> String {
+            var octets: [UInt8] = []
+            record.append(column, to: &octets)
+            return String(decoding: octets, as: UTF8.self)
+        }
         self.init(
-            reference: record.reference, time: record.time, listener: record.listener, stage: attempt.stage.rawValue,
-            address: attempt.client.address?.description ?? "", name: attempt.client.confirmedName?.text ?? "", helo: attempt.client.helo,
-            sender: attempt.sender.description, recipient: Self.recipient(record), account: attempt.account ?? "",
-            action: record.verdict.action.name, reason: record.verdict.causes.map(\.description).joined(separator: "; "),
-            passesAt: record.verdict.passesAt)
+            reference: record.reference, time: record.time, listener: text(.listener), stage: text(.stage), address: text(.address),
+            name: text(.name), helo: text(.helo), sender: text(.sender), recipient: text(.recipient), account: text(.account),
+            action: text(.action), reason: text(.reason), passesAt: record.verdict.passesAt)
+    }
+}
+
+extension DecisionRecord {
+    /// Appends the text of a column as UTF-8; nothing where it is not known.
+    func append(_ column: StoredDecision.Column, to octets: inout [UInt8]) {
+        switch column {
+        case .action: octets += verdict.action.name.utf8
+        case .address: if let address = attempt.client.address { octets += address.description.utf8 }
+        case .sender: if case .mailbox(let mailbox) = attempt.sender { octets.append(mailbox) }
+        case .recipient: appendRecipients(to: &octets)
+        case .name: if let name = attempt.client.confirmedName { octets += name.text.utf8 }
+        case .helo: octets += attempt.client.helo.utf8
+        case .account: if let account = attempt.account { octets += account.utf8 }
+        case .listener: octets += listener.utf8
+        case .stage: octets += attempt.stage.rawValue.utf8
+        case .reason:
+            for (index, cause) in verdict.causes.enumerated() {
+                if index > 0 { octets += "; ".utf8 }
+                octets += cause.description.utf8
+            }
+        }
     }
 
     /// Where the question names no recipient, as at DATA, those that the decision was about.
-    private static func recipient(_ record: DecisionRecord) -> String {
-        if let recipient = record.attempt.recipient { return recipient.description }
-        var recipients: [String] = []
-        for triplet in record.triplets where triplet.recipient != "*" && !recipients.contains(triplet.recipient) {
-            recipients.append(triplet.recipient)
+    private func appendRecipients(to octets: inout [UInt8]) {
+        if let recipient = attempt.recipient { return octets.append(recipient) }
+        var seen: [String] = []
+        for triplet in triplets where triplet.recipient != "*" && !seen.contains(triplet.recipient) {
+            if !seen.isEmpty { octets += ", ".utf8 }
+            octets += triplet.recipient.utf8
+            seen.append(triplet.recipient)
         }
-        return recipients.joined(separator: ", ")
+    }
+
+    /// Appends the keys in groups, as `TripletGroups` reads them.
+    func appendTripletGroups(to octets: inout [UInt8], key: (TripletKey) -> Int64) {
+        var start = 0
+        while start < triplets.count {
+            var end = start + 1
+            while end < triplets.count, triplets[start].isSameMail(as: triplets[end]) { end += 1 }
+            let kept = start..<min(end, start + TripletGroups.maximumKeys)
+            octets.append(UInt8(kept.count))
+            for index in kept { withUnsafeBytes(of: key(triplets[index]).littleEndian) { octets.append(contentsOf: $0) } }
+            start = end
+        }
+    }
+}
+
+extension TripletKey {
+    /// Whether both are one triplet under two identities.
+    fileprivate func isSameMail(as other: TripletKey) -> Bool { recipient == other.recipient && sender == other.sender }
+}
+
+extension [UInt8] {
+    fileprivate mutating func append(_ mailbox: Mailbox) {
+        self += mailbox.localPart.utf8
+        guard !mailbox.domain.isEmpty else { return }
+        append(UInt8(ascii: "@"))
+        self += mailbox.domain.utf8
     }
 }
 
@@ -28,13 +85,13 @@ extension DecisionRecord {
     /// The decision's triplet keys by sender and recipient: the keys of a group are one triplet under several identities,
     /// and what is known under one of them is known of all.
     func tripletGroups<Key>(_ key: (TripletKey) -> Key) -> [[Key]] {
-        var groups: [(sender: String, recipient: String, keys: [Key])] = []
+        var groups: [(first: TripletKey, keys: [Key])] = []
         for triplet in triplets {
             // The engine lists a recipient's identities one after another.
-            if let last = groups.indices.last, groups[last].sender == triplet.sender, groups[last].recipient == triplet.recipient {
+            if let last = groups.indices.last, groups[last].first.isSameMail(as: triplet) {
                 groups[last].keys.append(key(triplet))
             } else {
-                groups.append((triplet.sender, triplet.recipient, [key(triplet)]))
+                groups.append((triplet, [key(triplet)]))
             }
         }
         return groups.map(\.keys)

@@ -28,7 +28,7 @@ public struct ScheduleRun {
 
     /// A question whose answer is being looked up.
     private struct Pending {
-        var transaction: StoreTransaction
+        var transaction: BlockTransaction
         var result: ResultBox
         var message: Int
         var host: Int
@@ -251,7 +251,7 @@ public struct ScheduleRun {
         var needs = inquiry.needs
         if let bug { needs.triplets = needs.triplets.map { bug.key($0, of: inquiry.attempt) } }
         let result = ResultBox()
-        let transaction = StoreTransaction(needs: needs) { evidence in
+        let transaction = BlockTransaction(needs: needs) { evidence in
             guard let bug else { return (engine.conclude(inquiry, evidence: evidence, now: now), nil) }
             let settings = engine.settings.greylist
             let seen = bug.evidence(evidence, for: inquiry.needs, settings: settings, now: now)

@@ -6,7 +6,7 @@ import Synchronization
 /// what a crash loses.
 public protocol ScheduleStore: AnyObject {
     /// Carries the transactions out in this order and returns once every completion was called.
-    func commit(_ transactions: [StoreTransaction]) async throws
+    func commit(_ transactions: [BlockTransaction]) async throws
     func expire(now: WallTime) async throws
     func anchor() async throws -> SteadyClock.Anchor?
     func keep(_ anchor: SteadyClock.Anchor) async throws
@@ -26,13 +26,13 @@ public final class RowStore: ScheduleStore {
         self.answersBeforeCommit = answersBeforeCommit
     }
 
-    public func commit(_ transactions: [StoreTransaction]) {
+    public func commit(_ transactions: [BlockTransaction]) {
         committed = rows
         for transaction in transactions {
-            let (decision, record) = transaction.decide(rows.evidence(transaction.needs))
-            rows.apply(decision.changes)
-            if !answersBeforeCommit { committed.apply(decision.changes) }
-            transaction.completion(.success((decision, record)))
+            let ruling = transaction.decide(rows.evidence(transaction.needs))
+            rows.apply(ruling.decision.changes)
+            if !answersBeforeCommit { committed.apply(ruling.decision.changes) }
+            transaction.completed(.success(ruling))
         }
     }
 
@@ -56,14 +56,13 @@ public final class OpenedStore: ScheduleStore {
         store = try await open()
     }
 
-    public func commit(_ transactions: [StoreTransaction]) async throws {
+    public func commit(_ transactions: [BlockTransaction]) async throws {
         guard !transactions.isEmpty else { return }
         let left = Counter(transactions.count)
         await withCheckedContinuation { (done: CheckedContinuation<Void, Never>) in
             for transaction in transactions {
                 store.submit(
-                    StoreTransaction(needs: transaction.needs, decide: transaction.decide) { result in
-                        transaction.completion(result)
+                    Counted(transaction) {
                         if left.countDown() { done.resume() }
                     })
             }
@@ -83,6 +82,24 @@ public final class OpenedStore: ScheduleStore {
     }
 
     public func close() async { await store.close() }
+}
+
+/// A transaction that tells when it is completed.
+private final class Counted: StoreTransaction {
+    private let transaction: BlockTransaction
+    private let whenCompleted: @Sendable () -> Void
+
+    init(_ transaction: BlockTransaction, whenCompleted: @escaping @Sendable () -> Void) {
+        self.transaction = transaction
+        self.whenCompleted = whenCompleted
+    }
+
+    var needs: Needs { transaction.needs }
+    func decide(_ evidence: Evidence) -> Ruling { transaction.decide(evidence) }
+    func completed(_ result: Result<Ruling, StoreFailure>) {
+        transaction.completed(result)
+        whenCompleted()
+    }
 }
 
 private final class Counter: Sendable {

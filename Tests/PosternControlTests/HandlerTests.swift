@@ -38,7 +38,7 @@ struct HandlerTests {
         guard case .needs(let inquiry) = engine.begin(attempt, now: moment.steady) else { throw Unexpected() }
         return try await withCheckedThrowingContinuation { continuation in
             store.submit(
-                StoreTransaction(
+                BlockTransaction(
                     needs: inquiry.needs,
                     decide: {
                         let decision = engine.conclude(inquiry, evidence: $0, now: moment.steady)

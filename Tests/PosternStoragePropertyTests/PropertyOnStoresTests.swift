@@ -62,7 +62,7 @@ private final class Undying: ScheduleStore {
 
     init(_ store: MemoryStore) { self.store = store }
 
-    func commit(_ transactions: [StoreTransaction]) { for transaction in transactions { store.submit(transaction) } }
+    func commit(_ transactions: [BlockTransaction]) { for transaction in transactions { store.submit(transaction) } }
     func expire(now: WallTime) async throws { _ = try await store.expire(now: now, decisionsBefore: now) }
     func anchor() async throws -> SteadyClock.Anchor? { try await store.anchor() }
     func keep(_ anchor: SteadyClock.Anchor) async throws { try await store.keep(anchor) }

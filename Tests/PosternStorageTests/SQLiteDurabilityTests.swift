@@ -110,7 +110,7 @@ struct SQLiteDurabilityTests {
         var longest: Int64 = 0
         for number in 0..<total {
             store.submit(
-                StoreTransaction(needs: Needs(triplets: [triplet(number)])) { _ in
+                BlockTransaction(needs: Needs(triplets: [triplet(number)])) { _ in
                     (.writing([triplet(number): row()]), record(Int64(number + 1), triplets: [triplet(number)]))
                 } completion: { _ in
                     answered.withLockedValue { $0 += 1 }
@@ -217,7 +217,7 @@ private let answeredBeforeKill = 1500
         let this = number
         waiting.withLockedValue { $0 += 1 }
         store.submit(
-            StoreTransaction(needs: Needs(triplets: [triplet(this)])) { _ in
+            BlockTransaction(needs: Needs(triplets: [triplet(this)])) { _ in
                 (.writing([triplet(this): row()]), record(Int64(this + 1), triplets: [triplet(this)]))
             } completion: { result in
                 if case .success = result {

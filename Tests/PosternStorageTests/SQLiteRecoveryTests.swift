@@ -160,7 +160,7 @@ struct SQLiteRecoveryTests {
         let mayDecide = DispatchSemaphore(value: 0)
         @Sendable func submit(_ number: Int, _ decide: @escaping @Sendable () -> Void = {}) {
             store.submit(
-                StoreTransaction(needs: Needs(triplets: [triplet(number)])) { _ in
+                BlockTransaction(needs: Needs(triplets: [triplet(number)])) { _ in
                     decide()
                     return (.writing([triplet(number): row()]), nil)
                 } completion: { result in

@@ -103,7 +103,7 @@ struct StoreConformanceTests {
             await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
                 for _ in 0..<count {
                     store.submit(
-                        StoreTransaction(
+                        BlockTransaction(
                             needs: Needs(triplets: [triplet(1)]),
                             decide: { evidence in
                                 let before = evidence.triplets[0]?.deferrals ?? 0
@@ -474,7 +474,7 @@ struct StoreConformanceTests {
         let answered = NIOLockedValueBox(0)
         for number in 0..<500 {
             store.submit(
-                StoreTransaction(needs: Needs(triplets: [triplet(number)])) { _ in
+                BlockTransaction(needs: Needs(triplets: [triplet(number)])) { _ in
                     (.writing([triplet(number): row()]), nil)
                 } completion: { result in
                     if case .success = result { answered.withLockedValue { $0 += 1 } }
@@ -486,7 +486,7 @@ struct StoreConformanceTests {
 
         let refused = await withCheckedContinuation { continuation in
             store.submit(
-                StoreTransaction(needs: Needs()) { _ in
+                BlockTransaction(needs: Needs()) { _ in
                     Issue.record("a closed store decided")
                     return (Decision(verdict: Verdict(.accept, [.greylistKnown])), nil)
                 } completion: {

@@ -77,7 +77,7 @@ extension Store {
     @discardableResult
     func commit(_ needs: Needs, _ decide: @escaping @Sendable (Evidence) -> (Decision, DecisionRecord?)) async throws -> Decision {
         let result = await withCheckedContinuation { continuation in
-            submit(StoreTransaction(needs: needs, decide: decide, completion: { continuation.resume(returning: $0) }))
+            submit(BlockTransaction(needs: needs, decide: decide, completion: { continuation.resume(returning: $0) }))
         }
         return try result.get().0
     }

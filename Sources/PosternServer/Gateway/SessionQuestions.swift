@@ -217,14 +217,14 @@ extension SessionHandler {
         let stage = question.stage
         // It began to talk while this was being decided.
         if stage == .connect, !early, signals[.earlyTalk] != nil, !client.isIntroduced { return decide(attempt(.connect)) }
-        let verdict = outcome.decision.verdict
+        let verdict = outcome.verdict
         let decision = SMTPProtocol.Decision(outcome, at: stage)
         if question.paused != nil {
             // An early talker that is not dropped for it waits as long as it would have.
             guard decision != .accept else { return }
             return go(decision)
         }
-        memory = outcome.decision.memory
+        memory = outcome.memory
         if let header = verdict.header { relay.header = header }
         let stutters = verdict.stutters || verdict.action == .tarpit
         output.stutter = stutters ? stutterPause(outcome) : nil
@@ -234,7 +234,7 @@ extension SessionHandler {
         // A trusted front has let its client talk already.
         if stage == .connect, client.isIntroduced { delay = .zero }
         delay = min(delay, stage == .connect ? SessionQuestion.longestGreeting : SessionQuestion.longestPause)
-        let automatic = stage == .connect && outcome.settings.delays.greeting == .auto
+        let automatic = stage == .connect && outcome.delays.greeting == .auto
         delay = gateway.shortened(delay, automatic: automatic, settings)
         guard delay > .zero else { return go(decision) }
         question.paused = decision
@@ -246,7 +246,7 @@ extension SessionHandler {
     }
 
     private func stutterPause(_ outcome: DecisionService.Outcome) -> TimeAmount {
-        .milliseconds(gateway.shortened(outcome.settings.delays.stutter, automatic: false, settings).milliseconds)
+        .milliseconds(gateway.shortened(outcome.delays.stutter, automatic: false, settings).milliseconds)
     }
 
     private func go(_ decision: SMTPProtocol.Decision) {
@@ -280,7 +280,7 @@ extension SessionHandler {
 extension SMTPProtocol.Decision {
     /// What a verdict means for an SMTP session.
     init(_ outcome: DecisionService.Outcome, at stage: Stage) {
-        switch (outcome.decision.verdict.action, stage) {
+        switch (outcome.verdict.action, stage) {
         case (.accept, _), (.hold, _): self = .accept
         case (.defer, .connect), (.tarpit, .connect): self = .defer(Reply(421, "4.7.0", outcome.text))
         case (.defer, _), (.tarpit, _): self = .defer(Reply(451, "4.7.1", outcome.text))
