@@ -14,13 +14,13 @@ public struct Configuration: Equatable, Sendable {
     public var domains = Domains.listed([])
     public var networks = Networks()
     public var dns = DNS()
-    public var profile = Profile.classic
+    public var profile = Profile.selective
     public var greylist = GreylistSettings()
     public var policy = Policy()
     public var decisions = Decisions()
     /// For the gateway; a policy service never waits.
     public var delays = DelaySettings()
-    /// Checks whose mode or score is not `Check.defaultSetting`. They are the gateway's.
+    /// Checks whose mode or score is not `Check.defaultSetting`.
     public var checks: [Check: CheckSetting] = [:]
     public var bands = Bands()
     public var framing = Framing.normalize
@@ -110,14 +110,6 @@ extension Configuration {
         public init() {}
     }
 
-    /// Whom the greylist meets.
-    public enum Profile: String, CaseIterable, Sendable {
-        /// Every unknown sender.
-        case classic
-        /// Only those whose score is not clean. Clean needs evidence from DNS; without it this acts as `classic`.
-        case selective
-    }
-
     /// Bounds of the policy service.
     public struct Policy: Equatable, Sendable {
         /// A connection that is silent this long is closed. Postfix closes its own after 300 s.
@@ -191,11 +183,22 @@ extension Configuration.DNS.Resolver: CustomStringConvertible {
 
 // MARK: - What follows from it
 
+extension Configuration.Listener {
+    /// The address by which the world knows us, where the listener is bound to one.
+    fileprivate var publicAddress: IPAddress? {
+        guard role != .policy, case .tcp(let address, _) = address, address != IPAddress(v4: 0), !address.isLoopback else { return nil }
+        return address == IPAddress(v6High: 0, low: 0) ? nil : address
+    }
+}
+
 extension Configuration {
     public var engineSettings: EngineSettings {
         var settings = EngineSettings()
         settings.hostname = hostname
         settings.networks = networks
+        if case .listed(let names) = domains { settings.ourDomains = Set(names) }
+        settings.ourAddresses = Set(listeners.compactMap(\.publicAddress))
+        settings.profile = profile
         settings.greylist = greylist
         settings.checks = checks
         settings.bands = bands

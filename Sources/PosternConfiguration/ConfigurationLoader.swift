@@ -148,11 +148,7 @@ public final class ConfigurationLoader {
     }
 
     private func readProfile(_ value: Value?) {
-        guard let value, let profile = value.choice(Configuration.Profile.self) else { return }
-        configuration.profile = profile
-        if profile == .selective {
-            value.warning("this version has no evidence from DNS yet, so 'selective' greylists every unknown sender, as 'classic' does")
-        }
+        if let profile = value?.choice(Profile.self) { configuration.profile = profile }
     }
 
     private func readGreylist(_ section: Mapping) {

@@ -45,6 +45,8 @@ extension Configuration {
         case "dns.resolvers": dns.resolvers.yaml
         case "dns.timeout": dns.timeout.description
         case "profile": profile.rawValue
+        case "bands.pass": bands.pass.plain
+        case "bands.greylist": bands.greylist.plain
         case "bands.slow": bands.slow.plain
         case "bands.reject": bands.reject.plain
         case "greylist.mode": greylist.mode.rawValue
@@ -68,6 +70,7 @@ extension Configuration {
         case "delays.stage": delays.stage.description
         case "delays.deferral": delays.deferral.description
         case "delays.first_pass": delays.firstPass.description
+        case "delays.clean": delays.clean.description
         case "delays.stutter": delays.stutter.description
         case "framing": framing.rawValue
         case "log.format": log.format.rawValue

@@ -1,7 +1,7 @@
 import PosternCore
 import PosternEngine
 
-// Reads what only the gateway goes by: checks, bands, delays.
+// Reads what scores lead to: checks, bands, delays.
 
 extension ConfigurationLoader {
     func readChecks(_ section: Mapping) {
@@ -23,14 +23,22 @@ extension ConfigurationLoader {
     }
 
     func readBands(_ section: Mapping) {
-        let slowValue = section.take("slow")
-        let rejectValue = section.take("reject")
-        if let score = slowValue?.decimal(-1000...1000) { configuration.bands.slow = score }
-        if let score = rejectValue?.decimal(-1000...1000) { configuration.bands.reject = score }
-        if configuration.bands.slow > configuration.bands.reject {
-            (rejectValue ?? slowValue)?.conflict(
-                "bands.slow is \(configuration.bands.slow.plain) and bands.reject \(configuration.bands.reject.plain): refusing cannot begin before slowing does"
-            )
+        let range = -1000.0...1000
+        let bounds: [(name: String, key: WritableKeyPath<Bands, Double>)] = [
+            ("pass", \.pass), ("greylist", \.greylist), ("slow", \.slow), ("reject", \.reject),
+        ]
+        var previous: (name: String, value: Value?)?
+        for (name, key) in bounds {
+            let value = section.take(name)
+            if let score = value?.decimal(range) { configuration.bands[keyPath: key] = score }
+            if let previous, let lower = bounds.first(where: { $0.name == previous.name })?.key,
+                configuration.bands[keyPath: lower] > configuration.bands[keyPath: key]
+            {
+                (value ?? previous.value)?.conflict(
+                    "bands.\(previous.name) is \(configuration.bands[keyPath: lower].plain) and bands.\(name) \(configuration.bands[keyPath: key].plain): the bands pass, greylist, slow and reject must rise"
+                )
+            }
+            previous = (name, value)
         }
         section.finish()
     }
@@ -53,6 +61,7 @@ extension ConfigurationLoader {
         if let span = section.take("stage")?.duration(pause) { configuration.delays.stage = span }
         if let span = section.take("deferral")?.duration(pause) { configuration.delays.deferral = span }
         if let span = section.take("first_pass")?.duration(pause) { configuration.delays.firstPass = span }
+        if let span = section.take("clean")?.duration(pause) { configuration.delays.clean = span }
         if let span = section.take("stutter")?.duration(.zero ... .seconds(10)) { configuration.delays.stutter = span }
         section.finish()
     }

@@ -104,8 +104,8 @@ extension Parameter {
         .init("dns.timeout", "duration", "2s", "For all look-ups of one decision together. This version asks nothing yet."),
 
         .init(
-            "profile", "classic | selective", "classic",
-            "`classic` greylists every unknown sender. `selective` greylists those that evidence from DNS does not show to be clean; while there is none it acts as `classic`."
+            "profile", "classic | selective", "selective",
+            "`classic` greylists every unknown sender. `selective` spares those for whom the evidence speaks: SPF or a confirmed name says who they are, a DNS list was asked about them, and the score is low. Where nothing can be looked up the unknown are greylisted."
         ),
     ]
 
@@ -115,10 +115,15 @@ extension Parameter {
     }
 
     private static let afterChecks: [Parameter] = [
+        .init(
+            "bands.pass", "number", "-3",
+            "Up to this score, as a list of good senders gives it, the unknown are not greylisted in either profile."),
+        .init(
+            "bands.greylist", "number", "1", "From this score on `selective` greylists the unknown, whatever speaks for them."),
         .init("bands.slow", "number", "5", "From this score on the gateway sends its replies byte by byte. -1000 to 1000."),
         .init(
             "bands.reject", "number", "10",
-            "From this score on the gateway refuses recipients with 554. Not below bands.slow, at most 1000."),
+            "From this score on recipients are refused with 554, unless the sender is known well. The bands must rise, at most to 1000."),
 
         .init(
             "greylist.mode", "on | shadow | off", "on",
@@ -175,6 +180,9 @@ extension Parameter {
             "delays.first_pass", "duration", "0s",
             "How long the gateway waits before it first accepts a sender that was deferred. At most 1m."),
         .init(
+            "delays.clean", "duration", "5s",
+            "How long the gateway holds the first message of a clean sender that `classic` would have greylisted. At most 1m."),
+        .init(
             "delays.stutter", "duration", "500ms",
             "How long the gateway waits between two bytes of a reply to a suspected client. At most 10s."),
 
@@ -198,7 +206,7 @@ extension CheckSetting {
 }
 
 extension Check {
-    /// What it looks at. All of these are seen by the gateway only.
+    /// What it looks at.
     fileprivate var documentation: String {
         switch self {
         case .earlyTalk: "The client talked before it was greeted."
@@ -211,6 +219,21 @@ extension Check {
         case .eightBitEnvelope: "It sent octets above 127 in the envelope without SMTPUTF8."
         case .unknownCommand: "It sent commands that no mail server knows."
         case .unknownRecipients: "It wrote to more than two mailboxes that do not exist."
+        case .heloIsAddress: "Its HELO name is an address, bare or in brackets."
+        case .heloIsOurs: "Its HELO name is our hostname, one of `domains`, or an address that we listen on."
+        case .heloUnresolvable: "Its HELO name has no address in DNS."
+        case .heloMismatch: "Its HELO name leads to other addresses."
+        case .noReverseName: "Its address has no name in DNS."
+        case .unconfirmedName: "Its address has a name that does not lead back to it."
+        case .genericName: "Its name is one that a provider gives to consumers' lines, or bears its address."
+        case .senderDomain: "The sender's domain has neither MX nor address."
+        case .senderNullMX: "The sender's domain says that it takes no mail (null MX)."
+        case .spfFail: "SPF says that the client may not send for the sender's domain."
+        case .spfSoftfail: "SPF says that it probably may not."
+        case .spfPermerror: "The SPF record of the sender's domain is broken."
+        case .dnsLists: "DNS lists. Each list has a score of its own, so only the mode counts here."
+        case .country: "The client's country. Each country has a score of its own, so only the mode counts here."
+        case .asNumber: "The client's network. Each network has a score of its own, so only the mode counts here."
         }
     }
 }

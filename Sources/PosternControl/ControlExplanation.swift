@@ -66,7 +66,7 @@ extension Explanation {
 extension Explanation.CauseReport {
     init(_ cause: Cause) {
         var score: Double?
-        if case .scored(_, let setting, _) = cause { score = setting.mode == .on ? setting.score : 0 }
+        if case .scored(_, let setting, _, _) = cause { score = setting.mode == .on ? setting.score : 0 }
         self.init(check: cause.check, word: cause.word, text: cause.description, score: score)
     }
 }

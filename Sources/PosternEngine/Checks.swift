@@ -22,6 +22,37 @@ public enum Check: String, CaseIterable, Hashable, Sendable {
     case unknownCommand = "unknown-command"
     /// It writes to many mailboxes that do not exist.
     case unknownRecipients = "unknown-recipients"
+    // What it calls itself.
+    /// Its HELO name is an address, bare or in brackets.
+    case heloIsAddress = "helo-is-address"
+    /// Its HELO name is ours, or a domain that we receive for.
+    case heloIsOurs = "helo-is-ours"
+    /// Its HELO name has no address (RFC 5321 §4.1.4).
+    case heloUnresolvable = "helo-unresolvable"
+    /// Its HELO name leads to another address.
+    case heloMismatch = "helo-mismatch"
+    // Its reverse name.
+    /// Its address has no name.
+    case noReverseName = "no-reverse-name"
+    /// Its name does not lead back to it.
+    case unconfirmedName = "unconfirmed-name"
+    /// Its name is one that a provider gives to lines of consumers.
+    case genericName = "generic-name"
+    // The sender.
+    /// The sender's domain has neither MX nor address: nobody could answer (RFC 5321 §5.1).
+    case senderDomain = "sender-domain"
+    /// The sender's domain says that it takes no mail (RFC 7505 §4.2).
+    case senderNullMX = "sender-null-mx"
+    case spfFail = "spf-fail"
+    case spfSoftfail = "spf-softfail"
+    case spfPermerror = "spf-permerror"
+    // Lists and registries.
+    /// DNS lists: each zone has a weight of its own, this check's mode is for all of them.
+    case dnsLists = "dns-lists"
+    /// Countries: each has a weight of its own.
+    case country
+    /// Network owners: each has a weight of its own.
+    case asNumber = "as-number"
 
     /// What it adds by default, and why that much. 5 and more is slowed, 10 and more refused (`Bands`).
     public var defaultSetting: CheckSetting {
@@ -41,6 +72,27 @@ public enum Check: String, CaseIterable, Hashable, Sendable {
         case .unknownCommand: CheckSetting(score: 1)
         // Counted from the third on: a person may mistype two.
         case .unknownRecipients: CheckSetting(score: 3)
+        // Mail servers have names; so do most appliances. RFC 5321 §4.1.3 allows a literal where there is none.
+        case .heloIsAddress: CheckSetting(score: 2)
+        // Nobody but us is us; a well-known trick to look local.
+        case .heloIsOurs: CheckSetting(score: 5)
+        // Common among honest but badly set up hosts.
+        case .heloUnresolvable: CheckSetting(score: 1)
+        // Hosts behind several addresses do it all the time.
+        case .heloMismatch: CheckSetting(score: 0.5)
+        // Large receivers refuse such clients outright, so few mail servers are left that have none.
+        case .noReverseName: CheckSetting(score: 2)
+        case .unconfirmedName: CheckSetting(score: 1)
+        // Most bots; some small businesses' own servers.
+        case .genericName: CheckSetting(score: 2)
+        case .senderDomain: CheckSetting(score: 3)
+        case .senderNullMX: CheckSetting(score: 4)
+        // Forwarders that do not rewrite break SPF, so it cannot weigh as much as a listing.
+        case .spfFail: CheckSetting(score: 3)
+        case .spfSoftfail: CheckSetting(score: 1)
+        case .spfPermerror: CheckSetting(score: 0.5)
+        // Nothing of their own.
+        case .dnsLists, .country, .asNumber: CheckSetting(score: 0)
         }
     }
 }
@@ -59,6 +111,10 @@ public struct CheckSetting: Equatable, Sendable {
 
 /// What a score leads to.
 public struct Bands: Equatable, Sendable {
+    /// Up to here, as on a list of the good, the unknown are not greylisted in either profile.
+    public var pass = -3.0
+    /// From here on `selective` greylists the unknown; below it they are clean, where there is evidence for them.
+    public var greylist = 1.0
     /// From here on replies are sent byte by byte.
     public var slow = 5.0
     /// From here on recipients are refused with 554.
@@ -86,24 +142,10 @@ public struct DelaySettings: Equatable, Sendable {
     public var deferral = WallTime.Span.zero
     /// Before the first acceptance of a sender that was deferred.
     public var firstPass = WallTime.Span.zero
+    /// Before the acceptance of a clean client's first message (profile `selective`).
+    public var clean = WallTime.Span.seconds(5)
     /// Between two bytes of a reply to a suspected client.
     public var stutter = WallTime.Span.milliseconds(500)
 
     public init() {}
-}
-
-extension EngineSettings {
-    /// The score of what a client has done, with a cause for each check that fired; what is in shadow adds nothing.
-    func score(of signals: [Check: Int]) -> (score: Double, causes: [Cause]) {
-        var score = 0.0
-        var causes: [Cause] = []
-        for check in Check.allCases {
-            guard let count = signals[check], count > 0, check != .unknownRecipients || count > 2 else { continue }
-            let setting = checks[check] ?? check.defaultSetting
-            guard setting.mode != .off else { continue }
-            if setting.mode == .on { score += setting.score }
-            causes.append(.scored(check, setting, count: count))
-        }
-        return (score, causes)
-    }
 }

@@ -11,17 +11,18 @@ extension Engine {
         switch attempt.stage {
         case .connect:
             if isFamiliar(attempt.client, now: now) { return decided(Verdict(.accept, [.stageHasNoCheck])) }
-            let (_, causes) = settings.score(of: attempt.signals)
-            if attempt.signals[.earlyTalk] != nil, settings.isOn(.earlyTalk) { return decided(Verdict(.drop, causes)) }
+            if attempt.signals[.earlyTalk] != nil, settings.isOn(.earlyTalk) {
+                return decided(Verdict(.drop, settings.score(of: attempt.signals).causes))
+            }
             guard settings.delays.greeting != .fixed(.zero) else { return decided(Verdict(.accept, [.stageHasNoCheck])) }
             let identities = attempt.client.identities(widths: settings.greylist.widths, domains: domains)
-            return .needs(inquiry(attempt, identities: identities, memory: memory))
+            return .needs(Inquiry(attempt: attempt, needs: Needs(identities: identities), memory: memory))
 
         case .rcpt:
             guard !isFamiliar(attempt.client, now: now), attempt.account == nil, exemption(of: attempt, now: now) == nil else { return nil }
-            let (score, causes) = settings.score(of: attempt.signals)
-            guard score >= settings.bands.reject else { return nil }
-            return decided(Verdict(.reject, [.scoreTooHigh(score)] + causes))
+            let assessment = settings.score(of: attempt.signals)
+            guard assessment.score >= settings.bands.reject else { return nil }
+            return decided(Verdict(.reject, [.scoreTooHigh(assessment.score)] + assessment.causes))
 
         case .ehlo, .helo, .mail:
             var verdict = Verdict(.accept, [.stageHasNoCheck])
@@ -59,9 +60,7 @@ extension Engine {
         case (.accept, .greylistPassed): verdict.delay = verdict.delay + delays.firstPass
         default: break
         }
-        let (score, causes) = settings.score(of: attempt.signals)
-        verdict.stutters = score >= settings.bands.slow
-        if verdict.causes.first != .stageHasNoCheck { verdict.causes += causes }
+        verdict.stutters = settings.score(of: attempt.signals).score >= settings.bands.slow
     }
 
     /// Clients that are spared all pauses and scores: the admin has named them.
@@ -71,8 +70,4 @@ extension Engine {
         if networks.local.contains(address) || networks.forwarders.contains(address) || networks.backupMX.contains(address) { return true }
         return lists.client(client, at: now)?.list == .allow
     }
-}
-
-extension EngineSettings {
-    func isOn(_ check: Check) -> Bool { (checks[check] ?? check.defaultSetting).mode == .on }
 }

@@ -18,19 +18,29 @@ public struct Engine: Sendable {
     /// A question under way. A class, since it travels far and holds much: handing it on costs one reference.
     public final class Inquiry: Sendable {
         public let attempt: Attempt
+        /// The rows that it hangs on.
         public let needs: Needs
+        /// What look-ups found out; `nil` while nothing has been looked up.
+        public let findings: Findings?
         let memory: MessageMemory
         /// What the needs are for.
-        let recipients: Int
+        let recipients: [String]
         /// Whether the messages of this client count for its identities.
         let mayBeProven: Bool
+        /// Why its recipient is not greylisted, where it is not.
+        let spared: Cause?
 
-        init(attempt: Attempt, needs: Needs, memory: MessageMemory, recipients: Int, mayBeProven: Bool) {
+        init(
+            attempt: Attempt, needs: Needs, findings: Findings? = nil, memory: MessageMemory, recipients: [String] = [],
+            mayBeProven: Bool = false, spared: Cause? = nil
+        ) {
             self.attempt = attempt
             self.needs = needs
+            self.findings = findings
             self.memory = memory
             self.recipients = recipients
             self.mayBeProven = mayBeProven
+            self.spared = spared
         }
     }
 
@@ -50,21 +60,26 @@ public struct Engine: Sendable {
         switch attempt.stage {
         case .rcpt:
             if let exemption = exemption(of: attempt, now: now) {
-                var memory = memory
+                var decision = Decision(verdict: exemption, memory: memory)
                 if attempt.sender == .null, exemption.action == .accept, memory.exemptAtRcpt == nil {
-                    memory.exemptAtRcpt = exemption.causes.first
+                    decision.memory.exemptAtRcpt = exemption.causes.first
                 }
-                return .decided(Decision(verdict: exemption, memory: memory))
+                if attempt.account != nil { decision.changes = expectAnswer(to: attempt, now: now) }
+                return .decided(decision)
             }
             guard let recipient = attempt.recipient else { return accept(.stageHasNoCheck) }
             if attempt.sender == .null {
                 var memory = memory
+                if let cause = greylistExemption(of: recipient) {
+                    if memory.exemptAtRcpt == nil { memory.exemptAtRcpt = cause }
+                    return .decided(Decision(verdict: Verdict(.accept, [cause]), memory: memory))
+                }
                 if memory.awaitingData.count < MessageMemory.maximumRecipients, !memory.awaitingData.contains(recipient) {
                     memory.awaitingData.append(recipient)
                 }
                 return .decided(Decision(verdict: Verdict(.accept, [.nullSenderAwaitsData]), memory: memory))
             }
-            return .needs(inquiry(attempt, recipients: [recipient.folded], memory: memory))
+            return step(inquiry(attempt, recipients: [recipient.folded], memory: memory), now: now)
 
         case .data:
             guard attempt.sender == .null else { return accept(.stageHasNoCheck) }
@@ -73,28 +88,91 @@ public struct Engine: Sendable {
             }
             // One who must wait makes all wait, the exempt too: the answer to DATA is for all. Where every recipient was
             // exempt at RCPT, so is the message.
-            if memory.awaitingData.isEmpty, let cause = memory.exemptAtRcpt { return accept(cause) }
+            if memory.awaitingData.isEmpty, settings.greylist.mode != .off, let cause = memory.exemptAtRcpt { return accept(cause) }
             // Where RCPT was not asked about, or the memory is lost, one recipient is named by the request; of several
             // nothing is known, and one key stands for all.
             let recipients =
                 !memory.awaitingData.isEmpty
                 ? memory.awaitingData.map(\.folded)
                 : attempt.recipient.map { [$0.folded] } ?? ["*"]
-            return .needs(inquiry(attempt, recipients: recipients, memory: memory))
+            return step(inquiry(attempt, recipients: recipients, memory: memory), now: now)
 
         case .connect, .ehlo, .helo, .mail, .endOfMessage, .vrfy, .etrn:
             return accept(.stageHasNoCheck)
         }
     }
 
+    /// A question that hangs on no row and no look-up is answered at once.
+    private func step(_ inquiry: Inquiry, now: WallTime) -> Step {
+        guard inquiry.needs.isEmpty, !settings.looksUp else { return .needs(inquiry) }
+        return .decided(conclude(inquiry, evidence: Evidence(), now: now))
+    }
+
+    /// Whether look-ups could change the answer: to be asked where `recognise` had none.
+    public func wantsFindings(_ inquiry: Inquiry) -> Bool {
+        settings.looksUp && inquiry.findings == nil && inquiry.attempt.stage != .connect
+    }
+
+    /// The same question with what look-ups found out, which may add identities, and so needs.
+    public func inform(_ inquiry: Inquiry, with findings: Findings) -> Inquiry {
+        self.inquiry(inquiry.attempt, recipients: inquiry.recipients, memory: inquiry.memory, findings: findings)
+    }
+
+    /// The decision on whoever is known already, and need not be judged: a proven identity, or a triplet that passed not
+    /// long ago. `nil` for everybody else.
+    public func recognise(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision? {
+        guard inquiry.attempt.stage != .connect else { return conclude(inquiry, evidence: evidence, now: now) }
+        guard inquiry.spared == nil else { return nil }
+        let (decision, isRecognised) = greylist(inquiry, evidence: evidence, now: now)
+        return isRecognised ? finished(decision, inquiry) : nil
+    }
+
     /// The second step.
     public func conclude(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision {
         if inquiry.attempt.stage == .connect { return greet(inquiry, evidence: evidence, now: now) }
-        var decision = greylist(inquiry, evidence: evidence, now: now)
-        if settings.greylist.mode == .shadow, decision.verdict.action != .accept {
-            decision.verdict = Verdict(.accept, [.shadow(wouldBe: decision.verdict.action.name)] + decision.verdict.causes)
+        var decision: Decision
+        if let cause = inquiry.spared {
+            decision = Decision(verdict: Verdict(.accept, [cause]), memory: inquiry.memory)
+        } else {
+            let (greylisted, isRecognised) = greylist(inquiry, evidence: evidence, now: now)
+            if isRecognised { return finished(greylisted, inquiry) }
+            decision = greylisted
         }
-        if settings.greylist.mode == .shadow { decision.verdict.header = nil }
+        let assessment = settings.assess(inquiry.attempt, inquiry.findings ?? Findings())
+        if assessment.score >= settings.bands.reject {
+            decision = Decision(verdict: Verdict(.reject, [.scoreTooHigh(assessment.score)]), memory: inquiry.memory)
+        } else if decision.verdict.action == .defer, let verdict = pardon(inquiry, assessment, now: now) {
+            decision = passAtOnce(inquiry, verdict, evidence: evidence, now: now)
+        }
+        decision.verdict.causes += assessment.causes
+        return finished(decision, inquiry)
+    }
+
+    /// Why a client that is not known need not wait, if it need not.
+    private func pardon(_ inquiry: Inquiry, _ assessment: Assessment, now: WallTime) -> Verdict? {
+        // Whoever writes the sender's name on an envelope is not yet the sender: its domain must vouch for the client.
+        if let sender = inquiry.attempt.sender.mailbox, inquiry.findings?.spf?.result == .pass,
+            let entry = lists.mailbox(.sender, sender, at: now), entry.list == .allow
+        {
+            return Verdict(.accept, [.allowed(entry)])
+        }
+        if assessment.score <= settings.bands.pass { return Verdict(.accept, [.wellListed(assessment.score)]) }
+        guard settings.profile == .selective, assessment.hasEvidence, assessment.score < settings.bands.greylist else { return nil }
+        return Verdict(settings.delays.clean > .zero ? .hold(settings.delays.clean) : .accept, [.clean])
+    }
+
+    private func finished(_ decision: Decision, _ inquiry: Inquiry) -> Decision {
+        var decision = decision
+        if settings.greylist.mode == .shadow {
+            switch decision.verdict.action {
+            case .defer, .hold:
+                decision.verdict.causes.insert(.shadow(wouldBe: decision.verdict.action.name), at: 0)
+                decision.verdict.action = .accept
+                decision.verdict.passesAt = nil
+            case .accept, .reject, .tarpit, .drop: break
+            }
+            decision.verdict.header = nil
+        }
         if inquiry.attempt.isConversation { pace(&decision.verdict, inquiry.attempt) }
         return decision
     }
@@ -104,10 +182,17 @@ public struct Engine: Sendable {
         Decision(verdict: Verdict(.accept, [.storeUnavailable]), memory: inquiry.memory)
     }
 
-    func inquiry(_ attempt: Attempt, recipients: [String], memory: MessageMemory) -> Inquiry {
-        let hasGenericName = attempt.client.hasGenericName
-        let identities = attempt.client.identities(
-            widths: settings.greylist.widths, domains: domains, hasGenericName: hasGenericName)
+    func inquiry(_ attempt: Attempt, recipients: [String], memory: MessageMemory, findings: Findings? = nil) -> Inquiry {
+        var client = attempt.client
+        if client.confirmedName == nil, case .confirmed(let name)? = findings?.reverseName { client.confirmedName = name }
+        let spared = attempt.recipient.flatMap { greylistExemption(of: $0) } ?? (settings.greylist.mode == .off ? .greylistOff : nil)
+        guard spared == nil else {
+            return Inquiry(
+                attempt: attempt, needs: Needs(), findings: findings, memory: memory, recipients: recipients, spared: spared)
+        }
+        let hasGenericName = client.hasGenericName
+        let identities = client.identities(
+            widths: settings.greylist.widths, domains: domains, spfDomain: findings?.spf?.vouchedDomain, hasGenericName: hasGenericName)
         let sender = attempt.sender.normalised
         var needs = Needs(identities: identities)
         needs.triplets.reserveCapacity(recipients.count * identities.count)
@@ -116,12 +201,8 @@ public struct Engine: Sendable {
                 needs.triplets.append(TripletKey(identity: identity, sender: sender, recipient: recipient))
             }
         }
-        return Inquiry(attempt: attempt, needs: needs, memory: memory, recipients: recipients.count, mayBeProven: !hasGenericName)
-    }
-
-    /// A question about the client alone.
-    func inquiry(_ attempt: Attempt, identities: [Identity], memory: MessageMemory) -> Inquiry {
-        Inquiry(attempt: attempt, needs: Needs(identities: identities), memory: memory, recipients: 0, mayBeProven: false)
+        return Inquiry(
+            attempt: attempt, needs: needs, findings: findings, memory: memory, recipients: recipients, mayBeProven: !hasGenericName)
     }
 
     /// What ends the matter before any evidence is asked for.
@@ -149,9 +230,31 @@ public struct Engine: Sendable {
         if let client { return accept(.allowed(client)) }
         if let recipient { return accept(.allowed(recipient)) }
         if let until = lists.release(for: attempt, at: now) { return accept(.released(until: until)) }
-        if settings.greylist.mode == .off { return accept(.greylistOff) }
-        if let mailbox = attempt.recipient, !settings.greylist.covers(mailbox) { return accept(.recipientOptedOut) }
         return nil
+    }
+
+    /// Why mail to this recipient is not greylisted, if it is not.
+    private func greylistExemption(of recipient: Mailbox) -> Cause? {
+        if settings.greylist.mode == .off { return .greylistOff }
+        return settings.greylist.covers(recipient) ? nil : .recipientOptedOut
+    }
+
+    /// A user of ours writes to somebody, whose answer shall not wait: it is known before it comes, from whoever SPF says
+    /// may send for that domain.
+    private func expectAnswer(to attempt: Attempt, now: WallTime) -> Changes {
+        var changes = Changes()
+        guard settings.looksUp, settings.greylist.mode != .off, let user = attempt.sender.mailbox, let correspondent = attempt.recipient,
+            let domain = correspondent.domainName.flatMap({ domains.organisationalDomain(of: $0) })
+        else { return changes }
+        let key = TripletKey(
+            identity: .spfDomain(domain), sender: ReversePath.mailbox(correspondent).normalised, recipient: user.folded)
+        changes.triplets = [
+            Changes.Triplet(
+                key: key,
+                row: TripletRow(
+                    firstSeen: now, lastSeen: now, passedAt: now, deferrals: 0, passes: 0, expires: now + settings.greylist.lifetime))
+        ]
+        return changes
     }
 }
 

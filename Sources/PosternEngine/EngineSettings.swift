@@ -40,11 +40,31 @@ public struct GreylistSettings: Sendable, Equatable {
     public init() {}
 }
 
+/// Whom the greylist is for.
+public enum Profile: String, CaseIterable, Sendable {
+    /// Every unknown sender.
+    case classic
+    /// Unknown senders for whom the evidence does not speak; a clean one is merely held for some seconds.
+    case selective
+}
+
 /// All that the engine is told by configuration.
 public struct EngineSettings: Sendable, Equatable {
     /// Our name, in headers and texts.
     public var hostname = "localhost"
     public var networks = Networks()
+    /// Domains that we receive for, and addresses of ours: a client that greets with one of them lies.
+    public var ourDomains: Set<DomainName> = []
+    public var ourAddresses: Set<IPAddress> = []
+    public var profile = Profile.selective
+    /// Whether anybody is there to look things up: where not, nothing is asked for.
+    public var looksUp = false
+    /// What a country adds (ISO 3166-1, two capitals), -100...100.
+    public var countries: [String: Double] = [:]
+    /// What an autonomous system adds, -100...100.
+    public var networkOwners: [UInt32: Double] = [:]
+    /// A triplet that passed is not judged anew for this long.
+    public var recheck = WallTime.Span.hours(24)
     public var greylist = GreylistSettings()
     /// What differs from `Check.defaultSetting`.
     public var checks: [Check: CheckSetting] = [:]

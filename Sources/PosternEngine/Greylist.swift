@@ -4,14 +4,16 @@ import PosternCore
 // War: Greylisting", 2003; RFC 6647).
 
 extension Engine {
-    func greylist(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision {
+    /// What greylisting alone says, and whether the client is known so well that nothing else need be asked.
+    func greylist(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> (decision: Decision, isRecognised: Bool) {
         let identities = inquiry.needs.identities
-        if let decision = proven(inquiry, evidence: evidence, now: now) { return decision }
+        if let decision = proven(inquiry, evidence: evidence, now: now) { return (decision, true) }
 
         var changes = Changes()
         var worst = Judgement.known
         var followUps: [(judgement: Judgement, changes: [Changes.Triplet])] = []
-        for index in 0..<inquiry.recipients {
+        var isRecent = true
+        for index in inquiry.recipients.indices {
             let range = index * identities.count..<(index + 1) * identities.count
             let rows = range.map { evidence.triplets[$0].flatMap { isLive($0, now: now) ? $0 : nil } }
             let (judgement, row) = judge(rows.compactMap { $0 }, now: now)
@@ -20,6 +22,7 @@ extension Engine {
                 Changes.Triplet(key: $0.0, row: row)
             }
             followUps.append((judgement, writes))
+            isRecent = isRecent && rows.contains { $0.map { $0.passedAt != nil && now - $0.lastSeen < settings.recheck } ?? false }
             worst = max(worst, judgement)
         }
         // One recipient who must wait makes all wait, so nothing has passed then.
@@ -33,21 +36,42 @@ extension Engine {
                 memory.counted = true
             }
             guard case .passed(let waited) = worst else {
-                return Decision(verdict: Verdict(.accept, [.greylistKnown]), changes: changes, memory: memory)
+                return (Decision(verdict: Verdict(.accept, [.greylistKnown]), changes: changes, memory: memory), isRecent)
             }
             var verdict = Verdict(.accept, [.greylistPassed(waited: waited)])
             if settings.greylist.header, !memory.headerGiven {
                 verdict.header = "X-Greylist: delayed \(waited.secondsRoundedUp) seconds by postern at \(settings.hostname)"
                 memory.headerGiven = true
             }
-            return Decision(verdict: verdict, changes: changes, memory: memory)
+            return (Decision(verdict: verdict, changes: changes, memory: memory), false)
         case .early(let waited):
             let verdict = Verdict(.defer, [.greylistEarly(waited: waited)], passesAt: now + (settings.greylist.delay - waited))
-            return Decision(verdict: verdict, changes: changes, memory: memory)
+            return (Decision(verdict: verdict, changes: changes, memory: memory), false)
         case .new:
-            return Decision(
-                verdict: Verdict(.defer, [.greylistNew], passesAt: now + settings.greylist.delay), changes: changes, memory: memory)
+            let verdict = Verdict(.defer, [.greylistNew], passesAt: now + settings.greylist.delay)
+            return (Decision(verdict: verdict, changes: changes, memory: memory), false)
         }
+    }
+
+    /// Lets a message pass that greylisting would defer, and remembers it as one that passed.
+    func passAtOnce(_ inquiry: Inquiry, _ verdict: Verdict, evidence: Evidence, now: WallTime) -> Decision {
+        var decision = Decision(verdict: verdict, memory: inquiry.memory)
+        for (key, old) in zip(inquiry.needs.triplets, evidence.triplets) {
+            var row =
+                old.flatMap { isLive($0, now: now) ? $0 : nil }
+                ?? TripletRow(firstSeen: now, lastSeen: now, deferrals: 0, passes: 0, expires: now)
+            row.firstSeen = min(row.firstSeen, now)
+            row.lastSeen = now
+            row.passedAt = row.passedAt ?? now
+            row.passes = row.passes.incrementedWithoutOverflow
+            row.expires = now + settings.greylist.lifetime
+            decision.changes.triplets.append(Changes.Triplet(key: key, row: row))
+        }
+        if !decision.memory.counted {
+            if inquiry.mayBeProven { decision.changes.identities = counted(inquiry.needs.identities, evidence: evidence, now: now) }
+            decision.memory.counted = true
+        }
+        return decision
     }
 
     /// What one triplet's rows say, ordered from the kindest to the harshest: a message with several recipients that

@@ -77,10 +77,14 @@ public enum Cause: Equatable, Sendable {
     case nullSenderAwaitsData
     /// In shadow mode: what would have been done.
     case shadow(wouldBe: String)
-    /// A check that fired, so often.
-    case scored(Check, CheckSetting, count: Int)
+    /// A check that fired, so often, and on what.
+    case scored(Check, CheckSetting, count: Int, evidence: String)
     /// The score of all checks reached the band in which recipients are refused.
     case scoreTooHigh(Double)
+    /// A first message from a client for whom the evidence speaks: it is not greylisted.
+    case clean
+    /// The score is so low that the unknown are not greylisted.
+    case wellListed(Double)
     /// The store failed; the mail passes (fail open).
     case storeUnavailable
 
@@ -101,8 +105,8 @@ public enum Cause: Equatable, Sendable {
         case .blocked: "block"
         case .released: "release"
         case .proven: "proven"
-        case .scored(let check, _, _): check.rawValue
-        case .scoreTooHigh: "score"
+        case .scored(let check, _, _, _): check.rawValue
+        case .scoreTooHigh, .clean, .wellListed: "score"
         case .storeUnavailable: "store"
         }
     }
@@ -131,9 +135,11 @@ extension Cause: CustomStringConvertible {
         case .proven(let identity, let messages): "\(identity) is proven by \(messages) messages"
         case .nullSenderAwaitsData: "null sender is judged at DATA"
         case .shadow(let wouldBe): "shadow: would \(wouldBe)"
-        case .scored(let check, let setting, let count):
-            "\(check.rawValue)\(count > 1 ? " (\(count) times)" : "") \(setting.mode == .shadow ? "in shadow, would add" : "adds") \(setting.score)"
+        case .scored(let check, let setting, let count, let evidence):
+            "\(check.rawValue)\(evidence.isEmpty ? "" : " (\(evidence))")\(count > 1 ? " (\(count) times)" : "") \(setting.mode == .shadow ? "in shadow, would add" : "adds") \(setting.score)"
         case .scoreTooHigh(let score): "the score is \(score)"
+        case .clean: "first message, and the evidence speaks for the client"
+        case .wellListed(let score): "the score is as low as \(score)"
         case .storeUnavailable: "the store is unavailable"
         }
     }
@@ -160,8 +166,10 @@ extension Cause: CustomStringConvertible {
         case .proven: "proven"
         case .nullSenderAwaitsData: "null-sender"
         case .shadow(let wouldBe): "shadow-\(wouldBe)"
-        case .scored(let check, _, _): check.rawValue
+        case .scored(let check, _, _, _): check.rawValue
         case .scoreTooHigh: "score"
+        case .clean: "clean"
+        case .wellListed: "well-listed"
         case .storeUnavailable: "store-unavailable"
         }
     }

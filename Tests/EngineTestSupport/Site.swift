@@ -29,6 +29,10 @@ public struct Site: Sendable {
     public var rows = Rows()
     public var messages: [String: MessageMemory] = [:]
     public var now = WallTime(seconds: 1_800_000_000)
+    /// What look-ups find from now on, where they are asked.
+    public var findings = Findings()
+    /// How often they were asked.
+    public private(set) var lookUps = 0
 
     public init(_ change: (inout EngineSettings) -> Void = { _ in }) {
         var settings = EngineSettings()
@@ -45,11 +49,20 @@ public struct Site: Sendable {
         let decision: Decision =
             switch engine.begin(attempt, memory: memory, now: now) {
             case .decided(let decision): decision
-            case .needs(let inquiry): engine.conclude(inquiry, evidence: rows.evidence(inquiry.needs), now: now)
+            case .needs(let inquiry): decide(inquiry)
             }
         rows.apply(decision.changes)
         if !attempt.instance.isEmpty { messages[attempt.instance] = decision.memory }
         return decision.verdict
+    }
+
+    private mutating func decide(_ inquiry: Engine.Inquiry) -> Decision {
+        let evidence = rows.evidence(inquiry.needs)
+        guard engine.wantsFindings(inquiry) else { return engine.conclude(inquiry, evidence: evidence, now: now) }
+        if let decision = engine.recognise(inquiry, evidence: evidence, now: now) { return decision }
+        lookUps += 1
+        let informed = engine.inform(inquiry, with: findings)
+        return engine.conclude(informed, evidence: rows.evidence(informed.needs), now: now)
     }
 
     /// Asks at RCPT.

@@ -136,10 +136,6 @@ struct GoodConfigurationTests {
             "greylist: { delay: 9s }",
             "f:1:20: warning: greylist.delay: 9s is a very short delay; many bots try again at once, so less than 10s stops little"
         ),
-        (
-            "profile: selective",
-            "f:1:10: warning: profile: this version has no evidence from DNS yet, so 'selective' greylists every unknown sender, as 'classic' does"
-        ),
         ("networks: { local: [0.0.0.0/0] }", "f:1:21: warning: networks.local: 0.0.0.0/0 is every IPv4 address"),
         ("networks: { local: [\"::/0\"] }", "f:1:21: warning: networks.local: ::/0 is every IPv6 address"),
         ("networks: { local: [192.0.2.1, 192.0.2.1/32] }", "f:1:32: warning: networks.local: 192.0.2.1 is given twice"),

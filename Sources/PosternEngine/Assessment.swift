@@ -1,0 +1,110 @@
+import PosternCore
+
+/// What all checks together say of an attempt.
+public struct Assessment: Equatable, Sendable {
+    public var score = 0.0
+    /// One for each check that fired, those in shadow too.
+    public var causes: [Cause] = []
+    /// Whether somebody vouches for the client: SPF or its confirmed name says who it is, and a DNS list was asked about it.
+    public var hasEvidence = false
+
+    public init() {}
+}
+
+extension EngineSettings {
+    public func setting(of check: Check) -> CheckSetting { checks[check] ?? check.defaultSetting }
+
+    func isOn(_ check: Check) -> Bool { setting(of: check).mode == .on }
+
+    /// The score of what a client has done against the protocol.
+    func score(of signals: [Check: Int]) -> Assessment {
+        var assessment = Assessment()
+        guard !signals.isEmpty else { return assessment }
+        for check in Check.allCases {
+            // A person may mistype two addresses.
+            guard let count = signals[check], count > 0, check != .unknownRecipients || count > 2 else { continue }
+            assessment.add(check, setting(of: check), count: count)
+        }
+        return assessment
+    }
+
+    /// The score of all that is known of an attempt.
+    func assess(_ attempt: Attempt, _ findings: Findings) -> Assessment {
+        var assessment = score(of: attempt.signals)
+        func note(_ check: Check, _ evidence: String = "", score: Double? = nil) {
+            var setting = setting(of: check)
+            if let score { setting.score = score }
+            assessment.add(check, setting, evidence: evidence)
+        }
+
+        noteHelo(attempt, findings, note)
+        let name = noteReverseName(attempt.client, findings, note)
+
+        switch findings.senderDomain {
+        case .none: note(.senderDomain, attempt.sender.mailbox?.domain ?? "")
+        case .nullMX: note(.senderNullMX, attempt.sender.mailbox?.domain ?? "")
+        case .unknown, .reachable: break
+        }
+        switch findings.spf?.result {
+        case .fail?: note(.spfFail, findings.spf?.domain?.text ?? "")
+        case .softfail?: note(.spfSoftfail, findings.spf?.domain?.text ?? "")
+        case .permerror?: note(.spfPermerror, findings.spf?.domain?.text ?? "")
+        case nil, .none?, .neutral?, .pass?, .temperror?: break
+        }
+        for listing in findings.listings { note(.dnsLists, "\(listing.list) \(listing.reply)", score: listing.score) }
+        if let country = findings.country, let score = countries[country] { note(.country, country, score: score) }
+        if let network = findings.network, let score = networkOwners[network.number] {
+            note(.asNumber, "AS\(network.number) \(network.name)", score: score)
+        }
+
+        let isNamed = findings.spf?.vouchedDomain != nil || name
+        assessment.hasEvidence = isNamed && findings.listsAnswered > 0
+        return assessment
+    }
+
+    private func noteHelo(_ attempt: Attempt, _ findings: Findings, _ note: (Check, String, Double?) -> Void) {
+        let helo = attempt.client.helo
+        guard !helo.isEmpty else { return }
+        let bare = helo.utf8.first == UInt8(ascii: "[") ? String(helo.dropFirst().prefix { $0 != "]" }) : helo
+        let address = IPAddress(bare.lowercasedASCII.hasPrefix("ipv6:") ? String(bare.dropFirst(5)) : bare)
+        if let address {
+            note(.heloIsAddress, helo, nil)
+            if ourAddresses.contains(address) { note(.heloIsOurs, helo, nil) }
+            return
+        }
+        if let name = DomainName(helo), name == DomainName(hostname) || ourDomains.contains(name) { note(.heloIsOurs, helo, nil) }
+        switch findings.helo {
+        case .none: note(.heloUnresolvable, helo, nil)
+        case .elsewhere: note(.heloMismatch, helo, nil)
+        case .unknown, .client: break
+        }
+    }
+
+    /// Whether the client has a name that says who it is.
+    private func noteReverseName(_ client: Client, _ findings: Findings, _ note: (Check, String, Double?) -> Void) -> Bool {
+        guard let address = client.address else { return false }
+        let confirmed: DomainName? =
+            if let name = client.confirmedName { name } else if case .confirmed(let name) = findings.reverseName { name } else { nil }
+        if let confirmed {
+            guard GenericName.matches(confirmed, address: address) else { return true }
+            note(.genericName, confirmed.text, nil)
+            return false
+        }
+        switch findings.reverseName {
+        case .none: note(.noReverseName, "", nil)
+        case .unconfirmed(let name):
+            note(.unconfirmedName, name.text, nil)
+            if GenericName.matches(name, address: address) { note(.genericName, name.text, nil) }
+        case .unknown, .confirmed: break
+        }
+        return false
+    }
+}
+
+extension Assessment {
+    fileprivate mutating func add(_ check: Check, _ setting: CheckSetting, count: Int = 1, evidence: String = "") {
+        guard setting.mode != .off else { return }
+        if setting.mode == .on { score += setting.score }
+        causes.append(.scored(check, setting, count: count, evidence: evidence))
+    }
+}
