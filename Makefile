@@ -10,7 +10,7 @@ setup: # the libraries that a build needs
 	@scripts/setup.sh
 
 run: setup ## build, and run with the built-in defaults on loopback (policy service on 127.0.0.1:10023)
-	swift build -c release --product postern
+	swift build -c release --static-swift-stdlib --product postern
 	exec .build/release/postern serve
 
 # In two parts: real servers are slow to answer while every core works through random schedules.

@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-swift build -c release --product postern
+swift build -c release --static-swift-stdlib --product postern
 swift build -c release --package-path Benchmarks --scratch-path .build-bench
 postern=$PWD/.build/release/postern
 load=$PWD/.build-bench/release/policy-load
