@@ -83,14 +83,15 @@ extension EngineSettings {
     /// Whether the client has a name that says who it is.
     private func noteReverseName(_ client: Client, _ findings: Findings, _ note: (Check, String, Double?) -> Void) -> Bool {
         guard let address = client.address else { return false }
+        let reverseName = findings.reverseName == .unknown ? client.reverseName : findings.reverseName
         let confirmed: DomainName? =
-            if let name = client.confirmedName { name } else if case .confirmed(let name) = findings.reverseName { name } else { nil }
+            if let name = client.confirmedName { name } else if case .confirmed(let name) = reverseName { name } else { nil }
         if let confirmed {
             guard GenericName.matches(confirmed, address: address) else { return true }
             note(.genericName, confirmed.text, nil)
             return false
         }
-        switch findings.reverseName {
+        switch reverseName {
         case .none: note(.noReverseName, "", nil)
         case .unconfirmed(let name):
             note(.unconfirmedName, name.text, nil)

@@ -22,6 +22,8 @@ public struct Client: Equatable, Sendable {
     public var confirmedName: DomainName?
     /// The name it gave in HELO or EHLO, as it came; empty before that.
     public var helo: String
+    /// What the front found out of its reverse name, where it did.
+    public var reverseName = Findings.ReverseName.unknown
 
     public init(address: IPAddress?, confirmedName: DomainName? = nil, helo: String = "") {
         self.address = address

@@ -3,11 +3,12 @@ import PosternCore
 /// A decision as a store hands it on: what to change and what to keep for people to read. A class, since it crosses threads
 /// and holds much: handing it on costs one reference.
 public final class Ruling: Sendable {
-    public let decision: Decision
+    /// `nil` where the rows alone decide nothing: nothing is changed then.
+    public let decision: Decision?
     /// `nil` for what nobody will ask about.
     public let record: DecisionRecord?
 
-    public init(_ decision: Decision, record: DecisionRecord? = nil) {
+    public init(_ decision: Decision?, record: DecisionRecord? = nil) {
         self.decision = decision
         self.record = record
     }
@@ -45,7 +46,7 @@ public final class BlockTransaction: StoreTransaction {
     }
 
     public func completed(_ result: Result<Ruling, StoreFailure>) {
-        completion(result.map { ($0.decision, $0.record) })
+        completion(result.flatMap { ruling in ruling.decision.map { .success(($0, ruling.record)) } ?? .failure(.undecided) })
     }
 }
 
@@ -78,6 +79,9 @@ public struct StoreFailure: Error, Equatable, Sendable, CustomStringConvertible 
     }
 
     public var description: String { message }
+
+    /// A block always decides.
+    fileprivate static let undecided = StoreFailure(.other, "the transaction came to no decision")
 }
 
 /// A triplet that waits for its retry, as `greylist list` shows it.

@@ -20,23 +20,23 @@ public final class DecisionService: Sendable {
 
     /// A decision with what a front needs to word its answer.
     public struct Outcome: Sendable {
-        private let ruling: Ruling
+        private let decision: Decision
         private let snapshot: Snapshot
         /// By which the admin finds the decision.
         public let reference: Reference
         /// The steady time it was made at.
         public let now: WallTime
 
-        fileprivate init(_ ruling: Ruling, _ snapshot: Snapshot, reference: Reference, now: WallTime) {
-            self.ruling = ruling
+        fileprivate init(_ decision: Decision, _ snapshot: Snapshot, reference: Reference, now: WallTime) {
+            self.decision = decision
             self.snapshot = snapshot
             self.reference = reference
             self.now = now
         }
 
-        public var verdict: Verdict { ruling.decision.verdict }
+        public var verdict: Verdict { decision.verdict }
         /// What the front is to remember of the message from now on.
-        public var memory: MessageMemory { ruling.decision.memory }
+        public var memory: MessageMemory { decision.memory }
         /// By the settings that it was made with.
         public var delays: DelaySettings { snapshot.engine.settings.delays }
         public var deferralReply: DeferralReply { snapshot.engine.settings.greylist.reply }
@@ -44,8 +44,8 @@ public final class DecisionService: Sendable {
         /// The text of a reply that defers or refuses.
         public var text: String {
             let hostname = snapshot.engine.settings.hostname
-            return switch ruling.decision.verdict.action {
-            case .defer: ReplyText.deferral(until: ruling.decision.verdict.passesAt, now: now, hostname: hostname, reference: reference)
+            return switch decision.verdict.action {
+            case .defer: ReplyText.deferral(until: decision.verdict.passesAt, now: now, hostname: hostname, reference: reference)
             default: ReplyText.refusal(hostname: hostname, reference: reference)
             }
         }
@@ -55,14 +55,19 @@ public final class DecisionService: Sendable {
     private let store: any Store
     private let clock: ServiceClock
     private let log: DecisionLog
+    private let evidence: (any EvidenceSource)?
     public let counters: Counters
 
-    public init(engine: Engine, store: any Store, clock: ServiceClock, log: DecisionLog, counters: Counters) {
+    /// - Parameter evidence: Who looks things up; `nil` where nobody does.
+    public init(
+        engine: Engine, store: any Store, clock: ServiceClock, log: DecisionLog, counters: Counters, evidence: (any EvidenceSource)? = nil
+    ) {
         state = NIOLockedValueBox(State(snapshot: Snapshot(engine)))
         self.store = store
         self.clock = clock
         self.log = log
         self.counters = counters
+        self.evidence = evidence
     }
 
     public var engine: Engine { state.withLockedValue { $0.snapshot.engine } }
@@ -95,10 +100,24 @@ public final class DecisionService: Sendable {
             let ruling = question.ruling(decision, attempt, [])
             // Nothing hangs on this record but the admin's curiosity: the answer need not wait for it.
             if ruling.record != nil { store.submit(Keeping(ruling)) }
-            question.finish(ruling)
+            question.finish(decision, ruling.record)
 
         case .needs(let inquiry):
-            store.submit(Inquiring(question, inquiry))
+            guard let evidence, snapshot.engine.wantsFindings(inquiry) else { return store.submit(Concluding(question, inquiry)) }
+            if let findings = evidence.known(attempt) {
+                store.submit(Concluding(question, snapshot.engine.inform(inquiry, with: findings)))
+            } else if inquiry.needs.isEmpty {
+                gather(evidence, inquiry, question)
+            } else {
+                store.submit(Recognising(question, inquiry) { self.gather(evidence, inquiry, question) })
+            }
+        }
+    }
+
+    private func gather(_ evidence: any EvidenceSource, _ inquiry: Engine.Inquiry, _ question: Question) {
+        let engine = question.snapshot.engine
+        evidence.gather(inquiry.attempt, for: engine.settings) { [store] findings in
+            store.submit(Concluding(question, engine.inform(inquiry, with: findings)))
         }
     }
 
@@ -125,8 +144,6 @@ public final class DecisionService: Sendable {
             self.completion = completion
         }
 
-        func storeFailed(_ failure: StoreFailure) { service.counters.storeFailed(failure) }
-
         /// A decision with what is kept of it: nothing for a stage at which nothing is checked.
         func ruling(_ decision: Decision, _ attempt: Attempt, _ triplets: [TripletKey]) -> Ruling {
             if case .stageHasNoCheck? = decision.verdict.causes.first { return Ruling(decision) }
@@ -139,17 +156,24 @@ public final class DecisionService: Sendable {
                     reference: reference, time: wall, listener: listener, attempt: attempt, verdict: verdict, triplets: triplets))
         }
 
-        func finish(_ ruling: Ruling) {
-            if let record = ruling.record {
+        func finish(_ decision: Decision, _ record: DecisionRecord?) {
+            if let record {
                 service.counters.decided(record.verdict.action)
                 service.log.write(record)
             }
-            completion(Outcome(ruling, snapshot, reference: reference, now: now))
+            completion(Outcome(decision, snapshot, reference: reference, now: now))
+        }
+
+        /// The store could not say: the mail passes.
+        func failOpen(_ inquiry: Engine.Inquiry, _ failure: StoreFailure) {
+            service.counters.storeFailed(failure)
+            let decision = snapshot.engine.failOpen(inquiry)
+            finish(decision, ruling(decision, inquiry.attempt, []).record)
         }
     }
 
-    /// A question whose answer hangs on rows of the store.
-    private final class Inquiring: StoreTransaction {
+    /// A question whose answer hangs on rows of the store, and on nothing else any more.
+    private final class Concluding: StoreTransaction {
         private let question: Question
         private let inquiry: Engine.Inquiry
 
@@ -167,10 +191,38 @@ public final class DecisionService: Sendable {
 
         func completed(_ result: Result<Ruling, StoreFailure>) {
             switch result {
-            case .success(let ruling): question.finish(ruling)
-            case .failure(let failure):
-                question.storeFailed(failure)
-                question.finish(question.ruling(question.snapshot.engine.failOpen(inquiry), inquiry.attempt, []))
+            case .success(let ruling): if let decision = ruling.decision { question.finish(decision, ruling.record) }
+            case .failure(let failure): question.failOpen(inquiry, failure)
+            }
+        }
+    }
+
+    /// A question that is answered at once for whoever is known, and else goes on to look-ups.
+    private final class Recognising: StoreTransaction {
+        private let question: Question
+        private let inquiry: Engine.Inquiry
+        private let otherwise: @Sendable () -> Void
+
+        init(_ question: Question, _ inquiry: Engine.Inquiry, otherwise: @escaping @Sendable () -> Void) {
+            self.question = question
+            self.inquiry = inquiry
+            self.otherwise = otherwise
+        }
+
+        var needs: Needs { inquiry.needs }
+
+        func decide(_ evidence: Evidence) -> Ruling {
+            guard let decision = question.snapshot.engine.recognise(inquiry, evidence: evidence, now: question.now) else {
+                return Ruling(nil)
+            }
+            return question.ruling(decision, inquiry.attempt, inquiry.needs.triplets)
+        }
+
+        func completed(_ result: Result<Ruling, StoreFailure>) {
+            switch result {
+            case .success(let ruling):
+                if let decision = ruling.decision { question.finish(decision, ruling.record) } else { otherwise() }
+            case .failure(let failure): question.failOpen(inquiry, failure)
             }
         }
     }

@@ -46,9 +46,16 @@ extension Attempt {
         guard let stage = Stage(rawValue: request[.protocolState]) else { return nil }
         // Postfix writes "unknown" for a name that is not there or is not confirmed (SMTPD_POLICY_README).
         let name = request[.clientName]
-        let client = Client(
+        var client = Client(
             address: IPAddress(request[.clientAddress]), confirmedName: name == "unknown" ? nil : DomainName(name), helo: request[.heloName]
         )
+        if let confirmed = client.confirmedName {
+            client.reverseName = .confirmed(confirmed)
+        } else if name == "unknown", !request.isEmpty(.reverseClientName) {
+            // The name that is not confirmed; "unknown" again where there is none.
+            let reverse = request[.reverseClientName]
+            client.reverseName = reverse == "unknown" ? .none : DomainName(reverse).map { .unconfirmed($0) } ?? .none
+        }
         let account = request[.saslUsername]
         self.init(
             stage: stage, client: client, sender: ReversePath(request[.sender]), recipient: Mailbox(request[.recipient]),

@@ -37,12 +37,13 @@ final class HotTransaction {
     func carryOut(_ transaction: any StoreTransaction, _ keys: HashedNeeds) throws(StoreFailure) -> Ruling {
         let evidence = try evidence(keys)
         let ruling = transaction.decide(evidence)
+        guard let changes = ruling.decision?.changes else { return ruling }
         let needs = transaction.needs
 
         var triplets = Positions(needs.triplets)
         // A message may name a recipient twice.
         var created: [Int64] = []
-        for change in ruling.decision.changes.triplets {
+        for change in changes.triplets {
             let index = triplets.index(of: change.key)
             let key = index.map { keys.triplets[$0] } ?? hasher.key(of: change.key)
             let existed = if let index { evidence.triplets[index] != nil } else { try statements.triplets.row(key) != nil }
@@ -54,7 +55,7 @@ final class HotTransaction {
 
         created.removeAll(keepingCapacity: true)
         var identities = Positions(needs.identities)
-        for change in ruling.decision.changes.identities {
+        for change in changes.identities {
             let index = identities.index(of: change.identity)
             let key = index.map { keys.identities[$0] } ?? hasher.key(of: change.identity)
             let existed = if let index { evidence.identities[index] != nil } else { try statements.identities.row(key) != nil }

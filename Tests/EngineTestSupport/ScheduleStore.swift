@@ -30,8 +30,10 @@ public final class RowStore: ScheduleStore {
         committed = rows
         for transaction in transactions {
             let ruling = transaction.decide(rows.evidence(transaction.needs))
-            rows.apply(ruling.decision.changes)
-            if !answersBeforeCommit { committed.apply(ruling.decision.changes) }
+            if let changes = ruling.decision?.changes {
+                rows.apply(changes)
+                if !answersBeforeCommit { committed.apply(changes) }
+            }
             transaction.completed(.success(ruling))
         }
     }
