@@ -22,6 +22,7 @@ let package = Package(
         .target(name: "PosternCore", swiftSettings: strict),
         .target(name: "PolicyProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "SMTPProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "DNSProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "PosternEngine", dependencies: ["PosternCore"], swiftSettings: strict),
 
         // The edge.
@@ -73,6 +74,7 @@ let package = Package(
         .target(
             name: "EngineTestSupport", dependencies: ["PosternCore", "PosternEngine"], path: "Tests/EngineTestSupport",
             swiftSettings: strict),
+        .testTarget(name: "DNSProtocolTests", dependencies: ["DNSProtocol", "PosternCore"], swiftSettings: strict),
         .testTarget(name: "PolicyProtocolTests", dependencies: ["PolicyProtocol"], swiftSettings: strict),
         .testTarget(name: "PosternCoreTests", dependencies: ["PosternCore"], swiftSettings: strict),
         .testTarget(
