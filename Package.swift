@@ -22,9 +22,17 @@ let package = Package(
         .target(name: "PosternCore", swiftSettings: strict),
         .target(name: "PolicyProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "SMTPProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "DNSProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "PosternEngine", dependencies: ["PosternCore"], swiftSettings: strict),
 
         // The edge.
+        .systemLibrary(name: "CCares", pkgConfig: "libcares", providers: [.apt(["libc-ares-dev"])]),
+        .target(
+            name: "PosternResolver",
+            dependencies: [
+                "CCares", "DNSProtocol", "PosternCore", .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
         .systemLibrary(name: "CPublicSuffix", pkgConfig: "libpsl", providers: [.apt(["libpsl-dev"])]),
         .target(name: "PublicSuffix", dependencies: ["CPublicSuffix", "PosternCore", "PosternEngine"], swiftSettings: strict),
         .target(
@@ -69,9 +77,14 @@ let package = Package(
             swiftSettings: strict),
 
         // Tests: one folder a target; IntegrationTests runs real servers.
-        .target(name: "IntegrationSupport", path: "Tests/IntegrationSupport", swiftSettings: strict),
+        .target(
+            name: "IntegrationSupport", dependencies: ["DNSProtocol"], path: "Tests/IntegrationSupport", swiftSettings: strict),
         .target(
             name: "EngineTestSupport", dependencies: ["PosternCore", "PosternEngine"], path: "Tests/EngineTestSupport",
+            swiftSettings: strict),
+        .testTarget(name: "DNSProtocolTests", dependencies: ["DNSProtocol", "PosternCore"], swiftSettings: strict),
+        .testTarget(
+            name: "PosternResolverTests", dependencies: ["DNSProtocol", "IntegrationSupport", "PosternCore", "PosternResolver"],
             swiftSettings: strict),
         .testTarget(name: "PolicyProtocolTests", dependencies: ["PolicyProtocol"], swiftSettings: strict),
         .testTarget(name: "PosternCoreTests", dependencies: ["PosternCore"], swiftSettings: strict),

@@ -12,6 +12,7 @@ declare -A allowed=(
     [PosternCore]=""
     [PolicyProtocol]="PosternCore"
     [SMTPProtocol]="PosternCore"
+    [DNSProtocol]="PosternCore"
     [PosternEngine]="PosternCore"
 )
 for target in "${!allowed[@]}"; do
