@@ -23,6 +23,7 @@ let package = Package(
         .target(name: "PolicyProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "SMTPProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "PosternEngine", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "SPF", dependencies: ["PosternCore"], swiftSettings: strict),
 
         // The edge.
         .systemLibrary(name: "CPublicSuffix", pkgConfig: "libpsl", providers: [.apt(["libpsl-dev"])]),
@@ -79,6 +80,8 @@ let package = Package(
             name: "PosternEngineTests", dependencies: ["EngineTestSupport", "PosternCore", "PosternEngine"], swiftSettings: strict),
         .testTarget(
             name: "SMTPProtocolTests", dependencies: ["PosternCore", "SMTPProtocol"], exclude: ["Dialogues"], swiftSettings: strict),
+        .testTarget(
+            name: "SPFTests", dependencies: ["PosternCore", "SPF", .product(name: "Yams", package: "Yams")], swiftSettings: strict),
         .testTarget(
             name: "PosternConfigurationTests", dependencies: ["PosternConfiguration", "PosternCore", "PosternEngine"],
             exclude: ["Bad", "Good"], swiftSettings: strict),

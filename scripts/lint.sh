@@ -13,6 +13,7 @@ declare -A allowed=(
     [PolicyProtocol]="PosternCore"
     [SMTPProtocol]="PosternCore"
     [PosternEngine]="PosternCore"
+    [SPF]="PosternCore"
 )
 for target in "${!allowed[@]}"; do
     [ -d "Sources/$target" ] || continue
