@@ -24,6 +24,7 @@ let package = Package(
         .target(name: "SMTPProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "DNSProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "PosternEngine", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "SPF", dependencies: ["PosternCore"], swiftSettings: strict),
 
         // The edge.
         .systemLibrary(name: "CCares", pkgConfig: "libcares", providers: [.apt(["libc-ares-dev"])]),
@@ -92,6 +93,8 @@ let package = Package(
             name: "PosternEngineTests", dependencies: ["EngineTestSupport", "PosternCore", "PosternEngine"], swiftSettings: strict),
         .testTarget(
             name: "SMTPProtocolTests", dependencies: ["PosternCore", "SMTPProtocol"], exclude: ["Dialogues"], swiftSettings: strict),
+        .testTarget(
+            name: "SPFTests", dependencies: ["PosternCore", "SPF", .product(name: "Yams", package: "Yams")], swiftSettings: strict),
         .testTarget(
             name: "PosternConfigurationTests", dependencies: ["PosternConfiguration", "PosternCore", "PosternEngine"],
             exclude: ["Bad", "Good"], swiftSettings: strict),

@@ -14,6 +14,7 @@ declare -A allowed=(
     [SMTPProtocol]="PosternCore"
     [DNSProtocol]="PosternCore"
     [PosternEngine]="PosternCore"
+    [SPF]="PosternCore"
 )
 for target in "${!allowed[@]}"; do
     [ -d "Sources/$target" ] || continue
