@@ -18,7 +18,9 @@ extension Engine {
             return .needs(inquiry(attempt, identities: identities, memory: memory))
 
         case .rcpt:
-            guard !isFamiliar(attempt.client, now: now), attempt.account == nil, exemption(of: attempt, now: now) == nil else { return nil }
+            guard !isFamiliar(attempt.client, now: now), attempt.account == nil,
+                exemption(of: attempt, now: now)?.isOfGreylistOnly ?? true
+            else { return nil }
             let (score, causes) = settings.score(of: attempt.signals)
             guard score >= settings.bands.reject else { return nil }
             return decided(Verdict(.reject, [.scoreTooHigh(score)] + causes))

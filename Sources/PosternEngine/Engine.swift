@@ -49,11 +49,12 @@ public struct Engine: Sendable {
         if attempt.isConversation, let step = beginConversation(attempt, memory: memory, now: now) { return step }
         switch attempt.stage {
         case .rcpt:
-            if let exemption = exemption(of: attempt, now: now) {
+            if var exemption = exemption(of: attempt, now: now) {
                 var memory = memory
                 if attempt.sender == .null, exemption.action == .accept, memory.exemptAtRcpt == nil {
                     memory.exemptAtRcpt = exemption.causes.first
                 }
+                if attempt.isConversation, exemption.isOfGreylistOnly { pace(&exemption, attempt) }
                 return .decided(Decision(verdict: exemption, memory: memory))
             }
             guard let recipient = attempt.recipient else { return accept(.stageHasNoCheck) }
@@ -62,7 +63,9 @@ public struct Engine: Sendable {
                 if memory.awaitingData.count < MessageMemory.maximumRecipients, !memory.awaitingData.contains(recipient) {
                     memory.awaitingData.append(recipient)
                 }
-                return .decided(Decision(verdict: Verdict(.accept, [.nullSenderAwaitsData]), memory: memory))
+                var verdict = Verdict(.accept, [.nullSenderAwaitsData])
+                if attempt.isConversation { pace(&verdict, attempt) }
+                return .decided(Decision(verdict: verdict, memory: memory))
             }
             return .needs(inquiry(attempt, recipients: [recipient.folded], memory: memory))
 
@@ -124,7 +127,7 @@ public struct Engine: Sendable {
         Inquiry(attempt: attempt, needs: Needs(identities: identities), memory: memory, recipients: 0, mayBeProven: false)
     }
 
-    /// What ends the matter before any evidence is asked for.
+    /// What ends the matter before any evidence is asked for: in full, or (`isOfGreylistOnly`) as far as greylisting goes.
     func exemption(of attempt: Attempt, now: WallTime) -> Verdict? {
         func accept(_ cause: Cause) -> Verdict { Verdict(.accept, [cause]) }
 
@@ -153,6 +156,11 @@ public struct Engine: Sendable {
         if let mailbox = attempt.recipient, !settings.greylist.covers(mailbox) { return accept(.recipientOptedOut) }
         return nil
     }
+}
+
+extension Verdict {
+    /// Whether it spares the recipient greylisting and nothing else: checks and pauses of the client still count.
+    var isOfGreylistOnly: Bool { causes.first == .greylistOff || causes.first == .recipientOptedOut }
 }
 
 extension GreylistSettings {
