@@ -58,9 +58,8 @@ let package = Package(
         .target(
             name: "PosternServer",
             dependencies: [
-                "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine", "PosternStorage",
-                "PublicSuffix",
-                "SMTPProtocol",
+                "DNSProtocol", "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine",
+                "PosternResolver", "PosternStorage", "PublicSuffix", "SMTPProtocol", "SPF",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),

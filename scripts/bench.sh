@@ -53,6 +53,7 @@ data_directory: $1
 listeners:
   - { name: policy, role: policy, address: "127.0.0.1:$port" }
 log: { level: warning }
+dns: { resolvers: [] }
 EOF
     "$postern" serve --config "$work/postern.yaml" >/dev/null 2>"$work/postern.log" &
     pid=$!

@@ -108,8 +108,7 @@ public struct PolicyRequestDecoder: Sendable {
     public mutating func next() throws(PolicyRequestError) -> PolicyRequest? {
         while let end = nextLineFeed() {
             let line = lineStart..<end
-            guard line.count <= limits.line else { throw .lineTooLong(limit: limits.line) }
-            guard end - requestStart < limits.request else { throw .requestTooLong(limit: limits.request) }
+            try checkLength(through: end, isLine: true)
             lineStart = end + 1
             searched = lineStart
             if line.isEmpty {
@@ -119,9 +118,18 @@ public struct PolicyRequestDecoder: Sendable {
             guard lines <= limits.attributes else { throw .tooManyAttributes(limit: limits.attributes) }
             try note(line)
         }
-        guard buffer.count - lineStart <= limits.line else { throw .lineTooLong(limit: limits.line) }
-        guard buffer.count - requestStart <= limits.request else { throw .requestTooLong(limit: limits.request) }
+        try checkLength(through: buffer.count, isLine: false)
         return nil
+    }
+
+    /// Whether the request may be so long up to `end`, and with the line feed there where it is a line's. Of both limits the
+    /// one that is passed first counts, so that it is the same one however the octets come.
+    private func checkLength(through end: Int, isLine: Bool) throws(PolicyRequestError) {
+        let lineEnd = lineStart + limits.line
+        let requestEnd = requestStart + limits.request
+        if end > lineEnd, lineEnd <= requestEnd { throw .lineTooLong(limit: limits.line) }
+        if end + (isLine ? 1 : 0) > requestEnd { throw .requestTooLong(limit: limits.request) }
+        if end > lineEnd { throw .lineTooLong(limit: limits.line) }
     }
 
     private mutating func nextLineFeed() -> Int? {

@@ -199,6 +199,7 @@ extension Configuration {
         if case .listed(let names) = domains { settings.ourDomains = Set(names) }
         settings.ourAddresses = Set(listeners.compactMap(\.publicAddress))
         settings.profile = profile
+        settings.looksUp = dns.resolvers != .listed([])
         settings.greylist = greylist
         settings.checks = checks
         settings.bands = bands

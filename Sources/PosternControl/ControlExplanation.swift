@@ -20,6 +20,8 @@ extension ControlHandler {
         case .decided(let decision):
             return Explanation(decision, stage: asked.stage, at: moment)
         case .needs(let inquiry):
+            var inquiry = inquiry
+            if engine.wantsFindings(inquiry) { inquiry = engine.inform(inquiry, with: await state.findings(for: asked)) }
             let needs = inquiry.needs
             let evidence = try await stored { () async throws(StoreFailure) in try await store.read(needs) }
             let decision = engine.conclude(inquiry, evidence: evidence, now: moment.steady)
@@ -28,6 +30,7 @@ extension ControlHandler {
             explanation.identities = zip(needs.identities, evidence.identities).map {
                 Explanation.IdentityReport($0, $1, provenAfter: engine.settings.greylist.provenAfter, at: moment)
             }
+            explanation.note(engine.settings, asked, inquiry.findings)
             return explanation
         }
     }
@@ -60,6 +63,67 @@ extension Explanation {
             verdict: verdict.action.name, stage: stage.rawValue, causes: verdict.causes.map(CauseReport.init),
             passesAt: verdict.passesAt.map(moment.shown), passesInSeconds: verdict.passesAt.map { ($0 - moment.steady).secondsRoundedUp },
             header: verdict.header, identities: [], triplets: [])
+    }
+}
+
+extension Explanation {
+    /// Every check, and what was looked up for them.
+    mutating func note(_ settings: EngineSettings, _ attempt: Attempt, _ findings: Findings?) {
+        let assessment = settings.assess(attempt, findings ?? Findings())
+        score = assessment.score
+        checks = Check.allCases.map { check in
+            let setting = settings.setting(of: check)
+            var report = CheckReport(
+                check: check.rawValue, mode: setting.mode.rawValue, weight: setting.score, fired: false, added: 0, evidence: "")
+            var evidence: [String] = []
+            for case .scored(check, let fired, _, let text) in assessment.causes {
+                report.fired = true
+                if fired.mode == .on { report.added += fired.score }
+                if !text.isEmpty { evidence.append(text) }
+            }
+            report.evidence = evidence.joined(separator: ", ")
+            return report
+        }
+        guard let findings else { return }
+        facts = findings.facts.map { FactReport(fact: $0.0, value: $0.1) }
+        factsAgeSeconds = findings.age.milliseconds / 1000
+    }
+}
+
+extension Findings {
+    /// In words, as people ask for them.
+    fileprivate var facts: [(String, String)] {
+        let reverse =
+            switch reverseName {
+            case .unknown: "unknown"
+            case .none: "none"
+            case .unconfirmed(let name): "\(name), which does not lead back"
+            case .confirmed(let name): "\(name), confirmed"
+            }
+        let resolution =
+            switch helo {
+            case .unknown: "unknown"
+            case .none: "has no address"
+            case .client: "leads to the client"
+            case .elsewhere: "leads elsewhere"
+            }
+        let domain =
+            switch senderDomain {
+            case .unknown: "unknown"
+            case .reachable: "takes mail"
+            case .nullMX: "says that it takes no mail"
+            case .none: "has neither MX nor address"
+            }
+        var facts = [("reverse-name", reverse), ("helo", resolution), ("sender-domain", domain)]
+        if let spf {
+            let basis = spf.result == .pass && !spf.identifies ? ", which does not tell who sends" : ""
+            facts.append(("spf", "\(spf.result.rawValue)\(spf.domain.map { " for \($0)" } ?? "")\(basis)"))
+        }
+        facts += listings.map { ("list", "\($0.list) says \($0.reply)") }
+        facts.append(("lists", "\(listsAnswered) answered, \(listsSilent) did not"))
+        if let country { facts.append(("country", country)) }
+        if let network { facts.append(("network", "AS\(network.number) \(network.name)")) }
+        return facts
     }
 }
 

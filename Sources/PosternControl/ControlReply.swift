@@ -146,7 +146,26 @@ public struct Explanation: Codable, Equatable, Sendable {
         public var expires: String?
     }
 
-    /// `accept`, `defer`, `reject`.
+    /// One check, whether it fired or not.
+    public struct CheckReport: Codable, Equatable, Sendable {
+        public var check: String
+        public var mode: String
+        /// What it adds where it fires; lists, countries and networks have a weight each.
+        public var weight: Double
+        public var fired: Bool
+        /// What it added; 0 in shadow.
+        public var added: Double
+        /// What it fired on.
+        public var evidence: String
+    }
+
+    /// Something that was looked up.
+    public struct FactReport: Codable, Equatable, Sendable {
+        public var fact: String
+        public var value: String
+    }
+
+    /// `accept`, `hold`, `defer`, `reject`.
     public var verdict: String
     /// The stage at which it is decided: `RCPT`, or `DATA` for the null sender.
     public var stage: String
@@ -157,6 +176,13 @@ public struct Explanation: Codable, Equatable, Sendable {
     public var header: String?
     public var identities: [IdentityReport]
     public var triplets: [TripletReport]
+    /// The sum of what all checks add; `nil` where nothing is scored, as for exempt clients.
+    public var score: Double?
+    public var checks: [CheckReport] = []
+    /// What look-ups found out; empty where nothing was looked up.
+    public var facts: [FactReport] = []
+    /// How old the oldest of that is.
+    public var factsAgeSeconds: Int64?
 }
 
 public struct EntryReport: Codable, Equatable, Sendable {

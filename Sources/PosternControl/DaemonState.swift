@@ -28,4 +28,11 @@ public protocol DaemonState: Sendable {
     /// Without `store`, which the handler fills in. Throws where no daemon runs.
     func status() throws(ControlFailure) -> StatusReport
     func reload() async throws(ControlFailure) -> ReloadReport
+    /// What look-ups find out about an attempt now; asked only where the engine wants to know.
+    func findings(for attempt: Attempt) async -> Findings
+}
+
+extension DaemonState {
+    /// Where nobody is there to look anything up.
+    public func findings(for attempt: Attempt) async -> Findings { Findings() }
 }

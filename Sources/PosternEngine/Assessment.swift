@@ -29,8 +29,8 @@ extension EngineSettings {
     }
 
     /// The score of all that is known of an attempt.
-    func assess(_ attempt: Attempt, _ findings: Findings) -> Assessment {
-        var assessment = score(of: attempt.signals)
+    public func assess(_ attempt: Attempt, _ findings: Findings) -> Assessment {
+        var assessment = attempt.isConversation ? score(of: attempt.signals) : Assessment()
         func note(_ check: Check, _ evidence: String = "", score: Double? = nil) {
             var setting = setting(of: check)
             if let score { setting.score = score }

@@ -121,6 +121,12 @@ public struct Bands: Equatable, Sendable {
     public var reject = 10.0
 
     public init() {}
+
+    /// Which band a score lies in, from the kindest, 0, up: two scores of one band lead to one verdict.
+    public func band(of score: Double) -> Int {
+        if score <= pass { return 0 }
+        return 1 + [greylist, slow, reject].count { score >= $0 }
+    }
 }
 
 /// Pauses that cost a person nothing and a bot much. A policy service never makes one: it would pin a process of the

@@ -72,12 +72,16 @@ public struct Engine: Sendable {
                 var memory = memory
                 if let cause = greylistExemption(of: recipient) {
                     if memory.exemptAtRcpt == nil { memory.exemptAtRcpt = cause }
-                    return .decided(Decision(verdict: Verdict(.accept, [cause]), memory: memory))
+                    var verdict = Verdict(.accept, [cause])
+                    if attempt.isConversation { pace(&verdict, attempt) }
+                    return .decided(Decision(verdict: verdict, memory: memory))
                 }
                 if memory.awaitingData.count < MessageMemory.maximumRecipients, !memory.awaitingData.contains(recipient) {
                     memory.awaitingData.append(recipient)
                 }
-                return .decided(Decision(verdict: Verdict(.accept, [.nullSenderAwaitsData]), memory: memory))
+                var verdict = Verdict(.accept, [.nullSenderAwaitsData])
+                if attempt.isConversation { pace(&verdict, attempt) }
+                return .decided(Decision(verdict: verdict, memory: memory))
             }
             return step(inquiry(attempt, recipients: [recipient.folded], memory: memory), now: now)
 

@@ -8,6 +8,7 @@ import PosternConfiguration
 import PosternControl
 import PosternCore
 import PosternEngine
+import PosternResolver
 import PosternStorage
 import PublicSuffix
 
@@ -66,15 +67,16 @@ public final class Daemon: Sendable {
         guard let domains = PublicSuffixList() else {
             throw StartFailure(StartFailure.unavailable, "libpsl has no public suffix list; install Debian's publicsuffix package")
         }
+        let evidence = try await startEvidence(configuration)
         let decisions = DecisionService(
             engine: Engine(settings: configuration.engineSettings, lists: try await lists(from: store), domains: domains), store: store,
-            clock: clock, log: DecisionLog(writer: log, isEnabled: logger.logLevel <= .info), counters: Counters())
+            clock: clock, log: DecisionLog(writer: log, isEnabled: logger.logLevel <= .info), counters: Counters(), evidence: evidence)
         let policy = PolicyService(decisions: decisions)
 
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         var listeners: [any RunningListener] = []
         for socket in sockets {
-            listeners.append(try await start(socket, configuration, on: loops, policy: policy, decisions: decisions))
+            listeners.append(try await start(socket, configuration, on: loops, policy: policy, decisions: decisions, evidence: evidence))
         }
         let gateways = listeners.compactMap { $0 as? GatewayListener }
         let (steady, wall) = clock.now()
@@ -84,12 +86,13 @@ public final class Daemon: Sendable {
             dataDirectory: configuration.dataDirectory, startedAt: Moment(steady: steady, wall: wall),
             reloading: { [self] () async throws(ControlFailure) in
                 do {
-                    return try await reload(decisions, gateways)
+                    return try await reload(decisions, evidence, gateways)
                 } catch {
                     throw ControlFailure(.configuration, "\(error)")
                 }
             })
         let control = try startControl(configuration, state: state, store: store)
+        let watch = Task { await evidence.health.watch(evidence.resolver) }
         let upkeep = Task {
             await Upkeep(
                 store: store, clock: clock, decisions: decisions, log: log, logger: logger, keepDecisions: configuration.decisions.keep
@@ -108,7 +111,7 @@ public final class Daemon: Sendable {
 
         signals: for await signal in signals.stream {
             switch signal {
-            case SIGHUP: await reloadOnSignal(decisions, gateways)
+            case SIGHUP: await reloadOnSignal(decisions, evidence, gateways)
             default:
                 logger.info("stopping", metadata: ["signal": "\(signal == SIGTERM ? "SIGTERM" : "SIGINT")"])
                 break signals
@@ -120,8 +123,10 @@ public final class Daemon: Sendable {
         await withTaskGroup(of: Void.self) { group in
             for listener in listeners { group.addTask { await listener.drain(patience: Self.drainPatience) } }
         }
+        watch.cancel()
         upkeep.cancel()
         await upkeep.value
+        evidence.resolver.close()
         try? await store.keep(clock.anchor())
         await store.close()
         try? await loops.shutdownGracefully()
@@ -171,7 +176,7 @@ public final class Daemon: Sendable {
     /// Starts what a listener's role is.
     private func start(
         _ socket: OpenSocket, _ configuration: Configuration, on loops: any EventLoopGroup, policy: PolicyService,
-        decisions: DecisionService
+        decisions: DecisionService, evidence: EvidenceGatherer
     ) async throws -> any RunningListener {
         let listener = configuration.listeners.first { $0.name == socket.name }
         guard let gateway = listener?.gateway else {
@@ -179,10 +184,13 @@ public final class Daemon: Sendable {
                 name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, service: policy,
                 limits: PolicyServiceLimits(configuration.policy), logger: logger)
         }
+        let looksUp = !evidence.resolver.servers.isEmpty
+        let clientName: ClientNameLookup = { address in await evidence.confirmedName(of: address) }
         do {
             return try await GatewayListener.start(
                 name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops,
-                settings: GatewaySettings(gateway, of: configuration), decisions: decisions, logger: logger)
+                settings: GatewaySettings(gateway, of: configuration), decisions: decisions,
+                clientName: looksUp ? clientName : nil, logger: logger)
         } catch let error as GatewaySettingsError {
             throw StartFailure(StartFailure.configuration, "\(error)", listener: socket.name)
         }
@@ -244,6 +252,21 @@ public final class Daemon: Sendable {
         }
     }
 
+    /// Whom to ask about clients. Waits a moment to see whether anybody answers, so that the first client is not judged
+    /// without.
+    private func startEvidence(_ configuration: Configuration) async throws -> EvidenceGatherer {
+        let health = ResolverHealth(logger: logger)
+        do {
+            let evidence = EvidenceGatherer(
+                resolver: try Resolver(ResolverSettings(configuration.dns)), health: health,
+                settings: EvidenceGatherer.Settings(configuration))
+            if !evidence.resolver.servers.isEmpty { await health.probe(evidence.resolver, patience: ResolverHealth.patienceAtStart) }
+            return evidence
+        } catch {
+            throw StartFailure(StartFailure.unavailable, "cannot start the resolver: \(error)")
+        }
+    }
+
     private func lists(from store: any Store) async throws -> Lists {
         do throws(StoreFailure) {
             return Lists(entries: try await store.entries(), releases: try await store.releases())
@@ -275,10 +298,10 @@ public final class Daemon: Sendable {
 
     // MARK: - Reload
 
-    private func reloadOnSignal(_ decisions: DecisionService, _ gateways: [GatewayListener]) async {
+    private func reloadOnSignal(_ decisions: DecisionService, _ evidence: EvidenceGatherer, _ gateways: [GatewayListener]) async {
         ServiceManners.notify("RELOADING=1\nMONOTONIC_USEC=\(SystemClocks.monotonicMicroseconds())")
         do {
-            try await reload(decisions, gateways)
+            try await reload(decisions, evidence, gateways)
         } catch {
             logger.error("the configuration was not reloaded, the old one stays in force", metadata: ["error": "\(error)"])
         }
@@ -286,7 +309,9 @@ public final class Daemon: Sendable {
     }
 
     @discardableResult
-    private func reload(_ decisions: DecisionService, _ gateways: [GatewayListener]) async throws -> ReloadReport {
+    private func reload(_ decisions: DecisionService, _ evidence: EvidenceGatherer, _ gateways: [GatewayListener]) async throws
+        -> ReloadReport
+    {
         let configuration = try load()
         // The certificates, too: where one cannot be read all stays as it was.
         for gateway in gateways {
@@ -300,6 +325,8 @@ public final class Daemon: Sendable {
             return configuration.keysNeedingRestart(since: current)
         }
         decisions.update { $0.settings = configuration.engineSettings }
+        evidence.update(EvidenceGatherer.Settings(configuration))
+        evidence.resolver.update(ResolverSettings(configuration.dns))
         logger.info(
             "configuration reloaded", metadata: needsRestart.isEmpty ? [:] : ["needs_restart": "\(needsRestart.joined(separator: ","))"])
         return ReloadReport(needsRestart: needsRestart)
@@ -329,6 +356,21 @@ extension Configuration {
         var settings = SQLiteSettings()
         settings.sync = store.sync == .full ? .full : .normal
         return try SQLiteStore(path: databasePath, keyPath: keyPath, settings: settings)
+    }
+}
+
+extension ResolverSettings {
+    init(_ dns: Configuration.DNS) {
+        switch dns.resolvers {
+        case .system: self.init(servers: SystemResolvers.servers())
+        case .listed(let resolvers): self.init(servers: resolvers.map { Server($0.address, port: $0.port) })
+        }
+    }
+}
+
+extension EvidenceGatherer.Settings {
+    init(_ configuration: Configuration) {
+        self.init(timeout: configuration.dns.timeout, hostname: configuration.hostname)
     }
 }
 

@@ -114,6 +114,16 @@ public final class DecisionService: Sendable {
         }
     }
 
+    /// What look-ups find out now, for someone who wants to see it.
+    func findings(for attempt: Attempt) async -> Findings {
+        guard let evidence else { return Findings() }
+        if let findings = evidence.known(attempt) { return findings }
+        let settings = engine.settings
+        return await withCheckedContinuation { continuation in
+            evidence.gather(attempt, for: settings) { continuation.resume(returning: $0) }
+        }
+    }
+
     private func gather(_ evidence: any EvidenceSource, _ inquiry: Engine.Inquiry, _ question: Question) {
         let engine = question.snapshot.engine
         evidence.gather(inquiry.attempt, for: engine.settings) { [store] findings in

@@ -40,6 +40,8 @@ struct RunningState: DaemonState {
             lastStoreFailure: values.lastStoreFailure?.message)
     }
 
+    func findings(for attempt: Attempt) async -> Findings { await decisions.findings(for: attempt) }
+
     func reload() async throws(ControlFailure) -> ReloadReport { try await reloading() }
 }
 

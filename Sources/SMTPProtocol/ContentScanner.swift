@@ -1,5 +1,7 @@
 /// The automaton under `DataDecoder` and `ChunkDecoder`: it knows where in a line the content stands, holds back what
 /// cannot be judged yet (at most a dot and a CR), and so needs a few bytes of memory for a message of any size.
+///
+/// Faults and limits count in the order of the octets, so what is told of a message does not depend on how it was cut.
 struct ContentScanner: Sendable {
     /// What ended the line before. All three would start a line for one lenient server or another.
     enum LineStart: UInt8, Sendable {
@@ -46,7 +48,6 @@ struct ContentScanner: Sendable {
         _ input: UnsafeRawBufferPointer, at position: inout Int, to end: Int, into pieces: inout [ContentPiece]
     ) -> Bool {
         let window = UnsafeRawBufferPointer(rebasing: input[..<end])
-        let firstPiece = pieces.count
         var index = position
         // Octets from here on are part of the message, but not yet handed on.
         var run = position
@@ -62,34 +63,37 @@ struct ContentScanner: Sendable {
                     if index + 1 < end, window[index + 1] == Octet.lf {
                         // The common case: nothing is held back, and the run goes on.
                         index += 2
-                        endLine(at: index, &lineBegin)
+                        endLine(at: index, input, &run, &lineBegin, &pieces)
                         if index < end, window[index] > Octet.space, window[index] != Octet.dot { continue }
                         state = .lineStart(.crlf)
                     } else {
-                        flush(run, index, &pieces)
+                        flush(input, run, index, lineBegin, &pieces)
                         index += 1
                         run = index
                         state = .cr
                     }
                 case Octet.lf:
-                    flush(run, index, &pieces)
-                    index += 1
-                    run = index
+                    flush(input, run, index, lineBegin, &pieces)
                     note(.bareLF)
                     insert(.crlf, &pieces)
-                    endLine(at: index, &lineBegin)
+                    index += 1
+                    run = index
+                    endLine(at: index, input, &run, &lineBegin, &pieces)
                     state = .lineStart(.lf)
                 case Octet.nul:
+                    flush(input, run, index, lineBegin, &pieces)
                     note(.nul)
                     index += 1
+                    run = index
                 default:
                     index += 1
                 }
             case .cr:
+                measure(to: index, lineBegin)
                 if window[index] == Octet.lf {
                     insert(.cr, &pieces)
                     index += 1
-                    endLine(at: index, &lineBegin)
+                    endLine(at: index, input, &run, &lineBegin, &pieces)
                     state = .lineStart(.crlf)
                 } else {
                     note(.bareCR)
@@ -98,7 +102,7 @@ struct ContentScanner: Sendable {
                 }
             case .lineStart(let kind):
                 if window[index] == Octet.dot {
-                    flush(run, index, &pieces)
+                    flush(input, run, index, lineBegin, &pieces)
                     index += 1
                     run = index
                     state = .dot(kind)
@@ -106,6 +110,7 @@ struct ContentScanner: Sendable {
                     state = .text
                 }
             case .dot(let kind):
+                measure(to: index, lineBegin)
                 switch window[index] {
                 case Octet.cr:
                     index += 1
@@ -129,6 +134,7 @@ struct ContentScanner: Sendable {
                     state = .text
                 }
             case .dotCR(let kind):
+                measure(to: index, lineBegin)
                 if window[index] == Octet.lf {
                     index += 1
                     switch (kind, dotTerminated) {
@@ -138,7 +144,7 @@ struct ContentScanner: Sendable {
                         break scanning
                     case (.crlf, false):
                         insert(.dotCR, &pieces)
-                        endLine(at: index, &lineBegin)
+                        endLine(at: index, input, &run, &lineBegin, &pieces)
                     case (.lf, _), (.cr, _):
                         run = index
                         note(.endOfDataLookAlike)
@@ -151,12 +157,10 @@ struct ContentScanner: Sendable {
             }
         }
         if !ended {
+            flush(input, run, end, lineBegin, &pieces)
             lineLength &+= UInt64(end - lineBegin)
-            checkLine(lineLength)
-            flush(run, end, &pieces)
         }
         position = ended ? index : end
-        countHops(in: input, &pieces, from: firstPiece)
         return ended
     }
 
@@ -186,51 +190,58 @@ struct ContentScanner: Sendable {
         fail(flaw.contains(.bareLF) ? .bareLF : .bareCR)
     }
 
-    /// Hands on `input[start..<end]`, unless the content is refused already.
-    private mutating func flush(_ start: Int, _ end: Int, _ pieces: inout [ContentPiece]) {
-        guard start < end, admit(UInt64(end - start)) else { return }
+    /// Hands on `input[start..<end]`, unless the content is refused already or passes a limit in it. Of several limits the one
+    /// that is passed first counts.
+    private mutating func flush(
+        _ input: UnsafeRawBufferPointer, _ start: Int, _ end: Int, _ lineBegin: Int, _ pieces: inout [ContentPiece]
+    ) {
+        guard fault == nil else { return }
+        let longLine = Self.crossing(limits.line, lineLength, lineBegin, end)
+        let tooMuch = Self.crossing(limits.octets, octets, start, end)
+        let stop = min(longLine, tooMuch)
+        let counted = min(end, stop)
+        if hops.isCounting, start < counted {
+            hops.count(UnsafeRawBufferPointer(rebasing: input[start..<counted]))
+            if hops.isOver { return fail(.tooManyHops) }
+        }
+        guard end <= stop else { return fail(longLine <= tooMuch ? .lineTooLong : .tooLarge) }
+        guard start < end else { return }
+        octets += UInt64(end - start)
         pieces.append(.input(start..<end))
     }
 
+    /// Where in `start..<end` a limit is passed by one octet, `count` having been counted before; `Int.max` where it is not.
+    @inline(__always)
+    private static func crossing(_ limit: UInt64, _ count: UInt64, _ start: Int, _ end: Int) -> Int {
+        guard limit > 0, UInt64(end - start) > limit - count else { return Int.max }
+        return start + Int(limit - count)
+    }
+
     private mutating func insert(_ insertion: Insertion, _ pieces: inout [ContentPiece]) {
-        guard admit(UInt64(insertion.count)) else { return }
+        guard fault == nil else { return }
+        octets += UInt64(insertion.count)
+        if limits.octets > 0, octets > limits.octets { return fail(.tooLarge) }
+        if hops.isCounting { insertion.bytes.withUnsafeBytes { hops.count($0) } }
         pieces.append(.insert(insertion))
     }
 
-    private mutating func admit(_ count: UInt64) -> Bool {
-        guard fault == nil else { return false }
-        octets += count
-        guard limits.octets == 0 || octets <= limits.octets else {
-            fail(.tooLarge)
-            return false
-        }
-        return true
-    }
-
+    /// A line has ended, `input[run..<index]` not having been handed on.
     @inline(__always)
-    private mutating func endLine(at index: Int, _ begin: inout Int) {
+    private mutating func endLine(
+        at index: Int, _ input: UnsafeRawBufferPointer, _ run: inout Int, _ lineBegin: inout Int, _ pieces: inout [ContentPiece]
+    ) {
         guard limits.line > 0 else { return }
-        checkLine(lineLength + UInt64(index - begin))
+        if lineLength + UInt64(index - lineBegin) > limits.line {
+            flush(input, run, index, lineBegin, &pieces)
+            run = index
+        }
         lineLength = 0
-        begin = index
+        lineBegin = index
     }
 
-    private mutating func checkLine(_ length: UInt64) {
-        if limits.line > 0, length > limits.line { fail(.lineTooLong) }
-    }
-
-    private mutating func countHops(in input: UnsafeRawBufferPointer, _ pieces: inout [ContentPiece], from first: Int) {
-        guard hops.isCounting, fault == nil else { return }
-        for piece in pieces[first...] {
-            switch piece {
-            case .input(let range): hops.count(UnsafeRawBufferPointer(rebasing: input[range]))
-            case .insert(let insertion): insertion.bytes.withUnsafeBytes { hops.count($0) }
-            }
-        }
-        if hops.isOver {
-            fail(.tooManyHops)
-            pieces.removeSubrange(first...)
-        }
+    /// Whether the line is too long with all before `index`, of which nothing is left to hand on.
+    private mutating func measure(to index: Int, _ lineBegin: Int) {
+        if limits.line > 0, lineLength + UInt64(index - lineBegin) > limits.line { fail(.lineTooLong) }
     }
 }
 
@@ -256,8 +267,9 @@ struct HopCounter: Sendable {
 
     var isOver: Bool { limit > 0 && found > limit }
 
-    mutating func count(_ bytes: UnsafeRawBufferPointer) {
+    mutating func count(_ input: UnsafeRawBufferPointer) {
         guard isCounting else { return }
+        let bytes = UnsafeRawBufferPointer(rebasing: input.prefix(Self.headerLimit - seen))
         let field = UnsafeBufferPointer(start: Self.field.utf8Start, count: Self.field.utf8CodeUnitCount)
         var index = 0
         while index < bytes.count, isCounting {

@@ -41,8 +41,12 @@ public struct LineDecoder: Sendable {
         case tooLong
     }
 
+    /// Octets that are kept of an overlong line: by its beginning it may be told for another protocol's.
+    private static let keptOfOverlong = 16
+
     public let limits: Limits
-    /// The octets of the line so far, without CRLF; valid until the next call of `decode`.
+    /// The octets of the line so far, without CRLF; of an overlong one only the first few. Valid until the next call of
+    /// `decode`.
     public private(set) var line: [UInt8] = []
     private var sawCR = false
     private var overlong = false
@@ -108,7 +112,7 @@ public struct LineDecoder: Sendable {
         guard !overlong else { return }
         if line.count + octets.count + 2 > limits.longest {
             overlong = true
-            line = []
+            line = Array((line + octets.prefix(Self.keptOfOverlong)).prefix(Self.keptOfOverlong))
         } else {
             line.append(contentsOf: octets)
         }

@@ -74,12 +74,12 @@ extension CommandParser {
             name.allSatisfy({ Octet.isAlphanumeric($0) || $0 == Octet.hyphen || $0 == UInt8(ascii: "_") })
         else { throw .badParameter("parameter") }
         let value = equals.map { word[($0 + 1)...] }
+        let upper = String(decoding: name.map { Octet.isLetter($0) ? $0 & 0xdf : $0 }, as: UTF8.self)
         // RFC 5321 §4.1.2 esmtp-value: no controls, no `=`. RFC 6531 §3.3 adds UTF-8.
         if let value, value.contains(where: { $0 < 0x21 || $0 == 0x7f || $0 == Octet.equals }) {
-            throw .badParameter(String(decoding: name.map { $0 & 0xdf }, as: UTF8.self))
+            throw .badParameter(upper)
         }
-        let upper = name.map { Octet.isLetter($0) ? $0 & 0xdf : $0 }
-        return (String(decoding: upper, as: UTF8.self), value)
+        return (upper, value)
     }
 
     private func keyword<Value: RawRepresentable<String> & CaseIterable>(

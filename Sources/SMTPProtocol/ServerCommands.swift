@@ -10,18 +10,15 @@ extension ServerSession {
         }
         let outcome = lines.decode(input, at: &position)
         for flaw in lines.takeFlaws().members { actions.append(.violation(flaw)) }
-        guard outcome != .needsMore else {
-            // It may end its lines otherwise, and would be waited for in vain.
-            if OtherProtocol.begins(lines.line) { speaksAnotherProtocol(&actions) }
-            return
-        }
+        // Also before the line's end: it may end its lines otherwise, and would be waited for in vain.
+        if OtherProtocol.begins(lines.line) { return speaksAnotherProtocol(&actions) }
+        guard outcome != .needsMore else { return }
         waitsAnew = true
         commands += 1
         guard commands <= settings.limits.commands else {
             actions.append(.violation(.overLimit))
             return end(.tooManyCommands, &actions)
         }
-        if OtherProtocol.begins(lines.line) { return speaksAnotherProtocol(&actions) }
         let more = input.count - position
         switch outcome {
         case .needsMore: break

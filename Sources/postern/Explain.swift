@@ -78,6 +78,16 @@ extension Explanation {
             }
             items.append(("triplet", words))
         }
+        for fact in facts { items.append(("found", "\(fact.fact): \(fact.value)")) }
+        if let age = factsAgeSeconds, age > 0 { items.append(("", "looked up \(age) seconds ago")) }
+        if let score { items.append(("score", "\(score)")) }
+        for check in checks {
+            let effect =
+                !check.fired
+                ? (check.mode == "off" ? "off" : "did not fire")
+                : check.mode == "shadow" ? "in shadow, would add \(check.weight)" : "adds \(check.added)"
+            items.append(("check", "\(check.check): \(effect)\(check.evidence.isEmpty ? "" : " (\(check.evidence))")"))
+        }
         return Output.list(items)
     }
 }

@@ -12,6 +12,7 @@ struct DaemonVerbTests {
             """
             hostname: mx.example.net
             data_directory: ./data
+            dns: { resolvers: [] }
             listeners: [{ name: policy, role: policy, address: "127.0.0.1:0" }]
             greylist: { delay: 1h }
 

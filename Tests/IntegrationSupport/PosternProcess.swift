@@ -31,6 +31,7 @@ public final class PosternProcess: @unchecked Sendable {
         configuration = """
             hostname: mx.example.test
             data_directory: \(folder.path)/data
+            dns: { resolvers: [] }
             listeners: [ { name: policy, role: policy, \(address) } ]
             \(lines)
 

@@ -112,6 +112,9 @@ private func decode(_ text: String, pieces size: Int, limits: PolicyLimits = Pol
             #expect(decode(start + "a=\nb=\nc=\nd=\n\n", pieces: size, limits: limits).error == .tooManyAttributes(limit: 4))
             let long = start + (0..<3).map { "a\($0)=" + String(repeating: "x", count: 35) + "\n" }.joined() + "\n"
             #expect(decode(long, pieces: size, limits: limits).error == .requestTooLong(limit: 120))
+            // Of both limits the one that is passed first.
+            let both = start + (0..<2).map { "a\($0)=" + String(repeating: "x", count: 36) + "\n" }.joined()
+            #expect(decode(both + unending, pieces: size, limits: limits).error == .requestTooLong(limit: 120))
         }
     }
 

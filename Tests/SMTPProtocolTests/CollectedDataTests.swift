@@ -211,6 +211,50 @@ struct CollectedDataTests {
         return compared
     }
 
+    private struct RecordedLine: Decodable {
+        let k: String
+        let `case`: String
+        let d: String?
+        let t: String?
+    }
+
+    @Test("sessions recorded with a real Postfix behind XCLIENT: the first digit of each reply", arguments: Cut.allCases)
+    func postfixSessions(_ cut: Cut) throws {
+        let lines = try TestData.lines("policy/postfix3711_20_sessions.jsonl", as: RecordedLine.self).filter { $0.k == "smtp" }
+        var generator = SeededGenerator(seed: 21)
+        var settings = ServerSettings(hostname: "mx.holdout.example", extensions: Extensions(pipelining: true, size: 0))
+        settings.extensions.xclient = Set(XClientAttributes.Name.allCases)
+        var compared = 0
+        for (name, session) in Dictionary(grouping: lines, by: \.case) {
+            var runner = ServerRunner(settings: settings)
+            runner.connect()
+            var command = ""
+            for (index, line) in session.enumerated() {
+                guard let text = line.t else { continue }
+                if line.d == "S" {
+                    guard text != "<EOF>" else { break }
+                    let got = runner.takeReplies()
+                    #expect(got.map { String($0.severity) } == [String(text.prefix(1))], "\(name): after \(command): \(got)")
+                    compared += 1
+                    // It refuses the content that comes all the same as "rules broken"; we as unknown commands.
+                    if command == "DATA", text.hasPrefix("5") { break }
+                } else {
+                    command = text
+                    let answer = index + 1 < session.count ? session[index + 1].t ?? "" : ""
+                    if command.hasPrefix("RCPT"), answer.hasPrefix("4") {
+                        runner.decisions["rcpt"] = [.defer(Reply(451, "4.7.1", "Later"))]
+                    } else if command.hasPrefix("RCPT"), answer.hasPrefix("5") {
+                        runner.decisions["rcpt"] = [.reject(Reply(554, "5.7.1", "No"))]
+                    }
+                    for piece in cut.pieces(bytes(text + "\r\n"), &generator) { runner.send(piece) }
+                }
+            }
+            #expect(runner.clients.count == 1, "\(name)")
+            #expect(runner.takeViolations().allSatisfy { $0 == .heloSyntax }, "\(name)")
+        }
+        #expect(compared > 120)
+    }
+
     /// Replies of whole tests that differ, and why.
     private static func isSpecial(_ id: String, _ command: String) -> Bool {
         // Content lines over 1,000 octets are left to the backend.

@@ -334,6 +334,35 @@ struct ContentTests {
         }
     }
 
+    @Test("of several faults the first counts, however the content is cut", arguments: Cut.allCases)
+    func firstFault(_ cut: Cut) {
+        var generator = SeededGenerator(seed: 7)
+        let x = { String(repeating: "x", count: $0) }
+        let cases: [(wire: String, limits: ContentLimits, fault: ContentFault?)] = [
+            ("\(x(15))\0", ContentLimits(octets: 10), .tooLarge),
+            ("\(x(5))\0\(x(15))", ContentLimits(octets: 10), .nul),
+            ("\(x(30))\0", ContentLimits(line: 20), .lineTooLong),
+            ("\(x(20))\0\(x(30))", ContentLimits(line: 20), .nul),
+            ("\(x(30))", ContentLimits(octets: 25, line: 20), .lineTooLong),
+            ("\(x(30))", ContentLimits(octets: 20, line: 25), .tooLarge),
+            ("\(x(30))", ContentLimits(octets: 20, line: 20), .lineTooLong),
+            ("\(x(8))\r\n", ContentLimits(octets: 9, line: 9), .lineTooLong),
+            ("\(x(8))\r\n", ContentLimits(octets: 12, line: 10), nil),
+            ("\(x(15))\n.\n", ContentLimits(octets: 10), .tooLarge),
+            ("\(x(5))\n.\n\(x(15))", ContentLimits(octets: 10), .endOfDataLookAlike),
+            ("Received:\r\nReceived:\r\n\0", ContentLimits(hops: 1), .tooManyHops),
+            ("Received:\r\n\0Received:\r\n", ContentLimits(hops: 1), .nul),
+            ("Received:\r\nReceived:\(x(30))", ContentLimits(hops: 1, line: 20), .tooManyHops),
+            ("Received:\(x(30))\r\nReceived:\r\n", ContentLimits(hops: 1, line: 20), .lineTooLong),
+            ("Received:\r\nReceived:\r\n", ContentLimits(octets: 25, hops: 1), .tooManyHops),
+            ("Received:\r\nReceived:\r\n", ContentLimits(octets: 15, hops: 1), .tooLarge),
+        ]
+        for (wire, limits, fault) in cases {
+            let result = DecodedContent.data(cut.pieces(bytes(wire + "\r\n.\r\n"), &generator), framing: .normalize, limits: limits)
+            #expect(result.fault == fault, "\(shown(bytes(wire))) \(limits)")
+        }
+    }
+
     @Test("clean content passes as one piece per read")
     func piecesAreFew() {
         let wire = bytes(String(repeating: "A line of text that is long enough to be real.\r\n", count: 1000) + ".\r\n")

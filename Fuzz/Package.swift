@@ -1,0 +1,17 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
+// The pure targets stand here by links, so that nothing else has to be fetched or built, and all of them are instrumented.
+let package = Package(
+    name: "postern-fuzz",
+    targets: [
+        .target(name: "PosternCore", swiftSettings: strict),
+        .target(name: "SMTPProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "PolicyProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "Checks", dependencies: ["PolicyProtocol", "PosternCore", "SMTPProtocol"], swiftSettings: strict),
+        // libFuzzer brings `main`: `swift build -c release --sanitize fuzzer`.
+        .executableTarget(name: "fuzz", dependencies: ["Checks"], swiftSettings: strict),
+    ]
+)
