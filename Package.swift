@@ -130,9 +130,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "IntegrationSupport", "PosternConfiguration", "PosternCore", "PosternEngine", "PosternServer", "PosternStorage",
-                "SMTPProtocol",
-                "postern",
+                "DNSProtocol", "IntegrationSupport", "PosternConfiguration", "PosternCore", "PosternEngine", "PosternServer",
+                "PosternStorage", "SMTPProtocol", "postern",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

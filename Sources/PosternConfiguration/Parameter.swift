@@ -100,7 +100,8 @@ extension Parameter {
 
         .init(
             "dns.resolvers", "system | list of addresses", "system",
-            "Whom to ask; `system` for those of /etc/resolv.conf, `[]` for nobody, which switches all look-ups off. While none of them answers, decisions are made without."),
+            "Whom to ask; `system` for those of /etc/resolv.conf, `[]` for nobody, which switches all look-ups off. While none of them answers, decisions are made without."
+        ),
         .init("dns.timeout", "duration", "2s", "For all look-ups of one decision together; what is not known by then counts for nothing."),
 
         .init(

@@ -31,8 +31,8 @@ public final class PosternProcess: @unchecked Sendable {
         configuration = """
             hostname: mx.example.test
             data_directory: \(folder.path)/data
-            dns: { resolvers: [] }
             listeners: [ { name: policy, role: policy, \(address) } ]
+            \(lines.contains("dns:") ? "" : "dns: { resolvers: [] }")
             \(lines)
 
             """

@@ -10,6 +10,7 @@ public final class ResolverHealth: Sendable {
     private struct State {
         var answers = false
         var timeoutsInARow = 0
+        var probes = 0
     }
 
     private let state = NIOLockedValueBox(State())
@@ -53,9 +54,14 @@ public final class ResolverHealth: Sendable {
         }
     }
 
-    /// Asks for the root's name servers, which every resolver knows.
+    /// Asks for a name that resolvers answer for themselves (RFC 6761 §6.4), another one each time, so that no cache does.
     func probe(_ resolver: Resolver, patience: WallTime.Span) async {
-        note(await resolver.ask(Question(.root, .ns), deadline: .after(patience)))
+        let number = state.withLockedValue { state in
+            state.probes += 1
+            return state.probes
+        }
+        guard let name = DNSName("probe\(number).postern.invalid") else { return }
+        note(await resolver.ask(Question(name, .a), deadline: .after(patience)))
     }
 
     /// Runs until it is cancelled.

@@ -1,0 +1,134 @@
+import DNSProtocol
+import Foundation
+import IntegrationSupport
+import PosternCore
+import Synchronization
+import Testing
+
+/// `postern serve` with a resolver to ask, as a mail server's policy client sees it.
+@Suite("evidence from DNS", .serialized)
+struct EvidenceTests {
+    /// A big provider: seven hosts in three networks, one SPF record for all of them.
+    private static let hosts = ["192.0.2.10", "192.0.2.11", "198.51.100.3", "198.51.100.4", "198.51.100.5", "203.0.113.8", "203.0.113.9"]
+
+    private func zone() -> ScriptedZone {
+        let zone = ScriptedZone()
+        zone.add("pool.example", text: "v=spf1 include:_nets.pool.example -all")
+        zone.add("_nets.pool.example", text: "v=spf1 ip4:192.0.2.0/25 ip4:198.51.100.0/25 ip4:203.0.113.0/25 ~all")
+        zone.add("pool.example", exchange: "mx.pool.example")
+        zone.add("open.example", text: "v=spf1 +all")
+        zone.add("open.example", exchange: "mx.open.example")
+        return zone
+    }
+
+    private func start(_ server: ScriptedDNSServer, _ lines: String = "", timeout: String = "2s") async throws -> PosternProcess {
+        try await PosternProcess.start(
+            "dns: { resolvers: [\"127.0.0.1:\(server.port)\"], timeout: \(timeout) }\ngreylist: { delay: 2s }\n" + lines)
+    }
+
+    private func ask(
+        _ postern: PosternProcess, _ address: String, from sender: String, to recipient: String = "bob@example.test", name: String = "",
+        account: String = ""
+    ) throws -> String {
+        let client = try postern.client()
+        client.send(
+            """
+            request=smtpd_access_policy
+            protocol_state=RCPT
+            client_address=\(address)
+            client_name=\(name)
+            helo_name=mail.pool.example
+            sender=\(sender)
+            recipient=\(recipient)
+            sasl_username=\(account)
+
+            """ + "\n")
+        return try client.reply() ?? ""
+    }
+
+    @Test("a pool that comes back from any of its networks passes on its first retry", arguments: hosts.indices.dropFirst())
+    func poolPasses(_ retry: Int) async throws {
+        let zone = zone()
+        let server = try ScriptedDNSServer(zone.script)
+        defer { server.stop() }
+        let postern = try await start(server)
+        #expect(try ask(postern, Self.hosts[0], from: "news@pool.example").contains("DEFER_IF_PERMIT"))
+        try await Task.sleep(for: .milliseconds(2100))
+        let answer = try ask(postern, Self.hosts[retry], from: "news@pool.example")
+        #expect(!answer.contains("DEFER"), "\(answer) \(postern.log)")
+        try await postern.stop()
+    }
+
+    @Test("whoever lets everybody pass has no pool: another network waits anew")
+    func everybody() async throws {
+        let zone = zone()
+        let server = try ScriptedDNSServer(zone.script)
+        defer { server.stop() }
+        let postern = try await start(server)
+        #expect(try ask(postern, "192.0.2.10", from: "a@open.example").contains("DEFER_IF_PERMIT"))
+        try await Task.sleep(for: .milliseconds(2100))
+        #expect(try ask(postern, "203.0.113.9", from: "a@open.example").contains("DEFER_IF_PERMIT"))
+        try await postern.stop()
+    }
+
+    @Test("the answer to a user's mail is not greylisted")
+    func correspondent() async throws {
+        let zone = zone()
+        let server = try ScriptedDNSServer(zone.script)
+        defer { server.stop() }
+        let postern = try await start(server)
+        _ = try ask(postern, "10.0.0.9", from: "joe@example.test", to: "ann@pool.example", account: "joe")
+        #expect(!(try ask(postern, Self.hosts[3], from: "ann@pool.example", to: "joe@example.test").contains("DEFER")))
+        #expect(try ask(postern, Self.hosts[3], from: "ann@pool.example", to: "eve@example.test").contains("DEFER"))
+        try await postern.stop()
+    }
+
+    @Test("a resolver that falls silent costs the deadline, then nothing; when it answers again look-ups go on")
+    func silence() async throws {
+        let zone = zone()
+        let isSilent = Mutex(false)
+        let server = try ScriptedDNSServer { query, transport in
+            isSilent.withLock { $0 } ? .silence : zone.script(query, transport)
+        }
+        defer { server.stop() }
+        let postern = try await start(server, timeout: "500ms")
+        try await waitUntil("look-ups are on") { postern.log.contains("the resolver answers") }
+        isSilent.withLock { $0 = true }
+        var times: [Duration] = []
+        for number in 0..<20 {
+            let start = ContinuousClock.now
+            #expect(try ask(postern, "192.0.2.10", from: "a\(number)@nobody\(number).example").contains("DEFER"))
+            times.append(ContinuousClock.now - start)
+        }
+        // 50 ms of grace, and some more for a busy machine.
+        #expect(times[0] > .milliseconds(400) && times.allSatisfy { $0 < .milliseconds(900) }, "\(times)")
+        #expect(times.last.map { $0 < .milliseconds(250) } == true, "\(times)")
+        #expect(postern.log.contains("no resolver answers"))
+        isSilent.withLock { $0 = false }
+        try await waitUntil("look-ups are on again") { postern.log.components(separatedBy: "the resolver answers").count == 3 }
+        #expect(try ask(postern, Self.hosts[0], from: "news@pool.example").contains("DEFER_IF_PERMIT"))
+        try await Task.sleep(for: .milliseconds(2100))
+        #expect(!(try ask(postern, Self.hosts[5], from: "news@pool.example").contains("DEFER")))
+        try await postern.stop()
+    }
+
+    @Test("explain names every check and what was looked up")
+    func explain() async throws {
+        let zone = zone()
+        zone.add("3.100.51.198.in-addr.arpa", pointer: "out3.pool.example")
+        zone.add("out3.pool.example", .a(0xc633_6403))
+        let server = try ScriptedDNSServer(zone.script)
+        defer { server.stop() }
+        let postern = try await start(server)
+        let outcome = try await postern.verb(
+            "explain", "--ip", "198.51.100.3", "--helo", "out3.pool.example", "--from", "news@pool.example", "--to", "bob@example.test")
+        #expect(outcome.status == 0)
+        for text in [
+            "spf: pass for pool.example", "reverse-name: out3.pool.example, confirmed", "helo: leads to the client",
+            "sender-domain: takes mail", "helo-is-address: did not fire", "spf:pool.example",
+        ] {
+            #expect(outcome.output.contains(text), "\(outcome.output)")
+        }
+        try await postern.stop()
+    }
+}
