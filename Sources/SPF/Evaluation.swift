@@ -259,6 +259,6 @@ extension [[UInt8]] {
 }
 
 extension String {
-    /// Of ASCII text.
-    func cut(to limit: Int) -> String { utf8.count > limit ? String(prefix(limit)) + "..." : self }
+    /// By octets: one character may be made of any number of them.
+    func cut(to limit: Int) -> String { utf8.count > limit ? String(decoding: utf8.prefix(limit), as: UTF8.self) + "..." : self }
 }
