@@ -31,7 +31,7 @@ let package = Package(
         .target(
             name: "PosternResolver",
             dependencies: [
-                "CCares", "DNSProtocol", "PosternCore", .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                "CCares", "DNSProtocol", "PosternCore", "SPF", .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ],
             swiftSettings: strict),
         .systemLibrary(name: "CPublicSuffix", pkgConfig: "libpsl", providers: [.apt(["libpsl-dev"])]),
@@ -71,7 +71,8 @@ let package = Package(
         .executableTarget(
             name: "postern",
             dependencies: [
-                "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine", "PosternServer", "PosternStorage", "PublicSuffix",
+                "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine", "PosternResolver", "PosternServer",
+                "PosternStorage", "PublicSuffix", "SPF",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -93,7 +94,11 @@ let package = Package(
         .testTarget(
             name: "SMTPProtocolTests", dependencies: ["PosternCore", "SMTPProtocol"], exclude: ["Dialogues"], swiftSettings: strict),
         .testTarget(
-            name: "SPFTests", dependencies: ["PosternCore", "SPF", .product(name: "Yams", package: "Yams")], swiftSettings: strict),
+            name: "SPFTests",
+            dependencies: [
+                "DNSProtocol", "IntegrationSupport", "PosternCore", "PosternResolver", "SPF", .product(name: "Yams", package: "Yams"),
+            ],
+            swiftSettings: strict),
         .testTarget(
             name: "PosternConfigurationTests", dependencies: ["PosternConfiguration", "PosternCore", "PosternEngine"],
             exclude: ["Bad", "Good"], swiftSettings: strict),
@@ -126,7 +131,9 @@ let package = Package(
                 .product(name: "NIOTLS", package: "swift-nio"),
             ],
             swiftSettings: strict),
-        .testTarget(name: "CommandTests", dependencies: ["PosternConfiguration", "postern"], swiftSettings: strict),
+        .testTarget(
+            name: "CommandTests", dependencies: ["DNSProtocol", "IntegrationSupport", "PosternConfiguration", "postern"],
+            swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
             dependencies: [

@@ -10,7 +10,8 @@ let package = Package(
         .target(name: "PosternCore", swiftSettings: strict),
         .target(name: "SMTPProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "PolicyProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
-        .target(name: "Checks", dependencies: ["PolicyProtocol", "PosternCore", "SMTPProtocol"], swiftSettings: strict),
+        .target(name: "SPF", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "Checks", dependencies: ["PolicyProtocol", "PosternCore", "SMTPProtocol", "SPF"], swiftSettings: strict),
         // libFuzzer brings `main`: `swift build -c release --sanitize fuzzer`.
         .executableTarget(name: "fuzz", dependencies: ["Checks"], swiftSettings: strict),
     ]

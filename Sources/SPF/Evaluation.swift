@@ -63,14 +63,16 @@ struct Evaluation<Resolver: SPFResolver> {
         }
         let explanation = record.explanation.map { (target: $0, domain: domain) }
         for directive in record.directives {
-            let term = SPFOutcome.Term(domain: domain.text, text: directive.text)
-            let result = directive.qualifier.result
-            switch try await match(directive, in: domain) {
+            // Most terms are networks: they are compared without a suspension point.
+            let match = if let local = matchWithoutQuestions(directive) { local } else { try await match(directive, in: domain) }
+            var finding = Finding(result: directive.qualifier.result, explanation: explanation)
+            switch match {
             case .no: continue
-            case .yes(let weakness): return Finding(result: result, terms: [term], weakness: weakness, explanation: explanation)
-            case .through(let terms, let weakness):
-                return Finding(result: result, terms: [term] + terms, weakness: weakness, explanation: explanation)
+            case .yes(let weakness): finding.weakness = weakness
+            case .through(let terms, let weakness): (finding.terms, finding.weakness) = (terms, weakness)
             }
+            finding.terms.insert(SPFOutcome.Term(domain: domain.text, text: directive.text), at: 0)
+            return finding
         }
         // RFC 7208 §4.7: nothing matched.
         guard let redirect = record.redirect else { return Finding(result: .neutral) }
@@ -111,7 +113,8 @@ struct Evaluation<Resolver: SPFResolver> {
 
     // MARK: - Mechanisms
 
-    private mutating func match(_ directive: SPFDirective, in domain: QueryName) async throws(SPFProblem) -> Match {
+    /// RFC 7208 §5.1, §5.6; `nil` for a mechanism that asks the DNS.
+    private func matchWithoutQuestions(_ directive: SPFDirective) -> Match? {
         switch directive.mechanism {
         case .all:
             return .yes(.all)
@@ -120,6 +123,15 @@ struct Evaluation<Resolver: SPFResolver> {
         case .ip6(let network):
             guard let network, network.contains(client.address) else { return .no }
             return .yes(settings.weakness(ofLength: network.length, family: .v6))
+        case .include, .a, .mx, .ptr, .exists:
+            return nil
+        }
+    }
+
+    private mutating func match(_ directive: SPFDirective, in domain: QueryName) async throws(SPFProblem) -> Match {
+        switch directive.mechanism {
+        case .all, .ip4, .ip6:
+            return matchWithoutQuestions(directive) ?? .no
         case .include(let target):
             return try await matchInclude(target, directive, in: domain)
         case .a(let target, let lengths):
@@ -247,6 +259,6 @@ extension [[UInt8]] {
 }
 
 extension String {
-    /// Of ASCII text.
-    func cut(to limit: Int) -> String { utf8.count > limit ? String(prefix(limit)) + "..." : self }
+    /// By octets: one character may be made of any number of them.
+    func cut(to limit: Int) -> String { utf8.count > limit ? String(decoding: utf8.prefix(limit), as: UTF8.self) + "..." : self }
 }

@@ -38,7 +38,7 @@ extension SPFRecord {
         let qualifier = term.first.flatMap(SPFQualifier.init(octet:))
         let name = qualifier == nil ? term[..<end] : term[..<end].dropFirst()
         let mechanism = try SPFMechanism(name: name, rest: term[end...])
-        directives.append(SPFDirective(qualifier: qualifier ?? .pass, mechanism: mechanism, text: term.quoted))
+        directives.append(SPFDirective(qualifier: qualifier ?? .pass, mechanism: mechanism, octets: term))
     }
 
     private mutating func addModifier(_ name: ArraySlice<UInt8>, value: ArraySlice<UInt8>) throws(SPFSyntaxError.Flaw) {
@@ -130,13 +130,15 @@ extension SPFMechanism {
     private static func network4(_ argument: ArraySlice<UInt8>?) throws(SPFSyntaxError.Flaw) -> Prefix {
         let (text, length) = try splitNetwork(argument, bits: 32)
         // With a colon it could be a mapped address, which `IPAddress` would take.
-        guard !text.contains(UInt8(ascii: ":")), let address = IPAddress(String(decoding: text, as: UTF8.self)) else { throw .address }
+        guard !text.contains(UInt8(ascii: ":")), let address = text.withUnsafeBufferPointer({ IPAddress(bytes: $0) }) else {
+            throw .address
+        }
         return Prefix(address, length: length)
     }
 
     private static func network6(_ argument: ArraySlice<UInt8>?) throws(SPFSyntaxError.Flaw) -> Prefix? {
         let (text, length) = try splitNetwork(argument, bits: 128)
-        guard text.contains(UInt8(ascii: ":")), let address = IPAddress(String(decoding: text, as: UTF8.self)) else { throw .address }
+        guard text.contains(UInt8(ascii: ":")), let address = text.withUnsafeBufferPointer({ IPAddress(bytes: $0) }) else { throw .address }
         guard address.family == .v4 else { return Prefix(address, length: length) }
         guard length < 96 else { return nil }
         // ::ffff:0:0 with some of its bits cleared is an IPv6 network again.

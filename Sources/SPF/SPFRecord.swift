@@ -14,8 +14,11 @@ public struct SPFRecord: Hashable, Sendable {
 public struct SPFDirective: Hashable, Sendable {
     public var qualifier: SPFQualifier
     public var mechanism: SPFMechanism
+    /// As published; visible ASCII characters only.
+    let octets: ArraySlice<UInt8>
+
     /// As published, cut to `SPFLimits.quotedOctets`; visible ASCII characters only.
-    public var text: String
+    public var text: String { octets.quoted }
 }
 
 /// RFC 7208 §4.6.2: what a match means.

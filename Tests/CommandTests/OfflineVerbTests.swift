@@ -17,7 +17,7 @@ struct OfflineVerbTests {
     @Test(arguments: [
         ["serve"], ["config", "check"], ["config", "show"], ["explain"], ["allow"], ["block"], ["greylist", "list"],
         ["greylist", "forget"],
-        ["release"], ["decisions"], ["status"], ["reload"], ["backup"], ["import", "postgrey"],
+        ["release"], ["decisions"], ["status"], ["reload"], ["backup"], ["import", "postgrey"], ["spf"],
     ])
     func everyVerbHasAHelpWithExamples(verb: [String]) async throws {
         let outcome = try await place.run(verb + ["--help"])
@@ -29,6 +29,8 @@ struct OfflineVerbTests {
         ["dance"], ["explain"], ["block", "add"], ["block", "add", "192.0.2.1", "--for", "4x"],
         ["allow", "add", "192.0.2.1", "--as", "friend"],
         ["release"], ["backup"], ["import", "postgrey", "--recipients", "--database", "x"], ["greylist", "list", "--limit", "many"],
+        ["spf"],
+        ["spf", "--ip", "192.0.2.1"], ["spf", "--ip", "mail.example.org", "--from", "a@example.org"], ["spf", "--from", "a@example.org"],
     ])
     func misuseIs64(arguments: [String]) async throws {
         #expect(try await place.run(arguments).code == 64)

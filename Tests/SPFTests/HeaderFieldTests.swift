@@ -68,6 +68,7 @@ struct HeaderFieldTests {
     @Test(arguments: [
         "x\r\nX-Evil: yes", "x) y(", "x\" ; spf=pass", "x\\", "x\\\"", "\u{0}\u{7f}\u{1b}[2J", "\u{202e}abc", "a;b=c", "(((", "\"\"",
         String(repeating: "\\", count: 2000), String(repeating: "\"", count: 2000), String(repeating: "\u{fc}", count: 2000),
+        "a" + String(repeating: "\u{301}", count: 5000),
     ])
     func injection(text: String) async throws {
         for (sender, helo, receiver) in [
