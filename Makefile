@@ -15,7 +15,7 @@ run: setup ## build, and run with the built-in defaults on loopback (policy serv
 
 # In two parts: real servers, and tests that watch the clock, suffer while every core works through random schedules.
 test: setup ## the whole suite, with real mail servers in private roots
-	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace
+	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace unbound
 	swift build --build-tests
 	swift test --skip-build --skip 'IntegrationTests|CommandTests|PosternResolverTests'
 	swift test --skip-build --filter 'IntegrationTests|CommandTests|PosternResolverTests'

@@ -7,7 +7,9 @@ let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
 let package = Package(
     name: "postern",
     products: [
-        .executable(name: "postern", targets: ["postern"])
+        .executable(name: "postern", targets: ["postern"]),
+        // For the benchmarks, which are a package of their own.
+        .library(name: "PosternResolver", targets: ["PosternResolver", "DNSProtocol", "PosternCore"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),

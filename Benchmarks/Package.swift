@@ -6,10 +6,13 @@ let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
 let package = Package(
     name: "postern-benchmarks",
     dependencies: [
-        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2")
+        .package(name: "postern", path: ".."),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     ],
     targets: [
         .executableTarget(name: "policy-load", swiftSettings: strict),
+        .executableTarget(
+            name: "resolver-load", dependencies: [.product(name: "PosternResolver", package: "postern")], swiftSettings: strict),
         .executableTarget(
             name: "dunno-responder",
             dependencies: [.product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio")],

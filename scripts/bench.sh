@@ -24,6 +24,7 @@ swift build -c release --package-path Benchmarks --scratch-path .build-bench
 postern=$PWD/.build/release/postern
 load=$PWD/.build-bench/release/policy-load
 responder=$PWD/.build-bench/release/dunno-responder
+resolving=$PWD/.build-bench/release/resolver-load
 work=$(mktemp -d "${TMPDIR:-/tmp}/postern-bench.XXXXXX")
 pids=()
 cleanup() {
@@ -105,6 +106,14 @@ echo
 echo "postern / postgrey:            $(ratio "$(field "$empty" rate)" "$(field "$postgrey" rate)")   (aim: at least 20)"
 echo "postern / stateless responder: $(ratio "$(field "$empty" rate)" "$(field "$stateless" rate)")   (aim: at least 0.5)"
 echo "p99 at half load:              $(field "$paced" p99_us) us   (aim: below 5000)"
+
+echo
+echo "== resolver, a responder in the same process"
+quick=$("$resolving" --seconds "$seconds")
+slow=$("$resolving" --seconds "$seconds" --delay 20)
+echo "uncached questions:            $(whole "$(field "$quick" uncached_rate)")/s   (aim: at least 50000)"
+echo "with 20 ms of delay:           $(whole "$(field "$slow" uncached_rate)")/s, $(field "$slow" server_timeouts) lost"
+echo "answered from the cache:       $(whole "$(field "$quick" cached_rate)")/s   (aim: at least 1000000)"
 [ "$large" = yes ] || exit 0
 
 echo

@@ -28,8 +28,8 @@ final class ResolverLoop {
     private var lastTick: Int64 = 0
     private var isClosed = false
 
-    /// Answers under a full window until it grows by one.
-    private static let answersPerStep = 16
+    /// Answers that come while others wait, until the window grows by one.
+    private static let answersPerStep = 4
     /// How often, in milliseconds, c-ares looks for messages without an answer.
     private static let tick: Int64 = 50
     /// Aliases followed from answer to answer, besides those inside each.
@@ -224,7 +224,7 @@ final class ResolverLoop {
     }
 
     private func widen() {
-        guard inFlight + 1 >= window, window < ResolverSettings.inFlight.upperBound else { return }
+        guard !waiting.isEmpty, window < ResolverSettings.inFlight.upperBound else { return }
         answersUntilWider -= 1
         guard answersUntilWider <= 0 else { return }
         answersUntilWider = Self.answersPerStep
@@ -337,6 +337,8 @@ final class ResolverLoop {
 struct FlightQueue {
     private var items: [Flight?] = []
     private var start = 0
+
+    var isEmpty: Bool { start == items.count }
 
     mutating func append(_ flight: Flight) { items.append(flight) }
 
