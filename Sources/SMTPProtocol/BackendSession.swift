@@ -223,10 +223,11 @@ public struct BackendSession: Sendable {
         }
     }
 
-    /// XCLIENT_README: the reply is 220, or what a greeting of that client would be. A 554, 521 or 4xx to the last command
-    /// is about the client; all else means that we may not speak for it.
+    /// XCLIENT_README: the reply is 220; 501, 503 or 550 where the command itself is refused; and all else is what a
+    /// greeting of that client would be. That is about the client only where the command had its address: the last.
     private mutating func notIntroduced(_ reply: Reply, _ actions: inout [BackendAction]) {
-        guard introductions.isEmpty, reply.code == 554 || reply.code == 521 || reply.isTransient else {
+        let isAboutClient = reply.isTransient || (reply.isPermanent && !(500...504).contains(reply.code) && reply.code != 550)
+        guard introductions.isEmpty, isAboutClient else {
             return fail(BackendFailure(.clientInformationNotNegotiated), &actions)
         }
         refuseSession(reply, &actions)

@@ -103,28 +103,42 @@ public struct BackendClient: Hashable, Sendable {
     public var destination: Endpoint
     /// The forward-confirmed name of `source`, or why there is none.
     public var name: XClientValue<String>
+    /// Its name by reverse look-up alone; `nil` where nothing but `name` is known.
+    public var reverseName: XClientValue<String>?
     public var helo: HeloName
     /// Whether it said EHLO.
     public var isExtended: Bool
     public var login: String?
 
     public init(
-        source: Endpoint, destination: Endpoint, name: XClientValue<String> = .unavailable, helo: HeloName, isExtended: Bool,
-        login: String? = nil
+        source: Endpoint, destination: Endpoint, name: XClientValue<String> = .unavailable, reverseName: XClientValue<String>? = nil,
+        helo: HeloName, isExtended: Bool, login: String? = nil
     ) {
         self.source = source
         self.destination = destination
         self.name = name
+        self.reverseName = reverseName
         self.helo = helo
         self.isExtended = isExtended
         self.login = login
     }
 
+    /// Where no reverse name is known it is told to be none: Postfix would keep ours, which its rules may trust.
     var attributes: XClientAttributes {
         XClientAttributes(
-            name: name, address: .known(source.address), port: .known(source.port), proto: isExtended ? .esmtp : .smtp,
-            helo: .known(helo.text), login: login.map(XClientValue.known) ?? .unavailable,
-            destinationAddress: .known(destination.address), destinationPort: .known(destination.port))
+            name: Self.sendable(name), reverseName: Self.sendable(reverseName ?? name), address: .known(source.address),
+            port: .known(source.port), proto: isExtended ? .esmtp : .smtp, helo: .known(helo.text),
+            login: login.map(XClientValue.known) ?? .unavailable, destinationAddress: .known(destination.address),
+            destinationPort: .known(destination.port))
+    }
+
+    /// Postfix refuses the whole command for a NAME that is no host's: letters, digits, hyphens and underscores, and not
+    /// only digits.
+    private static func sendable(_ name: XClientValue<String>) -> XClientValue<String> {
+        guard case .known(let text) = name else { return name }
+        let octets = Array(text.utf8)
+        return PathSyntax.isDomain(octets[...], utf8: false, underscores: true) && octets.contains(where: Octet.isLetter)
+            ? name : .unavailable
     }
 
     /// The argument of HELO or EHLO for the backend: what the client gave, as far as it is one word.

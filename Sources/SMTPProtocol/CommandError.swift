@@ -38,8 +38,9 @@ public enum CommandError: Error, Hashable, Sendable {
         case .pathTooLong(.mail): Reply(501, "5.1.7", "Sender address too long")
         case .pathTooLong: Reply(501, "5.1.3", "Recipient address too long")
         case .badHelo: Reply(501, "5.5.4", "A domain name or address literal is required")
-        // RFC 6531 §3.5: 550 or 553 with X.6.7.
-        case .eightBit(.mail), .eightBit(.rcpt): Reply(553, "5.6.7", "Address has octets that need SMTPUTF8")
+        // RFC 6531 §3.5.
+        case .eightBit(.mail): Reply(550, "5.6.7", "Address has octets that need SMTPUTF8")
+        case .eightBit(.rcpt): Reply(553, "5.6.7", "Address has octets that need SMTPUTF8")
         case .eightBit: Reply(500, "5.5.2", "Octets above 127 in a command")
         case .unsupportedParameter: Reply(555, "5.5.4", "Parameter not recognized or not implemented")
         case .badParameter(let name): Reply(501, "5.5.4", "Bad value of \(name)")

@@ -76,8 +76,9 @@ public struct Extensions: Hashable, Sendable {
         var size = size ?? 0
         if limit > 0 { size = size == 0 ? limit : min(size, limit) }
         return Extensions(
-            pipelining: true, size: size, eightBitMIME: eightBitMIME, smtpUTF8: smtpUTF8, dsn: dsn, enhancedStatusCodes: true,
-            chunking: true, startTLS: startTLS)
+            // RFC 6531 §3.1: SMTPUTF8 is never offered without 8BITMIME.
+            pipelining: true, size: size, eightBitMIME: eightBitMIME, smtpUTF8: smtpUTF8 && eightBitMIME, dsn: dsn,
+            enhancedStatusCodes: true, chunking: true, startTLS: startTLS)
     }
 
     /// The lines of a reply to EHLO behind the first.

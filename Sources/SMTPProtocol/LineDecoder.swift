@@ -7,8 +7,9 @@ public struct LineDecoder: Sendable {
     public struct Limits: Hashable, Sendable {
         /// All commands but those below: 512.
         public var command: Int
-        /// MAIL and RCPT: 512 and what the extensions allow on top, which comes to 1,181 with SIZE 26 (RFC 1870), BODY 17
-        /// (RFC 6152), SMTPUTF8 10 (RFC 6531), RET and ENVID 116, ORCPT and NOTIFY 528 (RFC 3461), AUTH 500 (RFC 4954).
+        /// MAIL and RCPT: 512 and what the extensions allow on top. For MAIL that comes to 1,181: SIZE 26 (RFC 1870 §3), BODY 17
+        /// (RFC 6152 §2), SMTPUTF8 10 (RFC 6531 §3.1), RET and ENVID 116 (RFC 3461 §4), AUTH 500 (RFC 4954 §3); for RCPT to
+        /// 1,048 with ORCPT 507 and NOTIFY 29 (RFC 3461 §4).
         public var envelope: Int
         /// AUTH: 12,288 where authentication is offered (RFC 4954 §4), else 512.
         public var authentication: Int

@@ -118,7 +118,8 @@ extension CommandParser {
         return .on(events)
     }
 
-    /// RFC 3461 §4.2: an address type, a semicolon, xtext; at most 500 characters. RFC 6533 §3 adds `utf-8` with UTF-8.
+    /// RFC 3461 §4.2: an address type, a semicolon, xtext of printable octets; at most 500 characters. RFC 6533 §3 adds
+    /// `utf-8` with UTF-8.
     private func originalRecipient(_ value: ArraySlice<UInt8>?) throws(CommandError) -> String {
         guard let value, value.count <= 500, let semicolon = value.firstIndex(of: Octet.semicolon),
             semicolon > value.startIndex, semicolon + 1 < value.endIndex,
@@ -126,7 +127,8 @@ extension CommandParser {
         else { throw .badParameter("ORCPT") }
         let address = value[(semicolon + 1)...]
         let international = allowUTF8 && value[..<semicolon].equalsIgnoringCase("utf-8")
-        guard XText.decode(address.lazy.filter { $0 < 0x80 }.map { $0 }) != nil, international || address.allSatisfy({ $0 < 0x80 }),
+        guard let decoded = XText.decode(address.lazy.filter { $0 < 0x80 }.map { $0 }),
+            decoded.allSatisfy({ $0 >= 0x20 && $0 <= 0x7e }), international || address.allSatisfy({ $0 < 0x80 }),
             let text = text(value, utf8: international)
         else { throw .badParameter("ORCPT") }
         return text

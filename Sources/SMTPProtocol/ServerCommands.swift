@@ -239,8 +239,9 @@ extension ServerSession {
         guard !settings.extensions.xclient.isEmpty else { return refuse(.notPermitted, nil, &actions) }
         guard transaction == nil else { return refuse(.transactionInProgress, .badOrder, &actions) }
         actions.append(.clientInformation(attributes))
-        helo = nil
-        isExtended = false
+        // XCLIENT_README: back to the greeting, but for what this very command has told.
+        helo = attributes.helo?.value.map { HeloName($0) }
+        isExtended = helo != nil && attributes.proto == .esmtp
         ask(.connect(again: true), .connect, &actions)
     }
 

@@ -17,13 +17,15 @@ public enum XClientValue<Value: Hashable & Sendable>: Hashable, Sendable {
 public struct XClientAttributes: Hashable, Sendable {
     public enum Name: String, Hashable, Sendable, CaseIterable {
         case name = "NAME"
+        case reverseName = "REVERSE_NAME"
         case port = "PORT"
         case proto = "PROTO"
         case helo = "HELO"
-        case login = "LOGIN"
         case destinationAddress = "DESTADDR"
         case destinationPort = "DESTPORT"
-        /// Last: once the address is another one, the sender is usually no longer allowed to send XCLIENT.
+        /// In the last command: Postfix takes a login back with the next XCLIENT that has none.
+        case login = "LOGIN"
+        /// Last: Postfix asks anew, with the new address, whether XCLIENT may be used.
         case address = "ADDR"
     }
 
@@ -32,13 +34,15 @@ public struct XClientAttributes: Hashable, Sendable {
         case esmtp = "ESMTP"
     }
 
-    /// XCLIENT_README note 1: values of NAME, HELO and LOGIN have at most 255 characters.
+    /// XCLIENT_README note 1: NAME and HELO have at most 255 characters; Postfix counts all values, and as they are sent.
     public static let longestValue = 255
     /// XCLIENT_README note 1: a command must not pass the 512 octets of RFC 5321 §4.5.3.1.4.
     public static let longestCommand = 512
 
     /// The client's forward-confirmed name.
     public var name: XClientValue<String>?
+    /// The client's name by reverse look-up alone.
+    public var reverseName: XClientValue<String>?
     public var address: XClientValue<IPAddress>?
     public var port: XClientValue<UInt16>?
     public var proto: Proto?
@@ -48,11 +52,12 @@ public struct XClientAttributes: Hashable, Sendable {
     public var destinationPort: XClientValue<UInt16>?
 
     public init(
-        name: XClientValue<String>? = nil, address: XClientValue<IPAddress>? = nil, port: XClientValue<UInt16>? = nil, proto: Proto? = nil,
-        helo: XClientValue<String>? = nil, login: XClientValue<String>? = nil, destinationAddress: XClientValue<IPAddress>? = nil,
-        destinationPort: XClientValue<UInt16>? = nil
+        name: XClientValue<String>? = nil, reverseName: XClientValue<String>? = nil, address: XClientValue<IPAddress>? = nil,
+        port: XClientValue<UInt16>? = nil, proto: Proto? = nil, helo: XClientValue<String>? = nil, login: XClientValue<String>? = nil,
+        destinationAddress: XClientValue<IPAddress>? = nil, destinationPort: XClientValue<UInt16>? = nil
     ) {
         self.name = name
+        self.reverseName = reverseName
         self.address = address
         self.port = port
         self.proto = proto
@@ -71,6 +76,7 @@ public struct XClientAttributes: Hashable, Sendable {
         else { return false }
         switch name {
         case .name: self.name = Self.parse(value) { String(decoding: $0, as: UTF8.self) }
+        case .reverseName: reverseName = Self.parse(value) { String(decoding: $0, as: UTF8.self) }
         case .helo: helo = Self.parse(value) { String(decoding: $0, as: UTF8.self) }
         case .login: login = Self.parse(value) { String(decoding: $0, as: UTF8.self) }
         case .address:
@@ -93,29 +99,29 @@ public struct XClientAttributes: Hashable, Sendable {
     }
 
     /// The commands that hand over these attributes to a server that knows `offered`, each at most 512 octets with its
-    /// CRLF, ADDR in the last. Attributes that the server does not know are left out.
+    /// CRLF, LOGIN and ADDR in the last. Attributes that the server does not know are left out.
     public func commands(offered: Set<Name>) -> [[UInt8]] {
+        let words = Name.allCases.map { attribute in
+            offered.contains(attribute) ? encoded(attribute).map { Array(" \(attribute.rawValue)=".utf8) + $0 } ?? [] : []
+        }
+        let verb = Array("XCLIENT".utf8)
         var commands: [[UInt8]] = []
-        var line = Array("XCLIENT".utf8)
-        for attribute in Name.allCases where offered.contains(attribute) {
-            guard let value = encoded(attribute) else { continue }
-            let word = Array(" \(attribute.rawValue)=".utf8) + value
-            if line.count + word.count + 2 > Self.longestCommand, line.count > 7 {
+        var line = verb
+        for word in words.dropLast(2) + [words.suffix(2).flatMap { $0 }] {
+            if line.count + word.count + 2 > Self.longestCommand, line.count > verb.count {
                 commands.append(line + [Octet.cr, Octet.lf])
-                line = Array("XCLIENT".utf8)
+                line = verb
             }
             line += word
         }
-        if line.count > 7 { commands.append(line + [Octet.cr, Octet.lf]) }
+        if line.count > verb.count { commands.append(line + [Octet.cr, Octet.lf]) }
         return commands
     }
-
-    /// The longest xtext that still fits a command of its own: 512 less the verb, the name and CRLF.
-    private static let longestEncoded = longestCommand - 32
 
     private func encoded(_ attribute: Name) -> [UInt8]? {
         switch attribute {
         case .name: name.flatMap { Self.encode($0) { Array($0.utf8) } }
+        case .reverseName: reverseName.flatMap { Self.encode($0) { Array($0.utf8) } }
         case .helo: helo.flatMap { Self.encode($0) { Array($0.utf8) } }
         case .login: login.flatMap { Self.encode($0) { Array($0.utf8) } }
         case .address: address.flatMap { Self.encode($0, Self.text) }
@@ -129,8 +135,8 @@ public struct XClientAttributes: Hashable, Sendable {
     private static func encode<Value>(_ value: XClientValue<Value>, _ text: (Value) -> [UInt8]) -> [UInt8] {
         switch value {
         case .known(let known):
-            let encoded = XText.encode(text(known).prefix(longestValue))
-            return encoded.isEmpty || encoded.count > longestEncoded ? Array("[UNAVAILABLE]".utf8) : encoded
+            let encoded = XText.encode(text(known))
+            return encoded.isEmpty || encoded.count > longestValue ? Array("[UNAVAILABLE]".utf8) : encoded
         case .unavailable: return Array("[UNAVAILABLE]".utf8)
         case .temporarilyUnavailable: return Array("[TEMPUNAVAIL]".utf8)
         }

@@ -23,8 +23,8 @@ final class GatewayUnderTest: Sendable {
     }
 
     init(
-        backend: UInt16, _ information: BackendSettings.ClientInformation, engine: (inout EngineSettings) -> Void,
-        configure: (inout GatewaySettings) -> Void = { _ in }
+        backend: UInt16, _ information: BackendSettings.ClientInformation, clientName: ClientNameLookup? = nil,
+        engine: (inout EngineSettings) -> Void, configure: (inout GatewaySettings) -> Void = { _ in }
     ) async throws {
         var engineSettings = EngineSettings()
         engineSettings.hostname = "mx.example.test"
@@ -43,7 +43,8 @@ final class GatewayUnderTest: Sendable {
         let (descriptor, bound) = try ListeningSocket.open(.tcp(loopback, port: 0))
         listener = try await GatewayListener.start(
             name: "mx", address: bound, descriptor: descriptor, group: MultiThreadedEventLoopGroup.singleton, settings: settings,
-            decisions: decisions, logger: Logger(label: "gateway") { _ in LineLogHandler(writer: null, level: .info) })
+            decisions: decisions, clientName: clientName,
+            logger: Logger(label: "gateway") { _ in LineLogHandler(writer: null, level: .info) })
     }
 
     var port: UInt16 {

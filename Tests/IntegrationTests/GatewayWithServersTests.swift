@@ -247,6 +247,32 @@ struct GatewayWithServersTests {
         await gateway.stop()
     }
 
+    @Test("what is too long for one XCLIENT command goes in several, and Postfix takes it all")
+    func longIntroduction() async throws {
+        let name = Array(repeating: String(repeating: "n", count: 60), count: 4).joined(separator: ".")
+        let helo = Array(repeating: String(repeating: "h", count: 60), count: 4).joined(separator: ".")
+        let postfix = try await PostfixServer.start(.init(clientInformation: .xclient))
+        let gateway = try await GatewayUnderTest(backend: postfix.port, .xclient, clientName: { _ in DomainName(name) }, engine: { _ in }) {
+            // A front that has authenticated somebody.
+            $0.xclient = PrefixSet([Prefix(IPAddress(v4: 0x7f00_0001), length: 32)])
+        }
+        let front = try await Dialogue.open(port: gateway.port)
+        let login = String(repeating: "l", count: 100)
+        #expect(await front.ask("XCLIENT NAME=\(name) PORT=4321 PROTO=ESMTP").hasPrefix("220"))
+        #expect(await front.ask("XCLIENT NAME=\(name) LOGIN=\(login) ADDR=192.0.2.77").hasPrefix("220"))
+        #expect(await front.ask("EHLO \(helo)").hasPrefix("250"))
+        #expect(await front.ask("MAIL FROM:<alice@sender.test>").hasPrefix("250"))
+        #expect(await front.ask("RCPT TO:<bob@example.test>").hasPrefix("250"))
+        #expect(await front.ask("DATA").hasPrefix("354"))
+        await front.send("Subject: long\r\n\r\nx\r\n.\r\n")
+        #expect(await front.codes(1) == [250], "\(postfix.log)")
+        let message = try #require(try await postfix.mailbox.waitForMessages(1).first)
+        let received = message.all("Received").joined()
+        #expect(received.contains("\(helo) (\(name) [192.0.2.77])"), "\(received)")
+        #expect(postfix.log.contains("sasl_method=XCLIENT, sasl_username=\(login)"), "\(postfix.log)")
+        await gateway.stop()
+    }
+
     @Test("a Postfix that does not let us use XCLIENT is sent nothing")
     func xclientNotAuthorised() async throws {
         let postfix = try await PostfixServer.start(.init(trustedNetworks: ["127.0.0.0/8"]))

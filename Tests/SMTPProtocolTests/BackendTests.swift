@@ -108,7 +108,7 @@ struct BackendTests {
         runner.says("250-backend\r\n250-XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT\r\n250-PIPELINING\r\n250 SIZE 1000\r\n")
         #expect(
             runner.takeSent()
-                == "XCLIENT NAME=client.example PORT=4321 PROTO=ESMTP HELO=helo.example LOGIN=[UNAVAILABLE] DESTADDR=IPV6:2001:db8::25 DESTPORT=25 ADDR=IPV6:2001:db8::7\r\n"
+                == "XCLIENT NAME=client.example PORT=4321 PROTO=ESMTP HELO=helo.example DESTADDR=IPV6:2001:db8::25 DESTPORT=25 LOGIN=[UNAVAILABLE] ADDR=IPV6:2001:db8::7\r\n"
         )
         runner.says("220 backend\r\n")
         #expect(runner.takeSent() == "EHLO helo.example\r\n")
@@ -123,20 +123,42 @@ struct BackendTests {
     @Test("XCLIENT in several commands, each answered")
     func introducesInSeveral() {
         var wordy = client
-        wordy.name = .known(String(repeating: "n", count: 255))
+        wordy.name = .known(Array(repeating: String(repeating: "n", count: 60), count: 4).joined(separator: "."))
+        wordy.login = "alice"
         wordy.helo = HeloName(String(repeating: "h", count: 250))
         var runner = BackendRunner(xclient, client: wordy)
         runner.connect()
         runner.says("220 backend\r\n")
         _ = runner.takeSent()
-        runner.says("250-backend\r\n250 XCLIENT NAME ADDR HELO\r\n")
+        runner.says("250-backend\r\n250 XCLIENT NAME ADDR LOGIN HELO\r\n")
         let first = runner.takeSent()
         #expect(first.hasPrefix("XCLIENT NAME=nnn") && !first.contains("ADDR"))
         runner.says("220 go on\r\n")
         let second = runner.takeSent()
-        #expect(second.hasPrefix("XCLIENT HELO=hhh") && second.hasSuffix(" ADDR=IPV6:2001:db8::7\r\n"))
+        #expect(second.hasPrefix("XCLIENT HELO=hhh") && second.hasSuffix(" LOGIN=alice ADDR=IPV6:2001:db8::7\r\n"))
         runner.says("220 go on\r\n")
         #expect(runner.takeSent().hasPrefix("EHLO hhh"))
+    }
+
+    @Test("a name that Postfix would refuse the command for is not told, nor one that it would take for ours")
+    func names() {
+        let cases: [(name: XClientValue<String>, reverse: XClientValue<String>?, told: String)] = [
+            (.known("mail.example"), nil, "NAME=mail.example REVERSE_NAME=mail.example"),
+            (.known("a_b.example"), .known("other.example"), "NAME=a_b.example REVERSE_NAME=other.example"),
+            (.unavailable, nil, "NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE]"),
+            (.temporarilyUnavailable, .known("r.example"), "NAME=[TEMPUNAVAIL] REVERSE_NAME=r.example"),
+            (.known("b\u{fc}cher.example"), nil, "NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE]"),
+            (.known("192.0.2.1"), nil, "NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE]"),
+            (.known("x..example"), nil, "NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE]"),
+        ]
+        for (name, reverse, told) in cases {
+            var named = client
+            (named.name, named.reverseName) = (name, reverse)
+            var runner = BackendRunner(xclient, client: named)
+            runner.connect()
+            runner.says("220 backend\r\n250-backend\r\n250 XCLIENT NAME REVERSE_NAME ADDR\r\n")
+            #expect(runner.takeSent().hasSuffix("XCLIENT \(told) ADDR=IPV6:2001:db8::7\r\n"))
+        }
     }
 
     @Test(
@@ -160,7 +182,8 @@ struct BackendTests {
     func xclientRefused() {
         for (reply, isRefusal) in [
             ("550 5.7.0 insufficient authorization", false), ("501 x", false), ("500 x", false), ("250 x", false),
-            ("554 5.7.1 Not this client", true), ("450 4.7.1 Not now", true),
+            ("503 x", false), ("504 x", false),
+            ("554 5.7.1 Not this client", true), ("450 4.7.1 Not now", true), ("521 5.7.1 Not here", true), ("553 5.7.1 No", true),
         ] {
             var runner = BackendRunner(xclient, client: client)
             runner.connect()

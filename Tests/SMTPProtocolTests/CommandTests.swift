@@ -167,7 +167,7 @@ struct CommandTests {
         expect(
             "MAIL FROM:<\"用 户\"@例え.example> SMTPUTF8",
             .mail(MailCommand(.mailbox(Mailbox(localPart: "\"用 户\"", domain: "例え.example")), isSMTPUTF8: true)))
-        expect("MAIL FROM:<用户@例え.example>", .eightBit(.mail), code: 553)
+        expect("MAIL FROM:<用户@例え.example>", .eightBit(.mail), code: 550)
         expect("RCPT TO:<用户@例え.example>", .recipient(RecipientCommand(path)), allowUTF8: true)
         expect("RCPT TO:<用户@例え.example>", .eightBit(.rcpt), code: 553)
         expect("MAIL FROM:<> SMTPUTF8=YES", .badParameter("SMTPUTF8"), code: 501)

@@ -178,15 +178,17 @@ struct XClientTests {
         let long = String(repeating: "x", count: 255)
         let attributes = XClientAttributes(
             name: .known(long), address: .known(IPAddress("2001:db8::1")!), port: .known(65535), proto: .esmtp, helo: .known(long),
-            login: .known("a b=c"),
+            login: .known("a b=c\(String(repeating: "x", count: 240))"),
             destinationAddress: .known(IPAddress("192.0.2.1")!), destinationPort: .unavailable)
         let commands = attributes.commands(offered: Set(XClientAttributes.Name.allCases))
-        #expect(commands.count == 2)
+        #expect(commands.count == 3)
         var merged = XClientAttributes()
         for (index, command) in commands.enumerated() {
             #expect(command.count <= XClientAttributes.longestCommand)
             #expect(command.suffix(2) == [13, 10])
-            #expect(text(command).contains("ADDR=IPV6:2001:db8::1") == (index == commands.count - 1))
+            #expect(text(command).contains(" ADDR=IPV6:2001:db8::1") == (index == commands.count - 1))
+            // Postfix forgets a login with the next command that has none.
+            #expect(text(command).contains(" LOGIN=") == (index == commands.count - 1))
             for word in command.dropLast(2).split(separator: 32).dropFirst() {
                 let taken = merged.merge(word)
                 #expect(taken)
@@ -195,8 +197,11 @@ struct XClientTests {
         #expect(merged == attributes)
         #expect(attributes.commands(offered: [.address, .port]).map(text) == ["XCLIENT PORT=65535 ADDR=IPV6:2001:db8::1\r\n"])
         #expect(attributes.commands(offered: []) == [])
-        // What would not fit even alone is not cut, but left out.
-        let awkward = XClientAttributes(address: .known(IPAddress("192.0.2.1")!), helo: .known(String(repeating: " ", count: 255)))
-        #expect(awkward.commands(offered: [.helo, .address]).map(text) == ["XCLIENT HELO=[UNAVAILABLE] ADDR=192.0.2.1\r\n"])
+        // Postfix counts 255 octets as they are sent. What has more is not cut, but left out.
+        for (count, isTold) in [(85, true), (86, false)] {
+            let awkward = XClientAttributes(address: .known(IPAddress("192.0.2.1")!), helo: .known(String(repeating: " ", count: count)))
+            let told = isTold ? String(repeating: "+20", count: count) : "[UNAVAILABLE]"
+            #expect(awkward.commands(offered: [.helo, .address]).map(text) == ["XCLIENT HELO=\(told) ADDR=192.0.2.1\r\n"])
+        }
     }
 }

@@ -102,7 +102,7 @@ enum XClientCheck {
         var violations: ViolationSet = []
         guard case .xclient(let attributes)? = try? Command.parse(Array("XCLIENT ".utf8) + input, violations: &violations) else { return }
         // A longer one is no command line (RFC 5321 §4.5.3.1.4), and may hold what does not fit one once it is encoded anew.
-        guard input.count <= 480 else { return }
+        guard input.count <= 480, !input.contains(UInt8(ascii: "+")) || input.count <= 255 else { return }
         sendOn(attributes)
     }
 
@@ -128,6 +128,7 @@ enum XClientCheck {
 extension XClientAttributes {
     fileprivate mutating func merge(_ other: XClientAttributes) {
         name = other.name ?? name
+        reverseName = other.reverseName ?? reverseName
         address = other.address ?? address
         port = other.port ?? port
         proto = other.proto ?? proto

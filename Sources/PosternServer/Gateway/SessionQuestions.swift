@@ -10,6 +10,8 @@ struct SessionClient {
     var destination = Endpoint(address: IPAddress(v4: 0), port: 0)
     /// Forward-confirmed.
     var name: DomainName?
+    /// By reverse look-up alone, where a trusted front has told it.
+    var reverseName: XClientValue<String>?
     /// The account that a trusted front has authenticated (XCLIENT LOGIN).
     var login: String?
     var isSecured = false
@@ -73,10 +75,13 @@ extension SessionHandler {
             client.source.address = address
             // What was known belonged to another.
             client.name = nil
+            client.reverseName = nil
             signals = [:]
         }
         if let port = attributes.port?.value { client.source.port = port }
         if let name = attributes.name { client.name = name.value.flatMap { DomainName($0) } }
+        if let name = attributes.reverseName { client.reverseName = name }
+        if let helo = attributes.helo { question.helo = helo.value ?? "" }
         if let address = attributes.destinationAddress?.value { client.destination.address = address }
         if let port = attributes.destinationPort?.value { client.destination.port = port }
         if let login = attributes.login { client.login = login.value }

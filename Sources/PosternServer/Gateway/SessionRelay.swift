@@ -66,8 +66,8 @@ extension SessionHandler: BackendUser {
     private var backendClient: BackendClient? {
         guard let machine, let helo = machine.helo else { return nil }
         return BackendClient(
-            source: client.source, destination: client.destination, name: client.name.map { .known($0.text) } ?? .unavailable, helo: helo,
-            isExtended: machine.isExtended, login: client.login)
+            source: client.source, destination: client.destination, name: client.name.map { .known($0.text) } ?? .unavailable,
+            reverseName: client.reverseName, helo: helo, isExtended: machine.isExtended, login: client.login)
     }
 
     /// The answer to what is open, and to all that follows of the transaction.
