@@ -139,8 +139,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "DNSProtocol", "IntegrationSupport", "PosternConfiguration", "PosternCore", "PosternEngine", "PosternServer",
-                "PosternStorage", "SMTPProtocol", "postern",
+                "DNSProtocol", "EngineTestSupport", "IntegrationSupport", "PosternConfiguration", "PosternCore", "PosternEngine",
+                "PosternServer", "PosternStorage", "SMTPProtocol", "postern",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

@@ -70,16 +70,13 @@ public struct Engine: Sendable {
             guard let recipient = attempt.recipient else { return accept(.stageHasNoCheck) }
             if attempt.sender == .null {
                 var memory = memory
+                var verdict = Verdict(.accept, [.nullSenderAwaitsData])
                 if let cause = greylistExemption(of: recipient) {
                     if memory.exemptAtRcpt == nil { memory.exemptAtRcpt = cause }
-                    var verdict = Verdict(.accept, [cause])
-                    if attempt.isConversation { pace(&verdict, attempt) }
-                    return .decided(Decision(verdict: verdict, memory: memory))
-                }
-                if memory.awaitingData.count < MessageMemory.maximumRecipients, !memory.awaitingData.contains(recipient) {
+                    verdict.causes = [cause]
+                } else if memory.awaitingData.count < MessageMemory.maximumRecipients, !memory.awaitingData.contains(recipient) {
                     memory.awaitingData.append(recipient)
                 }
-                var verdict = Verdict(.accept, [.nullSenderAwaitsData])
                 if attempt.isConversation { pace(&verdict, attempt) }
                 return .decided(Decision(verdict: verdict, memory: memory))
             }

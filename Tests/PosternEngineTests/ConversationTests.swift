@@ -95,7 +95,7 @@ struct ConversationTests {
             $0.greylist.mode = .off
             $0.delays.stage = .seconds(2)
         }
-        var request = attempt(signals: bad)
+        var request = attempt()
         request.isConversation = false
         let verdict = site.ask(request)
         #expect(verdict.action == .accept && verdict.delay == .zero && !verdict.stutters)
