@@ -12,6 +12,11 @@ public final class DecisionLog: Sendable {
         self.isEnabled = isEnabled
     }
 
+    /// Writes a line of a front's own.
+    func write(_ line: @autoclosure () -> LogLine) {
+        if isEnabled { writer.write(line(), now: false) }
+    }
+
     public func write(_ record: DecisionRecord) {
         guard isEnabled else { return }
         let attempt = record.attempt

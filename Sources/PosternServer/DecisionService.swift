@@ -54,7 +54,7 @@ public final class DecisionService: Sendable {
     private let state: NIOLockedValueBox<State>
     private let store: any Store
     private let clock: ServiceClock
-    private let log: DecisionLog
+    let log: DecisionLog
     private let evidence: (any EvidenceSource)?
     public let counters: Counters
 
@@ -79,6 +79,11 @@ public final class DecisionService: Sendable {
             change(&engine)
             state.snapshot = Snapshot(engine)
         }
+    }
+
+    /// Whether a question at this stage of a conversation need not be asked: it is accepted, and nothing is noted of it.
+    func hasNoCheck(at stage: Stage, nullSender: Bool, signals: [Check: Int]) -> Bool {
+        state.withLockedValue { $0.snapshot }.engine.hasNoCheck(at: stage, nullSender: nullSender, signals: signals)
     }
 
     /// Decides. `memory` is what the front remembers of this message; the decision says what to remember from now on.

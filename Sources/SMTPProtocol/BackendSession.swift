@@ -10,7 +10,7 @@ import PosternCore
 public struct BackendSession: Sendable {
     public let settings: BackendSettings
     /// `nil` for a connection of our own, which can probe and do nothing else.
-    public let client: BackendClient?
+    public private(set) var client: BackendClient?
     /// What may be used with the backend now: nothing after HELO.
     public internal(set) var extensions = Extensions()
     /// What the backend said to the last EHLO, by whomever.
@@ -18,6 +18,10 @@ public struct BackendSession: Sendable {
     public internal(set) var isSecured = false
     /// Why the session failed, once it has.
     public internal(set) var failure: BackendFailure?
+    /// Whether the backend has refused anything: servers count that, and grow slow.
+    var hasRefused = false
+    /// Clients that the backend was told of after the first.
+    var furtherClients = 0
 
     var phase = Phase.fresh
     var decoder: ReplyDecoder
@@ -71,6 +75,28 @@ public struct BackendSession: Sendable {
 
     /// Whether the connection is open, between transactions, with nothing unanswered.
     public var isIdle: Bool { phase == .open && outbox.isEmpty && expected.isEmpty && !hasMail && content == .none }
+
+    /// Clients that a backend is told of on one connection after the first: Exim takes 10 commands that are no mail.
+    public static let mostFurtherClients = 8
+
+    /// Whether the session may go over to some other client: nothing is open, nothing went wrong, and the client information
+    /// is not of the connection itself.
+    public var maySpeakForAnother: Bool { isIdle && client != nil && !hasRefused && settings.clientInformation != .proxyV2 }
+
+    /// Whether the session may go over to this client. Where the backend is told of it by XCLIENT, it must have offered that
+    /// in its last word: the right to say it is judged by our own address (Postfix keeps it through the session).
+    public func mayServe(_ client: BackendClient) -> Bool {
+        guard maySpeakForAnother else { return false }
+        if knows(client) { return true }
+        guard furtherClients < Self.mostFurtherClients else { return false }
+        return settings.clientInformation == .none || learnt?.xclient.contains(.address) == true
+    }
+
+    /// Whether the backend needs not be told anything of this client.
+    public func knows(_ other: BackendClient) -> Bool {
+        guard let client else { return false }
+        return settings.clientInformation == .none ? client.helo == other.helo && client.isExtended == other.isExtended : client == other
+    }
 
     /// Whether the connection is of no more use.
     public var hasEnded: Bool { phase == .ended }
@@ -139,6 +165,25 @@ public struct BackendSession: Sendable {
     }
 
     // MARK: - Opening
+
+    /// The session goes over to another client, which `mayServe` has agreed to. The backend is told who it is before
+    /// anything else, as if the connection were new.
+    public mutating func serve(_ next: BackendClient, into actions: inout [BackendAction]) {
+        guard mayServe(next) else { return fail(BackendFailure(.clientInformationNotNegotiated), &actions) }
+        let isKnown = knows(next)
+        client = next
+        guard !isKnown else { return }
+        furtherClients += 1
+        switch settings.clientInformation {
+        case .none: sayHello(extended: true, &actions)
+        case .xclient:
+            isIntroduced = false
+            extensions = learnt ?? Extensions()
+            introduce(&actions)
+        case .proxyV2: break
+        }
+        settle(&actions)
+    }
 
     /// A reply to something that opens the session, or to a command.
     private mutating func take(_ reply: Reply, _ actions: inout [BackendAction]) {

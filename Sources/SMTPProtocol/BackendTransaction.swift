@@ -211,6 +211,7 @@ extension BackendSession {
             return fail(BackendFailure(.contentRefused, reply: reply), &actions)
         }
         let command = expected.removeFirst()
+        if reply.isTransient || reply.isPermanent { hasRefused = true }
         let isFinal = reply.isPositive || reply.isTransient || reply.isPermanent
         guard isFinal || command == .data else { return fail(BackendFailure(.nonsense), &actions) }
         switch command {

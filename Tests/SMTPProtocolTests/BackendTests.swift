@@ -270,6 +270,112 @@ struct BackendTests {
         #expect(runner.failures == [])
     }
 
+    // MARK: - Going over to another client
+
+    private func another(_ change: (inout BackendClient) -> Void) -> BackendClient {
+        var other = client
+        other.source.port += 1
+        change(&other)
+        return other
+    }
+
+    private func deliver(_ runner: inout BackendRunner, final: String = "250 2.0.0 taken") {
+        withRecipient(&runner)
+        runner.event { $0.beginContent(into: &$1) }
+        runner.says("354 go\r\n")
+        runner.content(Array("x\r\n".utf8))
+        runner.event { $0.endContent(into: &$1) }
+        runner.says(final + "\r\n")
+        _ = runner.takeSent()
+        _ = runner.takeActions()
+    }
+
+    @Test("XCLIENT again tells the backend of the next client before its MAIL")
+    func nextByXclient() {
+        var runner = opened(xclient, keywords: "250-XCLIENT ADDR NAME LOGIN\r\n250-PIPELINING\r\n")
+        runner.says("220 hello\r\n250-backend\r\n250-XCLIENT ADDR NAME LOGIN\r\n250 PIPELINING\r\n")
+        deliver(&runner)
+        let next = another {
+            $0.source.address = IPAddress("192.0.2.9")!
+            $0.name = .unavailable
+            $0.helo = HeloName("next.example")
+        }
+        #expect(runner.session.mayServe(next))
+        runner.event { $0.serve(next, into: &$1) }
+        runner.event { $0.recipient(recipient, of: mail, into: &$1) }
+        #expect(runner.takeSent() == "XCLIENT NAME=[UNAVAILABLE] LOGIN=[UNAVAILABLE] ADDR=192.0.2.9\r\n")
+        #expect(!runner.session.maySpeakForAnother)
+        runner.says("220 hello\r\n")
+        #expect(runner.takeSent() == "EHLO next.example\r\n")
+        runner.says("250-backend\r\n250 PIPELINING\r\n")
+        #expect(runner.takeSent() == "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n")
+        runner.says("250 ok\r\n250 ok\r\n")
+        // XCLIENT was not offered again: this client's alone.
+        runner.event { $0.beginContent(into: &$1) }
+        runner.says("354 go\r\n")
+        runner.event { $0.endContent(into: &$1) }
+        runner.says("250 ok\r\n")
+        #expect(runner.session.isIdle && runner.session.mayServe(next) && !runner.session.mayServe(client))
+    }
+
+    @Test("an XCLIENT that is refused the second time forwards nothing")
+    func nextRefused() {
+        var runner = opened(xclient, keywords: "250-XCLIENT ADDR\r\n")
+        runner.says("220 hello\r\n250-backend\r\n250 XCLIENT ADDR\r\n")
+        deliver(&runner)
+        runner.event { $0.serve(another { _ in }, into: &$1) }
+        runner.event { $0.recipient(recipient, of: mail, into: &$1) }
+        runner.says("503 5.5.1 once only\r\n")
+        #expect(runner.failures == [BackendFailure(.clientInformationNotNegotiated)])
+        #expect(!runner.takeSent().contains("MAIL"))
+    }
+
+    @Test("where the backend is told nothing a client of the same name goes on at once, another is announced by its name")
+    func nextWithoutInformation() {
+        var runner = opened(plain, keywords: "250-PIPELINING\r\n")
+        deliver(&runner)
+        runner.event { $0.serve(another { $0.source.address = IPAddress("192.0.2.9")! }, into: &$1) }
+        #expect(runner.takeSent() == "")
+        deliver(&runner)
+        runner.event { $0.serve(another { $0.helo = HeloName("next.example") }, into: &$1) }
+        #expect(runner.takeSent() == "EHLO next.example\r\n")
+        runner.says("250 backend\r\n")
+        runner.event { $0.serve(another { $0.isExtended = false }, into: &$1) }
+        #expect(runner.takeSent() == "HELO helo.example\r\n")
+        #expect(!runner.isClosed && runner.failures == [])
+    }
+
+    @Test("what may not go over: PROXY, a connection of our own, something open, something refused, too many before")
+    func staysWithItsClient() {
+        let proxy = BackendSettings(hostname: "mx.example", clientInformation: .proxyV2)
+        for (settings, whose) in [(proxy, client), (plain, nil)] {
+            let runner = opened(settings, client: whose, keywords: "")
+            #expect(runner.session.isIdle && !runner.session.mayServe(client))
+        }
+        var runner = opened(keywords: "250-PIPELINING\r\n")
+        #expect(runner.session.mayServe(client))
+        withRecipient(&runner)
+        #expect(!runner.session.mayServe(client))
+        runner.event { $0.reset(into: &$1) }
+        #expect(!runner.session.mayServe(client))
+        runner.says("250 ok\r\n")
+        #expect(runner.session.mayServe(client))
+        deliver(&runner, final: "550 5.7.1 no")
+        #expect(runner.session.isIdle && !runner.session.mayServe(client))
+        // Misuse ends in a failure, not in mail under another's name.
+        runner.event { $0.serve(client, into: &$1) }
+        #expect(runner.failures == [BackendFailure(.clientInformationNotNegotiated)] && runner.isClosed)
+
+        var often = opened(keywords: "")
+        for number in 0..<BackendSession.mostFurtherClients {
+            let next = another { $0.helo = HeloName("h\(number).example") }
+            #expect(often.session.mayServe(next))
+            often.event { $0.serve(next, into: &$1) }
+            often.says("250 backend\r\n")
+        }
+        #expect(!often.session.mayServe(client))
+    }
+
     // MARK: - TLS
 
     @Test("STARTTLS, and EHLO anew")

@@ -26,8 +26,8 @@ extension BackendUser {
 
 /// One connection to a backend: performs what `BackendSession` says.
 ///
-/// It is of one client and of no other (`BackendSession.client`), or of our own for questions. Everything happens on the
-/// event loop of its user.
+/// It is of one client at a time (`BackendSession.client`), or of our own for questions. Everything happens on the event
+/// loop of its user.
 final class BackendConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -37,7 +37,7 @@ final class BackendConnection: ChannelInboundHandler {
     private(set) var isReady = false
     private(set) var session: BackendSession
     private let gate: GatewayLoop
-    private let tls: NIOSSLContext?
+    let tls: NIOSSLContext?
     private var user: (any BackendUser)?
     private var context: ChannelHandlerContext?
     private var actions: [BackendAction] = []
@@ -49,6 +49,10 @@ final class BackendConnection: ChannelInboundHandler {
     private var deadline: BackendDeadline?
     /// Octets of content sent on, as the backend receives them.
     private(set) var octets: UInt64 = 0
+    /// Messages that were begun.
+    private(set) var messages = 0
+    /// Whether it has come from another client.
+    private var wasKept = false
     /// Which backend settings the TLS failed under, if it did.
     private var isHandshaking = false
 
@@ -67,14 +71,14 @@ final class BackendConnection: ChannelInboundHandler {
 
     func connect(timeout: TimeAmount) {
         let bound = NIOLoopBound(self, eventLoop: gate.loop)
-        let memory = gate.gateway.settings.memory
         let bootstrap = ClientBootstrap(group: gate.loop)
             .connectTimeout(timeout)
-            .channelOption(.maxMessagesPerRead, value: 1)
-            .channelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 1024, maximum: 4096))
-            .channelOption(.writeBufferWaterMark, value: .init(low: memory.lowWater, high: memory.highWater))
             .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(bound.value) }
+                channel.eventLoop.makeCompletedFuture {
+                    let connection = bound.value
+                    try connection.gate.setOptions(of: channel)
+                    try channel.pipeline.syncOperations.addHandler(connection)
+                }
             }
         let connecting =
             switch address {
@@ -105,6 +109,7 @@ final class BackendConnection: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let buffer = unwrapInboundIn(data)
         perform { session, actions in buffer.withUnsafeReadableBytes { session.received($0, into: &actions) } }
+        gate.reads.giveBack(buffer)
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -135,6 +140,7 @@ final class BackendConnection: ChannelInboundHandler {
 
     func beginContent() {
         octets = 0
+        messages += 1
         perform { $0.beginContent(into: &$1) }
     }
 
@@ -153,8 +159,25 @@ final class BackendConnection: ChannelInboundHandler {
     func reset() { perform { $0.reset(into: &$1) } }
     func probe(_ mailbox: RecipientCommand) { perform { $0.probe(mailbox, into: &$1) } }
 
-    /// Lets it go, with QUIT where it is between transactions; its user hears no more of it.
+    /// From here on it is another client's.
+    func serve(_ client: BackendClient, user: any BackendUser) {
+        self.user = user
+        wasKept = true
+        perform { $0.serve(client, into: &$1) }
+    }
+
+    /// Lets it go: to another client where that can be, else to its end. Its user hears no more of it.
     func leave() {
+        user = nil
+        if gate.pool.keep(self) {
+            user = gate.pool
+        } else {
+            end()
+        }
+    }
+
+    /// Ends it, with QUIT where it is between transactions.
+    func end() {
         user = nil
         perform { $0.quit(into: &$1) }
     }
@@ -208,26 +231,33 @@ final class BackendConnection: ChannelInboundHandler {
         case .probed(let outcome): user?.backend(self, probed: outcome)
         case .idle: break
         case .failed(let failure):
-            gate.gateway.backendFailed(address, failure, wasReady: isReady)
+            told(failure)
             user?.backend(self, failed: failure)
         case .deadline(let deadline): wait(for: deadline)
-        case .close: end()
+        case .close: close()
         }
     }
 
     private func startTLS() {
         flush()
-        guard let context, let tls else { return end() }
+        guard let context, let tls else { return close() }
         isHandshaking = true
         do {
             try context.pipeline.syncOperations.addHandler(
                 NIOSSLClientHandler(context: tls, serverHostname: nil), position: .first)
         } catch {
-            end()
+            close()
         }
     }
 
-    private func end() {
+    /// What a failure says of the backend. One that ends a connection without a client is none.
+    private func told(_ failure: BackendFailure) {
+        if user === gate.pool { return }
+        if wasKept, failure.reason == .clientInformationNotNegotiated { return gate.gateway.directory.refusedAnother(address) }
+        gate.gateway.backendFailed(address, failure, wasReady: isReady)
+    }
+
+    private func close() {
         hasEnded = true
         context?.close(promise: nil)
     }

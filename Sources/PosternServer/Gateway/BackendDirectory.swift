@@ -15,6 +15,8 @@ final class BackendDirectory: Sendable {
         var learntAt: NIODeadline?
         /// A TLS handshake with it failed: where TLS is opportunistic it is done without until the next refresh.
         var failsTLS = false
+        /// It does not let a connection be handed to another client.
+        var servesOnlyOne = false
     }
 
     private struct State {
@@ -80,6 +82,14 @@ final class BackendDirectory: Sendable {
         state.withLockedValue { $0.entries.first { $0.address == address }?.failsTLS ?? false }
     }
 
+    func refusedAnother(_ address: ListenAddress) {
+        _ = change(address) { $0.servesOnlyOne = true }
+    }
+
+    func servesOnlyOne(_ address: ListenAddress) -> Bool {
+        state.withLockedValue { $0.entries.first { $0.address == address }?.servesOnlyOne ?? false }
+    }
+
     /// Those that should be asked now: unknown, known for too long, or out for long enough.
     func due(_ settings: GatewaySettings.HealthSettings, now: NIODeadline) -> [ListenAddress] {
         state.withLockedValue { state in
@@ -92,6 +102,7 @@ final class BackendDirectory: Sendable {
                     continue
                 }
                 state.entries[index].failsTLS = false
+                state.entries[index].servesOnlyOne = false
                 due.append(entry.address)
             }
             return due

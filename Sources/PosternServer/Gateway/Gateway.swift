@@ -130,11 +130,23 @@ final class GatewayLoop {
     let gateway: Gateway
     let loop: any EventLoop
     let wheel: TimerWheel
+    let reads: ReadBuffers
     private(set) lazy var prober = MailboxProber(gate: self)
+    private(set) lazy var pool = BackendPool(gate: self)
 
     init(_ gateway: Gateway, loop: any EventLoop) {
         self.gateway = gateway
         self.loop = loop
         wheel = TimerWheel(loop: loop)
+        reads = ReadBuffers(size: gateway.settings.memory.read)
+    }
+
+    /// How sockets of sessions and of backends are read and written. Set at once, without a future for each.
+    func setOptions(of channel: any Channel) throws {
+        let memory = gateway.settings.memory
+        guard let options = channel.syncOptions else { return }
+        try options.setOption(.maxMessagesPerRead, value: 1)
+        try options.setOption(.recvAllocator, value: reads.allocator(on: loop))
+        try options.setOption(.writeBufferWaterMark, value: .init(low: memory.lowWater, high: memory.highWater))
     }
 }

@@ -47,15 +47,8 @@ public final class GatewayListener: Sendable {
 
         let connections = ConnectionSet()
         let refusals = RateLimitedLog(logger: logger, interval: .minutes(1))
-        let memory = settings.memory
         let server = try await ServerBootstrap(group: group)
             .serverChannelOption(.maxMessagesPerRead, value: 64)
-            .childChannelOption(.maxMessagesPerRead, value: 1)
-            .childChannelOption(
-                .recvAllocator,
-                value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: min(2048, memory.read), maximum: memory.read)
-            )
-            .childChannelOption(.writeBufferWaterMark, value: .init(low: memory.lowWater, high: memory.highWater))
             .childChannelInitializer { channel in
                 let limit = gateway.settings.maxSessions
                 guard gateway.sessions.admit(limit: limit) == .admitted else {
@@ -68,7 +61,9 @@ public final class GatewayListener: Sendable {
                 }
                 connections.insert(channel)
                 return channel.eventLoop.makeCompletedFuture {
-                    let handler = SessionHandler(gate: loops[channel.eventLoop], channel: channel)
+                    let gate = loops[channel.eventLoop]
+                    try gate.setOptions(of: channel)
+                    let handler = SessionHandler(gate: gate, channel: channel)
                     try channel.pipeline.syncOperations.addHandler(handler)
                 }
             }
@@ -88,6 +83,7 @@ public final class GatewayListener: Sendable {
     public func drain(patience: WallTime.Span) async {
         try? await server.close()
         if case .unix(let path, _, _) = address { ListeningSocket.remove(path) }
+        upkeep.closePools()
         await connections.drain(patience: patience)
         await upkeep.stop()
     }

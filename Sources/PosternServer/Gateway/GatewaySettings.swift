@@ -39,6 +39,7 @@ public struct GatewaySettings: Sendable, Equatable {
     public var teaser = false
     public var probe = ProbeSettings()
     public var health = HealthSettings()
+    public var kept = KeptSettings()
     /// Open sessions. At the limit the one that was held longest is let go with 421 for a new one; where none is held, the
     /// new one is.
     public var maxSessions = 20_000
@@ -113,6 +114,18 @@ public struct GatewaySettings: Sendable, Equatable {
         public var out = WallTime.Span.seconds(10)
         /// How often the extensions of a backend that is well are learnt anew.
         public var refresh = WallTime.Span.minutes(5)
+
+        public init() {}
+    }
+
+    /// Backend connections that wait for another client once theirs has gone.
+    public struct KeptSettings: Sendable, Equatable {
+        /// On each event loop; 0 for none. Each takes one of the backend's processes.
+        public var connections = 16
+        /// How long one waits.
+        public var idle = WallTime.Span.seconds(5)
+        /// Messages on one connection: OpenSMTPD takes 100.
+        public var messages = 50
 
         public init() {}
     }

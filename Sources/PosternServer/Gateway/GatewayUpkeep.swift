@@ -33,6 +33,11 @@ final class GatewayUpkeep: Sendable {
         await running?.value
     }
 
+    /// Connections to backends are kept no longer.
+    func closePools() {
+        for loop in loops.loops { loop.execute { [loops] in loops[loop].pool.close() } }
+    }
+
     private func run() async {
         var ticks = 0
         while !Task.isCancelled {
@@ -40,7 +45,10 @@ final class GatewayUpkeep: Sendable {
             ticks += 1
             let now = NIODeadline.now()
             for loop in loops.loops {
-                loop.execute { [loops] in loops[loop].prober.tidy(now) }
+                loop.execute { [loops] in
+                    loops[loop].prober.tidy(now)
+                    loops[loop].pool.tidy(now)
+                }
             }
             for address in gateway.directory.due(gateway.settings.health, now: now) { _ = ask(address) }
             if ticks % Self.certificateTicks == 0 { rereadCertificates() }

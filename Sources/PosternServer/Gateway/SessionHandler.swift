@@ -139,6 +139,13 @@ final class SessionHandler: ChannelDuplexHandler {
         }
         if awaitsProxyHeader { takeProxyHeader() }
         pump()
+        releaseRead(buffer)
+    }
+
+    /// What was read into is for the next read, whosever it is: what could not be consumed is kept by itself.
+    private func releaseRead(_ buffer: ByteBuffer) {
+        if let rest = held, gate.reads.owns(rest) { held = ByteBuffer(bytes: rest.readableBytesView) }
+        gate.reads.giveBack(buffer)
     }
 
     private func takeProxyHeader() {

@@ -1,4 +1,3 @@
-import Logging
 import NIOCore
 import SMTPProtocol
 
@@ -39,28 +38,44 @@ extension SessionHandler {
                 values.messagesDeferred += 1
             }
         }
-        guard message.recipients > 0, gateway.logger.logLevel <= .info else { return }
-        let result = reply.map { accepted || isAnswer ? "\($0.code)" : "reset" } ?? "aborted"
-        gateway.logger.info(
-            "message",
-            metadata: [
-                "listener": .string(gateway.name), "client": .string("\(client.source.address)"), "result": .string(result),
-                "recipients": .string("\(message.recipients)"), "refused": .string("\(message.refused)"),
-                "bytes": .string("\(message.octets)"), "backend": .string(backend.map { "\($0.address)" } ?? ""),
-                "ms": .string("\((NIODeadline.now() - message.startedAt).nanoseconds / 1_000_000)"),
-            ])
+        guard message.recipients > 0 else { return }
+        gateway.decisions.log.write(line(message, result: reply.map { accepted || isAnswer ? "\($0.code)" : "reset" } ?? "aborted"))
+    }
+
+    private func line(_ message: SessionMessage, result: String) -> LogLine {
+        var line = LogLine(gateway, "message", client)
+        line.add("result", result)
+        line.add("recipients", String(message.recipients))
+        line.add("refused", String(message.refused))
+        line.add("bytes", String(message.octets))
+        line.add(nonEmpty: "backend", backend.map { "\($0.address)" } ?? "")
+        line.add("ms", String((NIODeadline.now() - message.startedAt).nanoseconds / 1_000_000))
+        return line
     }
 
     /// Writes a line about a session in which no message was answered.
     func logEnd() {
-        guard let machine, machine.messages == 0, gateway.logger.logLevel <= .info else { return }
-        gateway.logger.info(
-            "session",
-            metadata: [
-                "listener": .string(gateway.name), "client": .string("\(client.source.address)"),
-                "helo": .string(machine.helo?.text ?? ""), "commands": .string("\(machine.commands)"),
-                "violations": .string(violations.members.map { "\($0)" }.joined(separator: ",")),
-                "ms": .string("\((NIODeadline.now() - startedAt).nanoseconds / 1_000_000)"),
-            ])
+        guard let machine, machine.messages == 0 else { return }
+        gateway.decisions.log.write(line(machine))
+    }
+
+    private func line(_ machine: ServerSession) -> LogLine {
+        var line = LogLine(gateway, "session", client)
+        line.add(nonEmpty: "helo", machine.helo?.text ?? "")
+        line.add("commands", String(machine.commands))
+        line.add(nonEmpty: "violations", violations.members.map { "\($0)" }.joined(separator: ","))
+        line.add("ms", String((NIODeadline.now() - startedAt).nanoseconds / 1_000_000))
+        return line
+    }
+}
+
+extension LogLine {
+    fileprivate init(_ gateway: Gateway, _ what: String, _ client: SessionClient) {
+        self.init()
+        add("time", SystemClocks.wall().description)
+        add("level", "info")
+        add("msg", what)
+        add("listener", gateway.name)
+        add("client", client.source.address.description)
     }
 }

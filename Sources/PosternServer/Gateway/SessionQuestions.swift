@@ -107,20 +107,37 @@ extension SessionHandler {
 
     func ask(_ asked: Question) {
         switch asked {
-        case .connect: decide(attempt(.connect))
+        case .connect:
+            guard !isAccepted(at: .connect) else { return }
+            decide(attempt(.connect))
         case .helo(let name, let extended):
             question.helo = name.text
-            decide(attempt(extended ? .ehlo : .helo))
+            let stage: Stage = extended ? .ehlo : .helo
+            guard !isAccepted(at: stage) else { return }
+            decide(attempt(stage))
         case .mail(let mail):
             memory = MessageMemory()
             relay.header = nil
+            guard !isAccepted(at: .mail) else { return }
             decide(attempt(.mail, mail))
         case .recipient(let recipient, _): check(recipient)
         case .content(let recipients):
-            var attempt = attempt(.data, machine?.transaction?.mail)
+            let mail = machine?.transaction?.mail
+            guard !isAccepted(at: .data, nullSender: mail?.reversePath == .null) else { return }
+            var attempt = attempt(.data, mail)
             attempt.recipientCount = recipients
             decide(attempt)
         }
+    }
+
+    /// Whether nothing is checked at this stage: the machine has its answer then.
+    private func isAccepted(at stage: Stage, nullSender: Bool = false) -> Bool {
+        guard gateway.decisions.hasNoCheck(at: stage, nullSender: nullSender, signals: signals) else { return false }
+        question.stage = stage
+        question.number &+= 1
+        output.stutter = nil
+        ready = .decision(.accept)
+        return true
     }
 
     private func attempt(_ stage: Stage, _ mail: MailCommand? = nil) -> Attempt {

@@ -44,9 +44,18 @@ extension SessionHandler: BackendUser {
             relay.wasReused = message?.recipients ?? 0 == 0
             backend.recipient(recipient, of: mail)
         } else {
-            relay.wasReused = false
             relay.candidates = gateway.directory.candidates()[...]
-            connect()
+            if let address = relay.candidates.first,
+                let kept = gate.pool.take(address, gateway.backendSettings(for: address, settings), tls: current.backendTLS, for: wanted)
+            {
+                relay.wasReused = true
+                backend = kept
+                kept.serve(wanted, user: self)
+                kept.recipient(recipient, of: mail)
+            } else {
+                relay.wasReused = false
+                connect()
+            }
         }
     }
 

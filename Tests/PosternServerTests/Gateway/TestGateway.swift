@@ -35,29 +35,57 @@ final class LogCapture: Sendable {
     }
 }
 
+/// Keeps the lines that a `LogWriter` writes, in a file that has no name.
+final class LineCapture: Sendable {
+    let writer: LogWriter
+    private let descriptor: Int32
+
+    init() throws {
+        var name = Array("/tmp/postern-lines.XXXXXX".utf8CString)
+        descriptor = mkstemp(&name)
+        try #require(descriptor >= 0)
+        unlink(&name)
+        writer = LogWriter(descriptor: descriptor, format: .logfmt)
+    }
+
+    deinit { close(descriptor) }
+
+    var lines: [String] {
+        writer.flush()
+        var bytes = [UInt8](repeating: 0, count: 1 << 20)
+        let count = pread(descriptor, &bytes, bytes.count, 0)
+        return String(decoding: bytes.prefix(max(count, 0)), as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+}
+
 /// A gateway on a port of the kernel's choice. Greylisting is off and there are no delays unless a test wants them.
 final class TestGateway {
     let listener: GatewayListener
     let decisions: DecisionService
     let log = LogCapture()
+    /// The lines about decisions, messages and sessions.
+    let lines: LineCapture
     let store: any Store
 
     convenience init(
-        _ backends: [ListenAddress], lists: Lists = Lists(), configure: (inout GatewaySettings) -> Void = { _ in }
+        _ backends: [ListenAddress], lists: Lists = Lists(), group: MultiThreadedEventLoopGroup = .singleton,
+        configure: (inout GatewaySettings) -> Void = { _ in }
     ) async throws {
-        try await self.init(backends, lists: lists, engine: { _ in }, configure: configure)
+        try await self.init(backends, lists: lists, group: group, engine: { _ in }, configure: configure)
     }
 
     init(
         _ backends: [ListenAddress], lists: Lists = Lists(), store: any Store = MemoryStore(), clientName: ClientNameLookup? = nil,
-        engine: (inout EngineSettings) -> Void, configure: (inout GatewaySettings) -> Void = { _ in }
+        group: MultiThreadedEventLoopGroup = .singleton, engine: (inout EngineSettings) -> Void,
+        configure: (inout GatewaySettings) -> Void = { _ in }
     ) async throws {
         self.store = store
-        decisions = Self.decisions(lists: lists, store: store, engine)
+        lines = try LineCapture()
+        decisions = Self.decisions(lists: lists, store: store, lines, engine)
         let settings = Self.settings(backends, configure)
         let (descriptor, bound) = try ListeningSocket.open(.tcp(IPAddress("127.0.0.1")!, port: 0))
         listener = try await GatewayListener.start(
-            name: "mx", address: bound, descriptor: descriptor, group: MultiThreadedEventLoopGroup.singleton, settings: settings,
+            name: "mx", address: bound, descriptor: descriptor, group: group, settings: settings,
             decisions: decisions, clientName: clientName, logger: log.logger)
     }
 
@@ -70,7 +98,9 @@ final class TestGateway {
         return settings
     }
 
-    private static func decisions(lists: Lists, store: any Store, _ engine: (inout EngineSettings) -> Void) -> DecisionService {
+    private static func decisions(lists: Lists, store: any Store, _ lines: LineCapture, _ engine: (inout EngineSettings) -> Void)
+        -> DecisionService
+    {
         var settings = EngineSettings()
         settings.hostname = "mx.example.org"
         settings.greylist.mode = .off
@@ -78,8 +108,7 @@ final class TestGateway {
         engine(&settings)
         return DecisionService(
             engine: Engine(settings: settings, lists: lists, domains: LastLabelDomains()), store: store, clock: ServiceClock(after: nil),
-            log: DecisionLog(writer: LogWriter(descriptor: open("/dev/null", O_WRONLY), format: .logfmt), isEnabled: true),
-            counters: Counters())
+            log: DecisionLog(writer: lines.writer, isEnabled: true), counters: Counters())
     }
 
     var counters: GatewayCounters.Values { listener.counters.values }
