@@ -42,11 +42,11 @@ extension ControlHandler {
 
     private func entry(_ draft: EntryDraft, added: WallTime) throws(ControlFailure) -> ListEntry {
         let (kind, pattern) = try Self.kindAndPattern(draft.pattern, kind: draft.kind)
-        if draft.list == .allow, kind == .sender {
+        if draft.list == .allow, kind == .sender, !state.engine().settings.looksUp {
             throw ControlFailure(
                 .badData,
-                "allowing the sender \(pattern) would let in whoever writes that name into a message: this version has no SPF to tell a forger"
-                    + " apart. Allow the client instead, by its address or by its confirmed name with --as client")
+                "allowing the sender \(pattern) counts only with an SPF pass, and look-ups are off (dns.resolvers is []): it would never count."
+                    + " Allow the client instead, by its address or by its confirmed name with --as client")
         }
         guard draft.note.utf8.count <= EntryDraft.maximumNote, !draft.note.unicodeScalars.contains(where: { $0.value < 0x20 }) else {
             throw ControlFailure(.badData, "a note is one line of at most \(EntryDraft.maximumNote) octets")

@@ -32,8 +32,10 @@ public struct SPFLookups: SPFResolver {
     private func ask<Record: Sendable>(
         _ name: QueryName, _ type: RecordType, _ record: (RecordData) -> Record?
     ) async -> SPFAnswer<Record> {
-        // Its limits are those of every name; one that is none has no records.
-        guard let name = DNSName(name.text) else { return .noSuchDomain }
+        // Every octet of a label stands for itself, so nothing is an escape. One that is no name has no records.
+        guard let name = DNSName(labels: name.text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)) else {
+            return .noSuchDomain
+        }
         return await ask(Question(name, type), record)
     }
 

@@ -157,7 +157,7 @@ final class Gathering: Sendable {
             settings.explains = false
             let outcome = await SPFCheck.mailFrom(
                 attempt.sender, helo: attempt.client.helo, address: address, receiver: hostname, time: SystemClocks.wall(),
-                settings: settings, resolver: SPFQuestions(resolver: gatherer.resolver, deadline: deadline))
+                settings: settings, resolver: SPFLookups(gatherer.resolver, deadline: deadline))
             note(.spf, failed: outcome.result == .temperror) { $0.spf = SPFFinding(outcome) }
         }
     }
