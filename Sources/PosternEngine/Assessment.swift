@@ -67,12 +67,17 @@ extension EngineSettings {
         guard !helo.isEmpty else { return }
         let bare = helo.utf8.first == UInt8(ascii: "[") ? String(helo.dropFirst().prefix { $0 != "]" }) : helo
         let address = IPAddress(bare.lowercasedASCII.hasPrefix("ipv6:") ? String(bare.dropFirst(5)) : bare)
+        // A program on this very machine may well greet with its name.
+        let isHere = attempt.client.address?.isLoopback ?? false
         if let address {
             note(.heloIsAddress, helo, nil)
-            if ourAddresses.contains(address) { note(.heloIsOurs, helo, nil) }
+            if ourAddresses.contains(address), !isHere { note(.heloIsOurs, helo, nil) }
             return
         }
-        if let name = DomainName(helo), name == DomainName(hostname) || ourDomains.contains(name) { note(.heloIsOurs, helo, nil) }
+        if let name = DomainName(helo), name == DomainName(hostname) || ourDomains.contains(name) {
+            if !isHere { note(.heloIsOurs, helo, nil) }
+            return
+        }
         switch findings.helo {
         case .none: note(.heloUnresolvable, helo, nil)
         case .elsewhere: note(.heloMismatch, helo, nil)

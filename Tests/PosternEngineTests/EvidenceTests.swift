@@ -152,6 +152,13 @@ struct EvidenceTests {
         #expect(site.rcpt(helo: name).checks == checks)
     }
 
+    @Test("a client on this machine may greet with its name")
+    func heloOfThisMachine() {
+        var site = site()
+        site.findings.helo = .none
+        #expect(site.rcpt(address: "127.0.0.9", helo: "mx.example.net").checks == [])
+    }
+
     @Test("each finding has its check")
     func findings() {
         let cases: [((inout Findings) -> Void, [Check])] = [
