@@ -36,11 +36,12 @@ let package = Package(
                 "CCares", "DNSProtocol", "PosternCore", "SPF", .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ],
             swiftSettings: strict),
+        .systemLibrary(name: "CMaxMind", pkgConfig: "libmaxminddb", providers: [.apt(["libmaxminddb-dev"])]),
         .systemLibrary(name: "CPublicSuffix", pkgConfig: "libpsl", providers: [.apt(["libpsl-dev"])]),
         .target(name: "PublicSuffix", dependencies: ["CPublicSuffix", "PosternCore", "PosternEngine"], swiftSettings: strict),
         .target(
             name: "PosternConfiguration",
-            dependencies: ["PosternCore", "PosternEngine", .product(name: "Yams", package: "Yams")],
+            dependencies: ["DNSProtocol", "PosternCore", "PosternEngine", .product(name: "Yams", package: "Yams")],
             swiftSettings: strict),
         .target(
             name: "PosternStorage",
@@ -60,7 +61,7 @@ let package = Package(
         .target(
             name: "PosternServer",
             dependencies: [
-                "DNSProtocol", "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine",
+                "CMaxMind", "DNSProtocol", "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine",
                 "PosternResolver", "PosternStorage", "PublicSuffix", "SMTPProtocol", "SPF",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -102,7 +103,7 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "PosternConfigurationTests", dependencies: ["PosternConfiguration", "PosternCore", "PosternEngine"],
+            name: "PosternConfigurationTests", dependencies: ["DNSProtocol", "PosternConfiguration", "PosternCore", "PosternEngine"],
             exclude: ["Bad", "Good"], swiftSettings: strict),
         .testTarget(
             name: "PosternStorageTests",
@@ -124,7 +125,8 @@ let package = Package(
         .testTarget(
             name: "PosternServerTests",
             dependencies: [
-                "IntegrationSupport", "PolicyProtocol", "PosternCore", "PosternEngine", "PosternServer", "PosternStorage", "SMTPProtocol",
+                "DNSProtocol", "IntegrationSupport", "PolicyProtocol", "PosternConfiguration", "PosternCore", "PosternEngine",
+                "PosternResolver", "PosternServer", "PosternStorage", "SMTPProtocol",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "NIOCore", package: "swift-nio"),

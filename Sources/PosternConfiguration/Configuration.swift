@@ -14,6 +14,8 @@ public struct Configuration: Equatable, Sendable {
     public var domains = Domains.listed([])
     public var networks = Networks()
     public var dns = DNS()
+    public var dnsLists: [DNSList] = []
+    public var geography = Geography()
     public var profile = Profile.selective
     public var greylist = GreylistSettings()
     public var policy = Policy()
@@ -204,6 +206,8 @@ extension Configuration {
         settings.checks = checks
         settings.bands = bands
         settings.delays = delays
+        settings.countries = geography.countries
+        settings.networkOwners = geography.networks
         return settings
     }
 

@@ -70,7 +70,8 @@ public final class ConfigurationLoader {
         readListeners(root)
         readStore(root.section("store"))
         readNetworks(root.section("networks"))
-        readDNS(root.section("dns"))
+        readDNS(root.section("dns"), lists: root.take("dns_lists"))
+        readGeography(root.section("geo"))
         readProfile(root.take("profile"))
         readChecks(root.section("checks"))
         readBands(root.section("bands"))
@@ -132,18 +133,6 @@ public final class ConfigurationLoader {
         if let set = section.take("forwarders")?.prefixes() { configuration.networks.forwarders = set }
         if let set = section.take("proxies")?.prefixes() { configuration.networks.proxies = set }
         if let set = section.take("xclient")?.prefixes() { configuration.networks.xclient = set }
-        section.finish()
-    }
-
-    private func readDNS(_ section: Mapping) {
-        if let value = section.take("resolvers") {
-            if value.node.string == "system" {
-                configuration.dns.resolvers = .system
-            } else if let elements = value.list(of: "addresses") {
-                configuration.dns.resolvers = .listed(elements.compactMap { $0.resolver() })
-            }
-        }
-        if let timeout = section.take("timeout")?.duration(.milliseconds(1) ... .seconds(60)) { configuration.dns.timeout = timeout }
         section.finish()
     }
 

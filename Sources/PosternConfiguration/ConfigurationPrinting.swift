@@ -44,6 +44,10 @@ extension Configuration {
         case "networks.xclient": YAMLText.list(networks.xclient.prefixes)
         case "dns.resolvers": dns.resolvers.yaml
         case "dns.timeout": dns.timeout.description
+        case "dns_lists": dnsLists.isEmpty ? "[]" : "[" + dnsLists.map(\.yaml).joined(separator: ", ") + "]"
+        case "geo.databases": YAMLText.list(geography.databases)
+        case "geo.countries": geography.countriesYAML
+        case "geo.networks": geography.networksYAML
         case "profile": profile.rawValue
         case "bands.pass": bands.pass.plain
         case "bands.greylist": bands.greylist.plain

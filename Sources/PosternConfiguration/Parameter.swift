@@ -100,9 +100,26 @@ extension Parameter {
 
         .init(
             "dns.resolvers", "system | list of addresses", "system",
-            "Whom to ask; `system` for those of /etc/resolv.conf, `[]` for nobody, which switches all look-ups off. While none of them answers, decisions are made without."
+            "Whom to ask; `system` for those of /etc/resolv.conf, `[]` for nobody, which switches all look-ups off. A port may follow, `127.0.0.1:5353`. Most DNS lists refuse public resolvers. While none answers, decisions are made without."
         ),
-        .init("dns.timeout", "duration", "2s", "For all look-ups of one decision together; what is not known by then counts for nothing."),
+        .init(
+            "dns.timeout", "duration", "2s",
+            "For all look-ups of one decision together. What is not known by then counts for nothing."),
+        .init(
+            "dns_lists", "list of DNS lists", "[]",
+            "Lists to ask, as in postscreen: `zone`, `zone=127.0.0.[2..11]*3`, a negative weight for a list of good senders; or `{ zone, kind, replies, score, name, test }` with `kind: domain` for a list of domains, and a `name` without the key that some zones bear. At most 64."
+        ),
+
+        .init(
+            "geo.databases", "list of paths", "[]",
+            "Databases in MaxMind's format (.mmdb) with countries, networks or both; read again when they change. Where a file is missing nothing is checked."
+        ),
+        .init(
+            "geo.countries", "mapping of countries to scores", "{}",
+            "What a client's country adds to its score, such as `{ \"XX\": 2 }`, by ISO 3166-1 code in quotes. -100 to 100."),
+        .init(
+            "geo.networks", "mapping of networks to scores", "{}",
+            "What the network that a client's address belongs to adds to its score, such as `{ AS64500: 3 }`. -100 to 100."),
 
         .init(
             "profile", "classic | selective", "selective",

@@ -7,6 +7,8 @@ import NIOConcurrencyHelpers
 struct Request: Sendable {
     var question: Question
     var deadline: Deadline
+    /// Whether what is known already will not do.
+    var isFresh: Bool
     var completion: @Sendable (Answer) -> Void
 }
 

@@ -34,26 +34,27 @@ public final class Resolver: Sendable {
     /// Asks, and calls `completion` once: at once on the caller's thread with what is known, else on the resolver's thread
     /// with the answer, or with `.timeout` at the deadline (at most a few milliseconds later). It must not block.
     ///
-    /// An answer that comes after the deadline is kept all the same: a later question finds it.
-    public func ask(_ question: Question, deadline: Deadline, completion: @escaping @Sendable (Answer) -> Void) {
+    /// An answer that comes after the deadline is kept all the same: a later question finds it. With `fresh` what is
+    /// known already is passed over; the answer takes its place.
+    public func ask(_ question: Question, deadline: Deadline, fresh: Bool = false, completion: @escaping @Sendable (Answer) -> Void) {
         counters.queries.increase()
         if isOff.withLockedValue({ $0 }) { return completion(Answer(.failure(.switchedOff))) }
-        if let known = cache.find(question, at: Deadline.coarse()) { return completion(known) }
+        if !fresh, let known = cache.find(question, at: Deadline.coarse()) { return completion(known) }
         guard counters.waiting.wrappingAdd(1, ordering: .relaxed).newValue <= mostWaiting else {
             counters.waiting.wrappingSubtract(1, ordering: .relaxed)
             counters.overloaded.increase()
             return completion(Answer(.failure(.overloaded)))
         }
-        if !inbox.put(Request(question: question, deadline: deadline, completion: completion)) {
+        if !inbox.put(Request(question: question, deadline: deadline, isFresh: fresh, completion: completion)) {
             counters.waiting.wrappingSubtract(1, ordering: .relaxed)
             completion(Answer(.failure(.closed)))
         }
     }
 
     /// The same for a task. Its cancellation changes nothing: the deadline ends it.
-    public func ask(_ question: Question, deadline: Deadline) async -> Answer {
+    public func ask(_ question: Question, deadline: Deadline, fresh: Bool = false) async -> Answer {
         await withCheckedContinuation { continuation in
-            ask(question, deadline: deadline) { continuation.resume(returning: $0) }
+            ask(question, deadline: deadline, fresh: fresh) { continuation.resume(returning: $0) }
         }
     }
 

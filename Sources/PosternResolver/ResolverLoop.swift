@@ -123,17 +123,19 @@ final class ResolverLoop {
             answer(request.completion, Answer(.failure(.timeout)))
             return
         }
-        begin(request.question, hops: 0, deadline: request.deadline.milliseconds, request.completion)
+        begin(request.question, hops: 0, deadline: request.deadline.milliseconds, isFresh: request.isFresh, request.completion)
     }
 
-    private func begin(_ question: Question, hops: Int, deadline: Int64, _ completion: @escaping @Sendable (Answer) -> Void) {
+    private func begin(
+        _ question: Question, hops: Int, deadline: Int64, isFresh: Bool, _ completion: @escaping @Sendable (Answer) -> Void
+    ) {
         if hops == 0, let flight = flights[question] {
             counters.coalesced.increase()
             wait(for: flight, deadline: deadline, completion)
             return
         }
         // It may have been answered while this request was on its way.
-        if let known = cache.find(question, at: now) {
+        if !isFresh, let known = cache.find(question, at: now) {
             answer(completion, known)
             return
         }
@@ -278,7 +280,7 @@ final class ResolverLoop {
         nonisolated(unsafe) let flight = flight
         // The same.
         nonisolated(unsafe) let loop = self
-        begin(question, hops: flight.hops + 1, deadline: now + Self.aliasPatience) { answer in
+        begin(question, hops: flight.hops + 1, deadline: now + Self.aliasPatience, isFresh: false) { answer in
             if case .failure(let failure) = answer.outcome {
                 loop.complete(flight, .failure(failure), timeToLive: loop.settings.failureTimeToLive)
             } else {

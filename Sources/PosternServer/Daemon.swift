@@ -92,7 +92,7 @@ public final class Daemon: Sendable {
                 }
             })
         let control = try startControl(configuration, state: state, store: store)
-        let watch = Task { await evidence.health.watch(evidence.resolver) }
+        let watch = Task { await lookAfter(evidence) }
         let upkeep = Task {
             await Upkeep(
                 store: store, clock: clock, decisions: decisions, log: log, logger: logger, keepDecisions: configuration.decisions.keep
@@ -257,13 +257,26 @@ public final class Daemon: Sendable {
     private func startEvidence(_ configuration: Configuration) async throws -> EvidenceGatherer {
         let health = ResolverHealth(logger: logger)
         do {
+            let settings = ResolverSettings(configuration.dns)
+            configuration.warnOfSystemResolvers(settings, logger)
+            let resolver = try Resolver(settings)
             let evidence = EvidenceGatherer(
-                resolver: try Resolver(ResolverSettings(configuration.dns)), health: health,
+                resolver: resolver, health: health, lists: DNSLists(configuration.dnsLists, resolver: resolver),
+                networks: NetworkDatabases(configuration.geography.databases, logger: logger),
                 settings: EvidenceGatherer.Settings(configuration))
             if !evidence.resolver.servers.isEmpty { await health.probe(evidence.resolver, patience: ResolverHealth.patienceAtStart) }
             return evidence
         } catch {
             throw StartFailure(StartFailure.unavailable, "cannot start the resolver: \(error)")
+        }
+    }
+
+    /// Runs until cancelled: whether resolvers and lists answer, and whether databases have changed.
+    private func lookAfter(_ evidence: EvidenceGatherer) async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await evidence.health.watch(evidence.resolver) }
+            if let lists = evidence.lists as? DNSLists { group.addTask { [logger] in await ZoneMonitor(lists, logger: logger).run() } }
+            if let networks = evidence.networks as? NetworkDatabases { group.addTask { await networks.watch() } }
         }
     }
 
@@ -327,6 +340,8 @@ public final class Daemon: Sendable {
         decisions.update { $0.settings = configuration.engineSettings }
         evidence.update(EvidenceGatherer.Settings(configuration))
         evidence.resolver.update(ResolverSettings(configuration.dns))
+        (evidence.lists as? DNSLists)?.update(configuration.dnsLists)
+        (evidence.networks as? NetworkDatabases)?.update(configuration.geography.databases)
         logger.info(
             "configuration reloaded", metadata: needsRestart.isEmpty ? [:] : ["needs_restart": "\(needsRestart.joined(separator: ","))"])
         return ReloadReport(needsRestart: needsRestart)
@@ -356,15 +371,6 @@ extension Configuration {
         var settings = SQLiteSettings()
         settings.sync = store.sync == .full ? .full : .normal
         return try SQLiteStore(path: databasePath, keyPath: keyPath, settings: settings)
-    }
-}
-
-extension ResolverSettings {
-    init(_ dns: Configuration.DNS) {
-        switch dns.resolvers {
-        case .system: self.init(servers: SystemResolvers.servers())
-        case .listed(let resolvers): self.init(servers: resolvers.map { Server($0.address, port: $0.port) })
-        }
     }
 }
 

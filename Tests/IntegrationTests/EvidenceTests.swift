@@ -112,6 +112,32 @@ struct EvidenceTests {
         try await postern.stop()
     }
 
+    @Test("with a list to ask, a clean stranger passes at once, a listed one waits or is refused, in selective only")
+    func lists() async throws {
+        let zone = zone()
+        // RFC 5782 §5: the entry that every list has. Some of the pool is listed a little, one much.
+        zone.add("10.2.0.192.in-addr.arpa", pointer: "mail.pool.example")
+        zone.add("mail.pool.example", .a(0xc000_020a))
+        zone.add("2.0.0.127.bl.example", .a(0x7f00_0002))
+        zone.add("3.100.51.198.bl.example", .a(0x7f00_0003))
+        zone.add("8.113.0.203.bl.example", .a(0x7f00_0004))
+        let server = try ScriptedDNSServer(zone.script)
+        defer { server.stop() }
+        for profile in ["selective", "classic"] {
+            let postern = try await start(
+                server, "profile: \(profile)\ndns_lists: [\"bl.example=127.0.0.[2..3]*4\", \"bl.example=127.0.0.4*12\"]\n")
+            try await waitUntil("look-ups are on") { postern.log.contains("the resolver answers") }
+            let clean = try ask(postern, Self.hosts[0], from: "a@pool.example")
+            #expect(clean.contains("DEFER") == (profile == "classic"), "\(profile) \(clean) \(postern.log)")
+            #expect(try ask(postern, Self.hosts[2], from: "b@pool.example").contains("DEFER"))
+            let refused = try ask(postern, Self.hosts[5], from: "c@pool.example")
+            #expect(refused.hasPrefix("action=554 5.7.1"), "\(refused)")
+            let outcome = try await postern.verb("explain", "--ip", Self.hosts[5], "--from", "d@pool.example", "--to", "bob@example.test")
+            #expect(outcome.output.contains("dns-lists (bl.example 127.0.0.4) adds 12.0"), "\(outcome.output)")
+            try await postern.stop()
+        }
+    }
+
     @Test("explain names every check and what was looked up")
     func explain() async throws {
         let zone = zone()

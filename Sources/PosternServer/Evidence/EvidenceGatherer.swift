@@ -9,7 +9,7 @@ public final class EvidenceGatherer: EvidenceSource {
     let resolver: Resolver
     public let health: ResolverHealth
     let lists: (any ListAsking)?
-    private let networks: (any NetworkLookUp)?
+    let networks: (any NetworkLookUp)?
     private let recent = RecentFindings(capacity: 65_536, lifetime: .minutes(1))
     private let settings: NIOLockedValueBox<Settings>
     public let counters = EvidenceCounters()
