@@ -1,12 +1,21 @@
 import PosternCore
 
-extension Engine {
-    /// Whether nothing is checked at this stage of a conversation, whoever the client is and whatever the store holds: it is
-    /// accepted at once, and a front may spare itself the question. Every `true` here is what `begin` would say.
-    public func hasNoCheck(at stage: Stage, nullSender: Bool, signals: [Check: Int]) -> Bool {
+/// The stages of a conversation at which nothing is checked, whoever the client is and whatever the store holds: a question
+/// there is accepted at once, as `Engine.begin` would say, and a front may spare itself the asking.
+public struct StagesWithoutCheck: Sendable {
+    private let connect: Bool
+    private let pauses: Bool
+
+    public init(_ settings: EngineSettings) {
+        connect = settings.delays.greeting == .fixed(.zero)
+        pauses = settings.delays.stage > .zero || settings.bands.slow <= 0
+    }
+
+    /// - Parameter signals: what the client has done against the protocol: it may bear on how slowly it is answered.
+    public func contains(_ stage: Stage, nullSender: Bool, signals: [Check: Int]) -> Bool {
         switch stage {
-        case .connect: signals.isEmpty && settings.delays.greeting == .fixed(.zero)
-        case .ehlo, .helo, .mail: signals.isEmpty && settings.delays.stage == .zero && settings.bands.slow > 0
+        case .connect: connect && signals.isEmpty
+        case .ehlo, .helo, .mail: !pauses && signals.isEmpty
         case .data: !nullSender
         case .rcpt, .endOfMessage, .vrfy, .etrn: false
         }

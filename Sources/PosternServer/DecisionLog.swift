@@ -13,8 +13,11 @@ public final class DecisionLog: Sendable {
     }
 
     /// Writes a line of a front's own.
-    func write(_ line: @autoclosure () -> LogLine) {
-        if isEnabled { writer.write(line(), now: false) }
+    func write(_ fill: (inout LogLine) -> Void) {
+        guard isEnabled else { return }
+        var line = LogLine(writer.format)
+        fill(&line)
+        writer.write(line, now: false)
     }
 
     public func write(_ record: DecisionRecord) {
@@ -23,7 +26,7 @@ public final class DecisionLog: Sendable {
         let redacts = writer.redacts
         func person(_ mailbox: Mailbox) -> String { redacts ? "…@\(mailbox.domain)" : mailbox.description }
 
-        var line = LogLine()
+        var line = LogLine(writer.format)
         line.add("time", record.time.description)
         line.add("level", "info")
         line.add("msg", "decision")

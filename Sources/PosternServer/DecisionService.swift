@@ -7,9 +7,11 @@ public final class DecisionService: Sendable {
     /// A class, so that a question holds on to the engine it began with by one reference.
     fileprivate final class Snapshot: Sendable {
         let engine: Engine
+        let stagesWithoutCheck: StagesWithoutCheck
 
         init(_ engine: Engine) {
             self.engine = engine
+            stagesWithoutCheck = StagesWithoutCheck(engine.settings)
         }
     }
 
@@ -81,10 +83,8 @@ public final class DecisionService: Sendable {
         }
     }
 
-    /// Whether a question at this stage of a conversation need not be asked: it is accepted, and nothing is noted of it.
-    func hasNoCheck(at stage: Stage, nullSender: Bool, signals: [Check: Int]) -> Bool {
-        state.withLockedValue { $0.snapshot }.engine.hasNoCheck(at: stage, nullSender: nullSender, signals: signals)
-    }
+    /// Where a conversation need not ask: it is accepted, and nothing is noted of it.
+    var stagesWithoutCheck: StagesWithoutCheck { state.withLockedValue { $0.snapshot.stagesWithoutCheck } }
 
     /// Decides. `memory` is what the front remembers of this message; the decision says what to remember from now on.
     /// `completion` is called once: at once, or on the store's thread after the decision is committed; it must not block.

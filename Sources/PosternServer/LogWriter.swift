@@ -6,45 +6,47 @@ import PosternCore
 
 public typealias LogFormat = Configuration.Log.Format
 
-/// One line of a structured log: keys and values in order.
+/// One line of a structured log: keys and values in order, written down as they come.
 public struct LogLine: Sendable {
-    var fields: [(key: String, value: String)] = []
+    private let format: LogFormat
+    private var bytes: [UInt8] = []
 
-    public init() {}
+    /// Octets of most lines.
+    private static let usual = 384
+
+    public init(_ format: LogFormat) {
+        self.format = format
+        bytes.reserveCapacity(Self.usual)
+    }
 
     public mutating func add(_ key: String, _ value: String) {
-        fields.append((key, value))
+        switch format {
+        case .logfmt:
+            if !bytes.isEmpty { bytes.append(UInt8(ascii: " ")) }
+            bytes.append(contentsOf: key.utf8)
+            bytes.append(UInt8(ascii: "="))
+            let plain =
+                !value.isEmpty
+                && value.utf8.allSatisfy {
+                    $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "=") && $0 != UInt8(ascii: "\\")
+                }
+            if plain { bytes.append(contentsOf: value.utf8) } else { Self.quote(value, into: &bytes) }
+        case .json:
+            bytes.append(bytes.isEmpty ? UInt8(ascii: "{") : UInt8(ascii: ","))
+            Self.quote(key, into: &bytes)
+            bytes.append(UInt8(ascii: ":"))
+            Self.quote(value, into: &bytes)
+        }
     }
 
     /// Adds a field unless it is empty.
     public mutating func add(nonEmpty key: String, _ value: String) {
-        if !value.isEmpty { fields.append((key, value)) }
+        if !value.isEmpty { add(key, value) }
     }
 
-    func append(to buffer: inout [UInt8], as format: LogFormat) {
-        switch format {
-        case .logfmt:
-            for (index, field) in fields.enumerated() {
-                if index > 0 { buffer.append(UInt8(ascii: " ")) }
-                buffer.append(contentsOf: field.key.utf8)
-                buffer.append(UInt8(ascii: "="))
-                let plain =
-                    !field.value.isEmpty
-                    && field.value.utf8.allSatisfy {
-                        $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "=") && $0 != UInt8(ascii: "\\")
-                    }
-                if plain { buffer.append(contentsOf: field.value.utf8) } else { Self.quote(field.value, into: &buffer) }
-            }
-        case .json:
-            buffer.append(UInt8(ascii: "{"))
-            for (index, field) in fields.enumerated() {
-                if index > 0 { buffer.append(UInt8(ascii: ",")) }
-                Self.quote(field.key, into: &buffer)
-                buffer.append(UInt8(ascii: ":"))
-                Self.quote(field.value, into: &buffer)
-            }
-            buffer.append(UInt8(ascii: "}"))
-        }
+    func append(to buffer: inout [UInt8]) {
+        buffer.append(contentsOf: bytes)
+        if format == .json { buffer.append(contentsOf: (bytes.isEmpty ? "{}" : "}").utf8) }
         buffer.append(UInt8(ascii: "\n"))
     }
 
@@ -104,7 +106,7 @@ public final class LogWriter: Sendable {
                 state.dropped += 1
                 return
             }
-            line.append(to: &state.buffer, as: format)
+            line.append(to: &state.buffer)
             if flushNow || state.buffer.count >= Self.flushSize { drain(&state) }
         }
     }
@@ -127,12 +129,12 @@ public final class LogWriter: Sendable {
         }
         state.buffer.removeFirst(offset)
         if state.dropped > 0, state.buffer.isEmpty {
-            var line = LogLine()
+            var line = LogLine(format)
             line.add("level", "warning")
             line.add("msg", "log lines were dropped, the log could not be written")
             line.add("count", String(state.dropped))
             state.dropped = 0
-            line.append(to: &state.buffer, as: format)
+            line.append(to: &state.buffer)
         }
     }
 }
@@ -154,7 +156,7 @@ public struct LineLogHandler: LogHandler {
     }
 
     public func log(event: LogEvent) {
-        var line = LogLine()
+        var line = LogLine(writer.format)
         line.add("time", SystemClocks.wall().description)
         line.add("level", event.level.rawValue)
         line.add("msg", event.message.description)

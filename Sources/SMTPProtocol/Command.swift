@@ -65,14 +65,19 @@ public enum Verb: String, Hashable, Sendable, CaseIterable {
     case starttls = "STARTTLS"
     case xclient = "XCLIENT"
 
-    private static let byName: [[UInt8]: Verb] = Dictionary(uniqueKeysWithValues: allCases.map { (Array($0.rawValue.utf8), $0) })
+    private static let packed: [(name: UInt64, verb: Verb)] = allCases.map { (pack($0.rawValue.utf8), $0) }
+
+    /// At most 8 octets, letters in upper case, in one word.
+    private static func pack(_ octets: some Sequence<UInt8>) -> UInt64 {
+        octets.reduce(0) { $0 << 8 | UInt64(Octet.isLetter($1) ? $1 & 0xdf : $1) }
+    }
 
     /// In either case (RFC 5321 §2.4). `nil` for a verb that is not known.
     init?(_ octets: ArraySlice<UInt8>) {
-        guard octets.count >= 4, octets.count <= 8, let verb = Self.byName[octets.map { Octet.isLetter($0) ? $0 & 0xdf : $0 }] else {
-            return nil
-        }
-        self = verb
+        guard octets.count >= 4, octets.count <= 8 else { return nil }
+        let name = Self.pack(octets)
+        guard let known = Self.packed.first(where: { $0.name == name }), known.verb.rawValue.utf8.count == octets.count else { return nil }
+        self = known.verb
     }
 
     /// Whether no command may be sent behind it before its reply has come (RFC 2920 §3.1, RFC 4954 §4).

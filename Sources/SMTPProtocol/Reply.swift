@@ -4,18 +4,18 @@
 public struct Reply: Hashable, Sendable {
     /// 200...599.
     public let code: UInt16
-    /// The text of each line, without code, separator and line end; at least one line. An enhanced code is part of the text.
-    public let lines: [[UInt8]]
+    /// As it goes over the wire: `250-` on all lines but the last (RFC 5321 §4.2.1).
+    public let wire: [UInt8]
 
     /// RFC 5321 §4.5.3.1.5: a reply line has at most 512 octets, code and CRLF included.
     public static let longestLine = 512
     /// The longest text that fits a reply line of our own: 512 less code, separator and CRLF.
     static let longestText = longestLine - 6
 
-    /// A reply as a server sent it. The octets must hold no CR, LF or NUL; `ReplyDecoder` sees to that.
-    init(code: UInt16, rawLines: [[UInt8]]) {
+    /// A reply of which the lines were written by `append`.
+    init(code: UInt16, wire: [UInt8]) {
         self.code = code
-        self.lines = rawLines.isEmpty ? [[]] : rawLines
+        self.wire = wire
     }
 
     /// A reply of our own. The enhanced code stands on every line (RFC 2034 §4). Text is made safe: what is not printable
@@ -27,13 +27,35 @@ public struct Reply: Hashable, Sendable {
     /// As above, from an array; an empty array makes one empty line.
     public init(_ code: UInt16, _ enhanced: EnhancedCode?, texts: [String]) {
         precondition((200...599).contains(code), "a reply code lies in 200...599")
-        self.code = code
         let prefix = enhanced.map { Array("\($0) ".utf8) } ?? []
         let texts = texts.isEmpty ? [""] : texts
-        self.lines = texts.map { text in
+        var wire: [UInt8] = []
+        for (index, text) in texts.enumerated() {
             let safe = text.utf8.lazy.map { $0 >= 0x20 && $0 < 0x7f ? $0 : UInt8(ascii: "?") }
-            return Array((prefix + safe).prefix(Self.longestText))
+            Self.append((prefix + safe).prefix(Self.longestText), of: code, isLast: index == texts.count - 1, to: &wire)
         }
+        self.init(code: code, wire: wire)
+    }
+
+    /// Writes one line. Its text must hold no CR, LF or NUL; `ReplyDecoder` sees to that for a server's.
+    static func append(_ text: ArraySlice<UInt8>, of code: UInt16, isLast: Bool, to wire: inout [UInt8]) {
+        wire.reserveCapacity(wire.count + text.count + 6)
+        wire.append(0x30 + UInt8(truncatingIfNeeded: code / 100))
+        wire.append(0x30 + UInt8(truncatingIfNeeded: code / 10 % 10))
+        wire.append(0x30 + UInt8(truncatingIfNeeded: code % 10))
+        if !isLast {
+            wire.append(Octet.hyphen)
+        } else if !text.isEmpty {
+            wire.append(Octet.space)
+        }
+        wire.append(contentsOf: text)
+        wire.append(Octet.cr)
+        wire.append(Octet.lf)
+    }
+
+    /// The text of each line, without code, separator and line end; at least one line. An enhanced code is part of the text.
+    public var lines: [[UInt8]] {
+        wire.split(separator: Octet.lf).map { Array($0.dropLast(1).dropFirst(4)) }
     }
 
     /// The first digit: 2 done, 3 go on, 4 try later, 5 never.
@@ -53,32 +75,6 @@ public struct Reply: Hashable, Sendable {
         let line = lines[0]
         guard enhancedCode != nil, let space = line.firstIndex(of: Octet.space) else { return String(decoding: line, as: UTF8.self) }
         return String(decoding: line[(space + 1)...], as: UTF8.self)
-    }
-
-    /// Appends the reply as it goes over the wire: `250-` on all lines but the last (RFC 5321 §4.2.1).
-    public func encode(into bytes: inout [UInt8]) {
-        let digits = [
-            UInt8(truncatingIfNeeded: code / 100), UInt8(truncatingIfNeeded: code / 10 % 10), UInt8(truncatingIfNeeded: code % 10),
-        ]
-        for (index, line) in lines.enumerated() {
-            for digit in digits { bytes.append(0x30 + digit) }
-            if index < lines.count - 1 {
-                bytes.append(Octet.hyphen)
-            } else if !line.isEmpty {
-                bytes.append(Octet.space)
-            }
-            bytes.append(contentsOf: line)
-            bytes.append(Octet.cr)
-            bytes.append(Octet.lf)
-        }
-    }
-
-    /// The reply as it goes over the wire.
-    public var wire: [UInt8] {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(lines.reduce(0) { $0 + $1.count + 6 })
-        encode(into: &bytes)
-        return bytes
     }
 }
 

@@ -30,7 +30,9 @@ public struct ReplyDecoder: Sendable {
 
     private let limits: Limits
     private var line: [UInt8] = []
-    private var complete: [[UInt8]] = []
+    /// Lines that are complete, as they go over the wire.
+    private var wire: [UInt8] = []
+    private var complete = 0
     private var code: UInt16 = 0
     private var sawCR = false
 
@@ -39,7 +41,7 @@ public struct ReplyDecoder: Sendable {
     }
 
     /// Whether no part of a reply is held.
-    public var isEmpty: Bool { line.isEmpty && complete.isEmpty && !sawCR }
+    public var isEmpty: Bool { line.isEmpty && complete == 0 && !sawCR }
 
     /// Consumes bytes up to the end of the next reply.
     ///
@@ -82,12 +84,16 @@ public struct ReplyDecoder: Sendable {
         case Octet.hyphen: continues = true
         default: throw .notAReply
         }
-        guard complete.isEmpty || number == code else { throw .codesDiffer }
-        guard complete.count < limits.lines else { throw .tooManyLines }
+        guard complete == 0 || number == code else { throw .codesDiffer }
+        guard complete < limits.lines else { throw .tooManyLines }
         code = number
-        complete.append(Array(line.dropFirst(4)))
+        complete += 1
+        Reply.append(line.dropFirst(4), of: code, isLast: !continues, to: &wire)
         guard !continues else { return nil }
-        defer { complete = [] }
-        return Reply(code: code, rawLines: complete)
+        defer {
+            wire = []
+            complete = 0
+        }
+        return Reply(code: code, wire: wire)
     }
 }

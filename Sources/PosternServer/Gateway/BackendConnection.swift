@@ -152,7 +152,12 @@ final class BackendConnection: ChannelInboundHandler {
 
     /// Octets of our own ahead of the content: whole header lines.
     func header(_ line: String) {
-        out.writeString(line)
+        write { $0.writeString(line) }
+    }
+
+    private func write(_ body: (inout ByteBuffer) -> Void) {
+        if out.readableBytes == 0 { out = gate.writes.take() }
+        body(&out)
     }
 
     func endContent() { perform { $0.endContent(into: &$1) } }
@@ -191,8 +196,10 @@ final class BackendConnection: ChannelInboundHandler {
     /// Writes what has gathered.
     func flush() {
         guard out.readableBytes > 0, let context else { return }
-        context.writeAndFlush(wrapOutboundOut(out), promise: nil)
+        let buffer = out
         out = ByteBuffer()
+        context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+        gate.writes.giveBack(buffer)
     }
 
     // MARK: - Actions
@@ -215,13 +222,13 @@ final class BackendConnection: ChannelInboundHandler {
 
     private func perform(_ action: BackendAction, _ input: ByteBuffer?) {
         switch action {
-        case .send(let bytes): out.writeBytes(bytes)
-        case .forward(.insert(let insertion)): out.writeBytes(insertion.bytes)
+        case .send(let bytes): write { $0.writeBytes(bytes) }
+        case .forward(.insert(let insertion)): write { $0.writeBytes(insertion.bytes) }
         case .forward(.input(let range)):
             guard let input else { preconditionFailure("content comes with its input") }
             octets += UInt64(range.count)
             // Copied: a slice would keep the whole of what was read from being used again.
-            input.withUnsafeReadableBytes { _ = out.writeBytes($0[range]) }
+            write { out in input.withUnsafeReadableBytes { _ = out.writeBytes($0[range]) } }
         case .startTLS: startTLS()
         case .ready(let learnt):
             isReady = true

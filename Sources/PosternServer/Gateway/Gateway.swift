@@ -131,6 +131,7 @@ final class GatewayLoop {
     let loop: any EventLoop
     let wheel: TimerWheel
     let reads: ReadBuffers
+    let writes = WriteBuffers()
     private(set) lazy var prober = MailboxProber(gate: self)
     private(set) lazy var pool = BackendPool(gate: self)
 

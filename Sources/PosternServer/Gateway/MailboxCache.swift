@@ -14,9 +14,9 @@ final class MailboxCache: Sendable {
     }
 
     private struct State {
-        var entries: [String: (knowledge: Knowledge, until: NIODeadline)] = [:]
+        var entries: [Mailbox: (knowledge: Knowledge, until: NIODeadline)] = [:]
         /// In the order in which they came; the oldest goes first.
-        var order: [String] = []
+        var order: [Mailbox] = []
         var next = 0
     }
 
@@ -26,7 +26,7 @@ final class MailboxCache: Sendable {
 
     func knowledge(of mailbox: Mailbox, now: NIODeadline) -> Knowledge? {
         state.withLockedValue { state in
-            guard let entry = state.entries[mailbox.description], now < entry.until else { return nil }
+            guard let entry = state.entries[mailbox], now < entry.until else { return nil }
             return entry.knowledge
         }
     }
@@ -39,15 +39,14 @@ final class MailboxCache: Sendable {
             case .silent: settings.silentFor
             }
         let until = now + .milliseconds(span.milliseconds)
-        let key = mailbox.description
         state.withLockedValue { state in
-            if state.entries.updateValue((knowledge, until), forKey: key) != nil { return }
+            if state.entries.updateValue((knowledge, until), forKey: mailbox) != nil { return }
             if state.order.count < settings.capacity {
-                state.order.append(key)
+                state.order.append(mailbox)
             } else if !state.order.isEmpty {
                 state.next %= state.order.count
                 state.entries[state.order[state.next]] = nil
-                state.order[state.next] = key
+                state.order[state.next] = mailbox
                 state.next += 1
             }
         }

@@ -54,3 +54,28 @@ private struct SharedReadAllocator: RecvByteBufferAllocator {
         return true
     }
 }
+
+/// Buffers that replies and content are gathered in before they leave together. What was written at once is free again.
+final class WriteBuffers {
+    private static let usual = 1024
+    /// Larger ones are not kept.
+    private static let largest = 32_768
+    /// As many as are filled in one turn: a session's, and its backend's.
+    private static let most = 4
+
+    private var spare: [ByteBuffer] = []
+
+    init() { spare.reserveCapacity(Self.most) }
+
+    /// An empty one.
+    func take() -> ByteBuffer {
+        guard var buffer = spare.popLast() else { return ByteBufferAllocator().buffer(capacity: Self.usual) }
+        // Where the socket has not taken all, this makes another one.
+        buffer.clear()
+        return buffer
+    }
+
+    func giveBack(_ buffer: ByteBuffer) {
+        if spare.count < Self.most, buffer.storageCapacity <= Self.largest { spare.append(buffer) }
+    }
+}

@@ -83,7 +83,6 @@ final class SessionHandler: ChannelDuplexHandler {
     }
 
     var gateway: Gateway { gate.gateway }
-    var settings: GatewaySettings { current.settings }
 
     // MARK: - Beginning
 
@@ -91,15 +90,15 @@ final class SessionHandler: ChannelDuplexHandler {
         self.context = context
         ticket = gate.wheel.add(self)
         let now = startedAt
-        sessionEndsAt = now + .seconds(Int64(settings.timeouts.session))
+        sessionEndsAt = now + .seconds(Int64(current.settings.timeouts.session))
         guard let peer = context.remoteAddress.flatMap(Endpoint.init), let local = context.localAddress.flatMap(Endpoint.init) else {
             return context.close(promise: nil)
         }
         client.source = peer
         client.destination = local
-        if settings.proxies.contains(peer.address) {
+        if current.settings.proxies.contains(peer.address) {
             awaitsProxyHeader = true
-            proxyHeaderBy = now + .milliseconds(settings.proxyTimeout.milliseconds)
+            proxyHeaderBy = now + .milliseconds(current.settings.proxyTimeout.milliseconds)
             updateTimer()
         } else {
             begin()
@@ -108,6 +107,7 @@ final class SessionHandler: ChannelDuplexHandler {
 
     /// The client is known by address.
     private func begin() {
+        let settings = current.settings
         var extensions = gateway.extensions(current)
         if settings.xclient.contains(client.source.address) { extensions.xclient = Set(XClientAttributes.Name.allCases) }
         machine = ServerSession(
@@ -130,7 +130,7 @@ final class SessionHandler: ChannelDuplexHandler {
         var buffer = unwrapInboundIn(data)
         if !readIsOpen, !mayRead {
             unread += buffer.readableBytes
-            guard unread <= settings.memory.unread else { return context.close(promise: nil) }
+            guard unread <= current.settings.memory.unread else { return context.close(promise: nil) }
         }
         if held == nil {
             held = buffer
@@ -304,7 +304,7 @@ final class SessionHandler: ChannelDuplexHandler {
         case .violation(let violation): note(violation)
         case .deadline(let deadline):
             self.deadline = deadline
-            deadlineAt = deadline.map { .now() + .seconds(Int64(settings.timeouts[$0])) } ?? .distantFuture
+            deadlineAt = deadline.map { .now() + .seconds(Int64(current.settings.timeouts[$0])) } ?? .distantFuture
         case .close: close()
         }
     }

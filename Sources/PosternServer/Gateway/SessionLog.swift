@@ -39,43 +39,34 @@ extension SessionHandler {
             }
         }
         guard message.recipients > 0 else { return }
-        gateway.decisions.log.write(line(message, result: reply.map { accepted || isAnswer ? "\($0.code)" : "reset" } ?? "aborted"))
-    }
-
-    private func line(_ message: SessionMessage, result: String) -> LogLine {
-        var line = LogLine(gateway, "message", client)
-        line.add("result", result)
-        line.add("recipients", String(message.recipients))
-        line.add("refused", String(message.refused))
-        line.add("bytes", String(message.octets))
-        line.add(nonEmpty: "backend", backend.map { "\($0.address)" } ?? "")
-        line.add("ms", String((NIODeadline.now() - message.startedAt).nanoseconds / 1_000_000))
-        return line
+        gateway.decisions.log.write { line in
+            begin(&line, "message")
+            line.add("result", reply.map { accepted || isAnswer ? String($0.code) : "reset" } ?? "aborted")
+            line.add("recipients", String(message.recipients))
+            line.add("refused", String(message.refused))
+            line.add("bytes", String(message.octets))
+            line.add(nonEmpty: "backend", backend?.address.description ?? "")
+            line.add("ms", String((NIODeadline.now() - message.startedAt).nanoseconds / 1_000_000))
+        }
     }
 
     /// Writes a line about a session in which no message was answered.
     func logEnd() {
         guard let machine, machine.messages == 0 else { return }
-        gateway.decisions.log.write(line(machine))
+        gateway.decisions.log.write { line in
+            begin(&line, "session")
+            line.add(nonEmpty: "helo", machine.helo?.text ?? "")
+            line.add("commands", String(machine.commands))
+            line.add(nonEmpty: "violations", violations.members.map { "\($0)" }.joined(separator: ","))
+            line.add("ms", String((NIODeadline.now() - startedAt).nanoseconds / 1_000_000))
+        }
     }
 
-    private func line(_ machine: ServerSession) -> LogLine {
-        var line = LogLine(gateway, "session", client)
-        line.add(nonEmpty: "helo", machine.helo?.text ?? "")
-        line.add("commands", String(machine.commands))
-        line.add(nonEmpty: "violations", violations.members.map { "\($0)" }.joined(separator: ","))
-        line.add("ms", String((NIODeadline.now() - startedAt).nanoseconds / 1_000_000))
-        return line
-    }
-}
-
-extension LogLine {
-    fileprivate init(_ gateway: Gateway, _ what: String, _ client: SessionClient) {
-        self.init()
-        add("time", SystemClocks.wall().description)
-        add("level", "info")
-        add("msg", what)
-        add("listener", gateway.name)
-        add("client", client.source.address.description)
+    private func begin(_ line: inout LogLine, _ what: String) {
+        line.add("time", SystemClocks.wall().description)
+        line.add("level", "info")
+        line.add("msg", what)
+        line.add("listener", gateway.name)
+        line.add("client", client.source.address.description)
     }
 }

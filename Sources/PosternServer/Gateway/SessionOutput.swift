@@ -50,7 +50,12 @@ extension SessionHandler {
         defer { output.isPrompt = false }
         guard let pause = output.stutter, pause > .zero, !output.isPrompt else {
             // In order, behind a slow one.
-            if output.slow == nil { output.ready.writeBytes(bytes) } else { output.slow?.writeBytes(bytes) }
+            guard output.slow == nil else {
+                output.slow?.writeBytes(bytes)
+                return
+            }
+            if output.ready.readableBytes == 0 { output.ready = gate.writes.take() }
+            output.ready.writeBytes(bytes)
             return
         }
         if output.slow == nil {
@@ -72,6 +77,7 @@ extension SessionHandler {
             let buffer = output.ready
             output.ready = ByteBuffer()
             context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+            gate.writes.giveBack(buffer)
         }
         if output.closes, output.slow == nil { finishClosing(context) }
     }

@@ -51,7 +51,7 @@ extension SessionHandler {
     /// Starts to look up the client's name, where that can be done; the session begins without it after a while.
     func lookUpName() {
         guard let lookUp = gateway.clientName else { return }
-        question.nameBy = .now() + .milliseconds(settings.nameTimeout.milliseconds)
+        question.nameBy = .now() + .milliseconds(current.settings.nameTimeout.milliseconds)
         updateTimer()
         let bound = NIOLoopBound(self, eventLoop: gate.loop)
         let (loop, address) = (gate.loop, client.source.address)
@@ -92,7 +92,7 @@ extension SessionHandler {
         violations.insert(violation)
         let address = client.source.address
         if violation == .unknownRecipient {
-            gateway.clients.count(address, unknown: true, capacity: settings.probe.clients, now: .now())
+            gateway.clients.count(address, unknown: true, capacity: current.settings.probe.clients, now: .now())
             gateway.counters.count { $0.unknownRecipients += 1 }
         } else if let check = Check(violation) {
             signals[check, default: 0] += 1
@@ -132,7 +132,7 @@ extension SessionHandler {
 
     /// Whether nothing is checked at this stage: the machine has its answer then.
     private func isAccepted(at stage: Stage, nullSender: Bool = false) -> Bool {
-        guard gateway.decisions.hasNoCheck(at: stage, nullSender: nullSender, signals: signals) else { return false }
+        guard gateway.decisions.stagesWithoutCheck.contains(stage, nullSender: nullSender, signals: signals) else { return false }
         question.stage = stage
         question.number &+= 1
         output.stutter = nil
@@ -173,7 +173,7 @@ extension SessionHandler {
 
     /// Never an open relay: a backend that cannot see the client may take us for one of its own. `nil` to go on.
     private func relayRefusal(_ recipient: Mailbox) -> Reply? {
-        guard settings.clientInformation == .none, case .listed(let domains) = settings.domains else { return nil }
+        guard current.settings.clientInformation == .none, case .listed(let domains) = current.settings.domains else { return nil }
         let refusal = Reply(550, "5.7.1", "Relaying denied")
         // Routing in the local part (RFC 5321 §3.6.1 and appendix F.2): `user%elsewhere.example@ours.example` is mail to
         // elsewhere for a backend that trusts us.
@@ -189,15 +189,15 @@ extension SessionHandler {
 
     private func mayProbe(_ recipient: RecipientCommand) -> Bool {
         let local = recipient.mailbox.localPart.lowercasedASCII
-        return settings.probe.isOn && local != "postmaster" && local != "abuse"
+        return current.settings.probe.isOn && local != "postmaster" && local != "abuse"
     }
 
     private func probe(_ recipient: RecipientCommand) {
         question.probed = recipient
-        question.probeBy = .now() + .milliseconds(settings.probe.patience.milliseconds)
+        question.probeBy = .now() + .milliseconds(current.settings.probe.patience.milliseconds)
         question.number &+= 1
         let number = question.number
-        gate.prober.ask(recipient, settings) { [weak self] in
+        gate.prober.ask(recipient, current.settings) { [weak self] in
             guard let self, number == self.question.number, self.question.probed != nil, !self.isGone else { return }
             self.probeEnded()
             self.pump()
@@ -257,18 +257,18 @@ extension SessionHandler {
         if stage == .connect, client.isIntroduced { delay = .zero }
         delay = min(delay, stage == .connect ? SessionQuestion.longestGreeting : SessionQuestion.longestPause)
         let automatic = stage == .connect && outcome.delays.greeting == .auto
-        delay = gateway.shortened(delay, automatic: automatic, settings)
+        delay = gateway.shortened(delay, automatic: automatic, current.settings)
         guard delay > .zero else { return go(decision) }
         question.paused = decision
         question.pausedUntil = .now() + .milliseconds(delay.milliseconds)
         gateway.sessions.hold(id, channel: context?.channel)
-        if stage == .connect, settings.teaser, decision == .accept, let machine { write(machine.teaser) }
+        if stage == .connect, current.settings.teaser, decision == .accept, let machine { write(machine.teaser) }
         pump()
         updateTimer()
     }
 
     private func stutterPause(_ outcome: DecisionService.Outcome) -> TimeAmount {
-        .milliseconds(gateway.shortened(outcome.delays.stutter, automatic: false, settings).milliseconds)
+        .milliseconds(gateway.shortened(outcome.delays.stutter, automatic: false, current.settings).milliseconds)
     }
 
     private func go(_ decision: SMTPProtocol.Decision) {

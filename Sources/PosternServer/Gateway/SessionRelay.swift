@@ -46,7 +46,8 @@ extension SessionHandler: BackendUser {
         } else {
             relay.candidates = gateway.directory.candidates()[...]
             if let address = relay.candidates.first,
-                let kept = gate.pool.take(address, gateway.backendSettings(for: address, settings), tls: current.backendTLS, for: wanted)
+                let kept = gate.pool.take(
+                    address, gateway.backendSettings(for: address, current.settings), tls: current.backendTLS, for: wanted)
             {
                 relay.wasReused = true
                 backend = kept
@@ -64,11 +65,12 @@ extension SessionHandler: BackendUser {
     private func connect() -> Bool {
         guard case .recipient(let mail, let recipient)? = relay.open, let address = relay.candidates.popFirst() else { return false }
         let connection = BackendConnection(
-            address, settings: gateway.backendSettings(for: address, settings), client: relay.client, tls: current.backendTLS, gate: gate,
+            address, settings: gateway.backendSettings(for: address, current.settings), client: relay.client, tls: current.backendTLS,
+            gate: gate,
             user: self)
         backend = connection
         connection.recipient(recipient, of: mail)
-        connection.connect(timeout: .milliseconds(settings.connectTimeout.milliseconds))
+        connection.connect(timeout: .milliseconds(current.settings.connectTimeout.milliseconds))
         return true
     }
 
@@ -111,8 +113,8 @@ extension SessionHandler: BackendUser {
         if message == nil { message = SessionMessage(startedAt: .now()) }
         if reply.isPositive {
             message?.recipients += 1
-            gateway.clients.count(client.source.address, unknown: false, capacity: settings.probe.clients, now: .now())
-            if settings.probe.isOn { gateway.mailboxes.remember(recipient.mailbox, .exists, settings.probe, now: .now()) }
+            gateway.clients.count(client.source.address, unknown: false, capacity: current.settings.probe.clients, now: .now())
+            if current.settings.probe.isOn { gateway.mailboxes.remember(recipient.mailbox, .exists, current.settings.probe, now: .now()) }
         } else {
             message?.refused += 1
         }
@@ -123,7 +125,7 @@ extension SessionHandler: BackendUser {
         backend = nil
         if case .recipient? = relay.open, message?.recipients ?? 0 == 0 {
             // A greeting that is the client's own is its answer, word for word.
-            if case .refusedUs(let reply) = failure.reason, settings.clientInformation == .proxyV2, reply.isPermanent {
+            if case .refusedUs(let reply) = failure.reason, current.settings.clientInformation == .proxyV2, reply.isPermanent {
                 relay.open = nil
                 ready = .reply(reply)
                 return
