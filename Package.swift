@@ -28,6 +28,8 @@ let package = Package(
         .target(name: "PosternEngine", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "SPF", dependencies: ["PosternCore"], swiftSettings: strict),
 
+        .target(name: "PosternReplay", dependencies: ["PosternCore", "PosternEngine"], swiftSettings: strict),
+
         // The edge.
         .systemLibrary(name: "CCares", pkgConfig: "libcares", providers: [.apt(["libc-ares-dev"])]),
         .target(
@@ -37,6 +39,9 @@ let package = Package(
             ],
             swiftSettings: strict),
         .systemLibrary(name: "CMaxMind", pkgConfig: "libmaxminddb", providers: [.apt(["libmaxminddb-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .target(name: "LogFiles", dependencies: ["CZlib", "CZstd", "PosternCore", "PosternReplay"], swiftSettings: strict),
         .systemLibrary(name: "CPublicSuffix", pkgConfig: "libpsl", providers: [.apt(["libpsl-dev"])]),
         .target(name: "PublicSuffix", dependencies: ["CPublicSuffix", "PosternCore", "PosternEngine"], swiftSettings: strict),
         .target(
@@ -55,7 +60,7 @@ let package = Package(
         .target(
             name: "PosternControl",
             dependencies: [
-                "PosternCore", "PosternEngine", .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                "PosternCore", "PosternEngine", "PosternReplay", .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ],
             swiftSettings: strict),
         .target(
@@ -74,9 +79,10 @@ let package = Package(
         .executableTarget(
             name: "postern",
             dependencies: [
-                "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine", "PosternResolver", "PosternServer",
-                "PosternStorage", "PublicSuffix", "SPF",
+                "DNSProtocol", "LogFiles", "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine", "PosternReplay",
+                "PosternResolver", "PosternServer", "PosternStorage", "PublicSuffix", "SPF",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ],
             swiftSettings: strict),
 
@@ -90,6 +96,10 @@ let package = Package(
         .testTarget(
             name: "PosternResolverTests", dependencies: ["DNSProtocol", "IntegrationSupport", "PosternCore", "PosternResolver"],
             swiftSettings: strict),
+        .testTarget(
+            name: "PosternReplayTests", dependencies: ["EngineTestSupport", "PosternCore", "PosternEngine", "PosternReplay"],
+            swiftSettings: strict),
+        .testTarget(name: "LogFilesTests", dependencies: ["CZlib", "CZstd", "LogFiles", "PosternReplay"], swiftSettings: strict),
         .testTarget(name: "PolicyProtocolTests", dependencies: ["PolicyProtocol"], swiftSettings: strict),
         .testTarget(name: "PosternCoreTests", dependencies: ["PosternCore"], swiftSettings: strict),
         .testTarget(
@@ -118,7 +128,7 @@ let package = Package(
         .testTarget(
             name: "PosternControlTests",
             dependencies: [
-                "PosternControl", "PosternCore", "PosternEngine", "PosternStorage",
+                "PosternControl", "PosternCore", "PosternEngine", "PosternReplay", "PosternStorage",
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ],
             swiftSettings: strict),

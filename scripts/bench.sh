@@ -114,6 +114,29 @@ slow=$("$resolving" --seconds "$seconds" --delay 20)
 echo "uncached questions:            $(whole "$(field "$quick" uncached_rate)")/s   (aim: at least 50000)"
 echo "with 20 ms of delay:           $(whole "$(field "$slow" uncached_rate)")/s, $(field "$slow" server_timeouts) lost"
 echo "answered from the cache:       $(whole "$(field "$quick" cached_rate)")/s   (aim: at least 1000000)"
+
+echo
+echo "== replay of a log of two million lines"
+.build-bench/release/maillog-writer 2000000 >"$work/mail.log"
+replayed() { # FILE ARGUMENT...: lines a second, and the most memory in MiB
+    python3 - "$postern" "$@" <<'PYTHON'
+import json, os, resource, subprocess, sys, time
+began = time.monotonic()
+done = subprocess.run([sys.argv[1], "replay", "--json", *sys.argv[2:]], stdout=subprocess.PIPE, check=True)
+seconds = time.monotonic() - began
+lines = json.loads(done.stdout)["input"]["counts"]["lines"]
+print("%d %d" % (lines / seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024))
+PYTHON
+}
+touch "$work/empty.yaml"
+read -r rate memory < <(replayed "$work/mail.log")
+echo "one policy:                    $rate lines/s, $memory MiB at most   (aim: at least 200000)"
+read -r rate memory < <(replayed "$work/mail.log" --against "$work/empty.yaml")
+echo "two policies:                  $rate lines/s"
+gzip -1 -k "$work/mail.log"
+read -r rate memory < <(replayed "$work/mail.log.gz")
+echo "the same, from gzip:           $rate lines/s"
+rm "$work/mail.log" "$work/mail.log.gz"
 [ "$large" = yes ] || exit 0
 
 echo

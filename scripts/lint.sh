@@ -15,6 +15,7 @@ declare -A allowed=(
     [DNSProtocol]="PosternCore"
     [PosternEngine]="PosternCore"
     [SPF]="PosternCore"
+    [PosternReplay]="PosternCore PosternEngine"
 )
 for target in "${!allowed[@]}"; do
     [ -d "Sources/$target" ] || continue

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the libraries that a build needs, on Debian; never a mail server. Where it may not, it prints the command.
 set -eu
-packages=(libsqlite3-dev libpsl-dev libc-ares-dev libmaxminddb-dev pkg-config)
+packages=(libsqlite3-dev libpsl-dev libc-ares-dev libmaxminddb-dev zlib1g-dev libzstd-dev pkg-config)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")

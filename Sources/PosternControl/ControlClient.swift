@@ -4,6 +4,8 @@ import Foundation
 public final class ControlClient {
     private let socket: ControlSocket
     private let patience: Double
+    /// For the answer to a request that reads all of the store, in seconds.
+    public static let reportPatience: Double = 600
 
     /// Connects to the daemon's socket. `nil` where no daemon listens there. `patience`, in seconds, is for each answer.
     public static func connect(to path: String, patience: Double = 60) throws(ControlFailure) -> ControlClient? {
@@ -27,6 +29,8 @@ public final class ControlClient {
 
     public func send(_ request: ControlRequest) throws(ControlFailure) -> ControlReply {
         let line = try ControlMessage.line(request)
+        // Millions of decisions may have to be read.
+        let patience = if case .report = request { max(self.patience, Self.reportPatience) } else { self.patience }
         let answer: [UInt8]?
         do throws(ControlSocket.Failure) {
             try socket.write(line, within: patience)

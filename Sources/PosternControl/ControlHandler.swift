@@ -37,6 +37,7 @@ public actor ControlHandler {
         case .decisions(let search): .decisions(try await decisions(search))
         case .reload: .reloaded(try await state.reload())
         case .learn(let lessons): .learnt(try await learn(lessons))
+        case .report(let draft): .report(try await report(draft))
         }
     }
 

@@ -1,15 +1,16 @@
 import PosternCore
 import PosternEngine
 
-// Takes over what another greylister had learnt.
+// Takes over what another greylister had learnt, or what a mail server's log tells.
 
 extension ControlHandler {
     /// Merges with what is there: of a triplet the earliest attempt and any pass, of a client the larger count.
     func learn(_ lessons: Lessons) async throws(ControlFailure) -> LessonReport {
-        guard lessons.triplets.count + lessons.clients.count <= ControlRequest.maximumBatch else {
+        guard lessons.triplets.count + lessons.clients.count + lessons.correspondents.count <= ControlRequest.maximumBatch else {
             throw ControlFailure(.badData, "at most \(ControlRequest.maximumBatch) rows can be learnt at once")
         }
-        let settings = state.engine().settings.greylist
+        let engine = state.engine()
+        let settings = engine.settings.greylist
         let now = state.now().steady
         var report = LessonReport()
         // The last of two rows for one key would undo the first, so rows are merged before they are written.
@@ -22,10 +23,12 @@ extension ControlHandler {
                 report.skipped += 1
                 continue
             }
-            let key = TripletKey(
-                identity: .network(address.network(settings.widths)), sender: ReversePath(lesson.sender).normalised,
-                recipient: lesson.recipient.lowercasedASCII)
-            triplets[key] = triplets[key].map { $0.merged(with: row) } ?? row
+            let sender = ReversePath(lesson.sender).normalised
+            let recipient = lesson.recipient.lowercasedASCII
+            for identity in engine.identities(of: Client(address: address, confirmedName: DomainName(lesson.name ?? ""))) {
+                let key = TripletKey(identity: identity, sender: sender, recipient: recipient)
+                triplets[key] = triplets[key].map { $0.merged(with: row) } ?? row
+            }
             report.triplets += 1
         }
         for lesson in lessons.clients {
@@ -34,10 +37,31 @@ extension ControlHandler {
                 report.skipped += 1
                 continue
             }
-            let identity = Identity.network(address.network(settings.widths))
+            let client = Client(address: address, confirmedName: DomainName(lesson.name ?? ""))
+            guard engine.mayBeProven(client) else {
+                report.skipped += 1
+                continue
+            }
             let row = IdentityRow(passes: lesson.passes, lastSeen: seen, expires: seen + settings.lifetime)
-            clients[identity] = clients[identity].map { $0.merged(with: row) } ?? row
+            for identity in engine.identities(of: client) {
+                clients[identity] = clients[identity].map { $0.merged(with: row) } ?? row
+            }
             report.clients += 1
+        }
+        for lesson in lessons.correspondents {
+            let seen = min(WallTime(seconds: lesson.lastWritten.clampedToTime), now)
+            guard let correspondent = Mailbox(lesson.correspondent), let user = Mailbox(lesson.user), seen + settings.lifetime > now,
+                let identity = engine.spfIdentity(of: correspondent)
+            else {
+                report.skipped += 1
+                continue
+            }
+            // As when the user wrote to them: their answer is known before it comes, from whoever SPF says may send it.
+            let key = TripletKey(identity: identity, sender: ReversePath.mailbox(correspondent).normalised, recipient: user.folded)
+            let row = TripletRow(
+                firstSeen: seen, lastSeen: seen, passedAt: seen, deferrals: 0, passes: 0, expires: seen + settings.lifetime)
+            triplets[key] = triplets[key].map { $0.merged(with: row) } ?? row
+            report.correspondents += 1
         }
         guard !triplets.isEmpty || !clients.isEmpty else { return report }
         try await commit(triplets, clients, now: now)
@@ -102,10 +126,6 @@ extension IdentityRow {
     fileprivate func merged(with other: IdentityRow) -> IdentityRow {
         IdentityRow(passes: max(passes, other.passes), lastSeen: max(lastSeen, other.lastSeen), expires: max(expires, other.expires))
     }
-}
-
-extension IPAddress {
-    fileprivate func network(_ widths: IdentityWidths) -> Prefix { Prefix(self, length: family == .v4 ? widths.v4 : widths.v6) }
 }
 
 extension Int64 {

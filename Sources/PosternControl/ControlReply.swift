@@ -1,5 +1,6 @@
 import PosternCore
 import PosternEngine
+import PosternReplay
 
 /// What became of a request. Times are RFC 3339 in UTC by the wall clock. The fields of the reports are the fields of
 /// `--json`, in snake case: docs/commands.md lists them, so they change only with the version.
@@ -17,6 +18,7 @@ public enum ControlReply: Codable, Equatable, Sendable {
     case decisions([DecisionReport])
     case reloaded(ReloadReport)
     case learnt(LessonReport)
+    case report(TrafficReport)
 }
 
 /// The daemon's state.
@@ -242,12 +244,14 @@ public struct ReloadReport: Codable, Equatable, Sendable {
 public struct LessonReport: Codable, Equatable, Sendable {
     public var triplets: Int
     public var clients: Int
-    /// Too old for the configured window and lifetime, or not understood.
+    public var correspondents: Int
+    /// Too old for the configured window and lifetime, of clients that cannot be proven, or not understood.
     public var skipped: Int
 
-    public init(triplets: Int = 0, clients: Int = 0, skipped: Int = 0) {
+    public init(triplets: Int = 0, clients: Int = 0, correspondents: Int = 0, skipped: Int = 0) {
         self.triplets = triplets
         self.clients = clients
+        self.correspondents = correspondents
         self.skipped = skipped
     }
 }

@@ -16,10 +16,12 @@ public enum ControlRequest: Codable, Equatable, Sendable {
     case backup(path: String)
     case decisions(Search)
     case reload
-    /// What another greylister had learnt.
+    /// What another greylister had learnt, or a log tells.
     case learn(Lessons)
+    /// What became of the mail, from the recorded decisions.
+    case report(ReportDraft)
 
-    /// Entries in one `add`, and triplets and clients in one `learn`.
+    /// Entries in one `add`, and rows in one `learn`.
     public static let maximumBatch = 1000
 }
 
@@ -122,11 +124,26 @@ public struct ReleaseDraft: Codable, Equatable, Sendable {
     }
 }
 
-/// What another greylister had learnt, in its own terms: the receiver makes keys and rows of it.
+/// Which decisions to report on.
+public struct ReportDraft: Codable, Equatable, Sendable {
+    /// Not older than this, in milliseconds.
+    public var age: Int64
+    /// Domains and senders that are listed, 1...1,000.
+    public var rows: Int
+
+    public init(age: WallTime.Span, rows: Int = 20) {
+        self.age = age.milliseconds
+        self.rows = rows
+    }
+}
+
+/// What another greylister had learnt, or a log tells, in its own terms: the receiver makes keys and rows of it.
 public struct Lessons: Codable, Equatable, Sendable {
     public struct Triplet: Codable, Equatable, Sendable {
         /// The address, or the first address of the network.
         public var address: String
+        /// The confirmed reverse name; `nil` where it is not known.
+        public var name: String?
         public var sender: String
         public var recipient: String
         /// Unix seconds.
@@ -135,8 +152,11 @@ public struct Lessons: Codable, Equatable, Sendable {
         /// Whether it has passed; else it waits since `firstSeen`.
         public var passed: Bool
 
-        public init(address: String, sender: String, recipient: String, firstSeen: Int64, lastSeen: Int64, passed: Bool) {
+        public init(
+            address: String, name: String? = nil, sender: String, recipient: String, firstSeen: Int64, lastSeen: Int64, passed: Bool
+        ) {
             self.address = address
+            self.name = name
             self.sender = sender
             self.recipient = recipient
             self.firstSeen = firstSeen
@@ -147,24 +167,43 @@ public struct Lessons: Codable, Equatable, Sendable {
 
     public struct Client: Codable, Equatable, Sendable {
         public var address: String
+        /// The confirmed reverse name; `nil` where it is not known.
+        public var name: String?
         /// Messages that passed.
         public var passes: UInt32
         /// Unix seconds.
         public var lastSeen: Int64
 
-        public init(address: String, passes: UInt32, lastSeen: Int64) {
+        public init(address: String, name: String? = nil, passes: UInt32, lastSeen: Int64) {
             self.address = address
+            self.name = name
             self.passes = passes
             self.lastSeen = lastSeen
         }
     }
 
+    /// Somebody that a user has written to.
+    public struct Correspondent: Codable, Equatable, Sendable {
+        public var correspondent: String
+        public var user: String
+        /// Unix seconds.
+        public var lastWritten: Int64
+
+        public init(correspondent: String, user: String, lastWritten: Int64) {
+            self.correspondent = correspondent
+            self.user = user
+            self.lastWritten = lastWritten
+        }
+    }
+
     public var triplets: [Triplet]
     public var clients: [Client]
+    public var correspondents: [Correspondent]
 
-    public init(triplets: [Triplet] = [], clients: [Client] = []) {
+    public init(triplets: [Triplet] = [], clients: [Client] = [], correspondents: [Correspondent] = []) {
         self.triplets = triplets
         self.clients = clients
+        self.correspondents = correspondents
     }
 }
 

@@ -13,9 +13,9 @@ public struct IPAddress: Hashable, Sendable {
 
     public let family: Family
     /// The upper 64 bits of an IPv6 address; zero for IPv4.
-    let high: UInt64
+    public let high: UInt64
     /// The lower 64 bits of an IPv6 address, or the 32 bits of an IPv4 address.
-    let low: UInt64
+    public let low: UInt64
 
     init(family: Family, high: UInt64, low: UInt64) {
         self.family = family

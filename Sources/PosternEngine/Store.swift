@@ -143,18 +143,21 @@ public struct DecisionFilter: Equatable, Sendable {
     public var sender: String?
     public var recipient: String?
     public var since: WallTime?
+    /// Only older ones: to go on where a search ended.
+    public var before: Reference?
     /// 1...10,000.
     public var limit: Int
 
     public init(
         reference: Reference? = nil, address: String? = nil, sender: String? = nil, recipient: String? = nil, since: WallTime? = nil,
-        limit: Int = 100
+        before: Reference? = nil, limit: Int = 100
     ) {
         self.reference = reference
         self.address = address
         self.sender = sender
         self.recipient = recipient
         self.since = since
+        self.before = before
         self.limit = min(max(limit, 1), 10_000)
     }
 }

@@ -89,6 +89,7 @@ extension SQLiteStore {
         let path = opening.path
         let action = columns == .deferred ? Verdict.Action.defer.name : nil
         var below = match.reference.map { $0 == .max ? $0 : $0 + 1 } ?? Int64.max
+        if let before = match.before { below = min(below, before) }
         while true {
             let from = below
             let (matches, next) = try await onReader { db in

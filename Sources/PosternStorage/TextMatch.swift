@@ -42,6 +42,8 @@ struct TextMatch: Sendable {
 struct DecisionMatch: Sendable {
     let reference: Int64?
     let since: Int64
+    /// Only references below it.
+    let before: Int64?
     let address: TextMatch?
     let sender: TextMatch?
     let recipient: TextMatch?
@@ -49,6 +51,7 @@ struct DecisionMatch: Sendable {
     init(_ filter: DecisionFilter) {
         reference = filter.reference?.value
         since = filter.since?.milliseconds ?? .min
+        before = filter.before?.value
         address = filter.address.map(TextMatch.init)
         sender = filter.sender.map(TextMatch.init)
         recipient = filter.recipient.map(TextMatch.init)
@@ -56,6 +59,7 @@ struct DecisionMatch: Sendable {
 
     func matches(_ decision: StoredDecision) -> Bool {
         if let reference, decision.reference.value != reference { return false }
+        if let before, decision.reference.value >= before { return false }
         return decision.time.milliseconds >= since && address?.isPart(of: decision.address) ?? true
             && sender?.isPart(of: decision.sender) ?? true && recipient?.isPart(of: decision.recipient) ?? true
     }

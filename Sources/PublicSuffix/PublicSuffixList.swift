@@ -17,7 +17,9 @@ public final class PublicSuffixList: OrganisationalDomains, Sendable {
 
     /// The registrable domain; names in U-labels are looked up as they are, which the list covers too.
     public func organisationalDomain(of name: DomainName) -> DomainName? {
-        guard let found = psl_registrable_domain(context, name.text) else { return nil }
-        return DomainName(String(cString: found))
+        // What is found points into what was asked for, and lives no longer.
+        name.text.withCString { text in
+            psl_registrable_domain(context, text).flatMap { DomainName(String(cString: $0)) }
+        }
     }
 }

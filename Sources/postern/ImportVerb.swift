@@ -5,7 +5,8 @@ import PosternCore
 
 struct Import: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Take over what another greylister knows.", subcommands: [ImportPostgrey.self])
+        abstract: "Take over what another greylister knows, or what past logs tell.",
+        subcommands: [ImportPostgrey.self, ImportMaillog.self])
 }
 
 struct ImportPostgrey: AsyncParsableCommand {
@@ -198,7 +199,7 @@ struct ImportReport: Encodable {
 
 extension Array {
     /// In pieces that one request takes.
-    fileprivate var batches: [[Element]] {
+    var batches: [[Element]] {
         stride(from: 0, to: count, by: ControlRequest.maximumBatch).map {
             Array(self[$0..<Swift.min($0 + ControlRequest.maximumBatch, count)])
         }

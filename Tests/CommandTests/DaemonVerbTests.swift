@@ -132,6 +132,9 @@ struct DaemonVerbTests {
             default: break
             }
         }
+        let replayed = try place.write(
+            "time,client_address,client_name,sender,recipient,label\n0,192.0.2.1,mx.example.org,a@example.org,b@example.net,ham\n"
+                + "9,192.0.2.1,,a@example.org,b@example.net,spam\nx,,,,,\n99,192.0.2.1,,a@example.org,c@example.net,\n", to: "replayed.csv")
         try await place.withDaemon(["--config", file]) { daemon in
             _ = try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net")
             let explain = ["explain", "--ip", "192.0.2.7", "--from", "a@example.org", "--to", "b@example.net"]
@@ -139,7 +142,8 @@ struct DaemonVerbTests {
                 ["status"], explain, ["block", "add", "192.0.2.99", "--for", "1h"], ["block", "list"], ["block", "remove", "192.0.2.99"],
                 ["greylist", "list"], ["decisions"], ["release", "--to", "b@example.net", "--from", "a@example.org", "--ip", "192.0.2.7"],
                 ["reload"], ["backup", "copy.db"], ["greylist", "forget", "--from", "a@"], ["config", "check"],
-                ["import", "postgrey", "--dry-run", "c.yaml"],
+                ["import", "postgrey", "--dry-run", "c.yaml"], ["report"], ["replay", replayed, "--against", file, "--rows", "3"],
+                ["import", "maillog", "--dry-run", replayed],
             ] {
                 let outcome = try await place.run(verb + ["--json", "--config", file])
                 #expect(outcome.code == 0 && outcome.json != nil, "\(verb): \(outcome.output) \(outcome.errors)")

@@ -17,7 +17,8 @@ struct OfflineVerbTests {
     @Test(arguments: [
         ["serve"], ["config", "check"], ["config", "show"], ["explain"], ["allow"], ["block"], ["greylist", "list"],
         ["greylist", "forget"],
-        ["release"], ["decisions"], ["status"], ["reload"], ["backup"], ["import", "postgrey"], ["spf"],
+        ["release"], ["decisions"], ["status"], ["reload"], ["backup"], ["import", "postgrey"], ["import", "maillog"], ["spf"], ["replay"],
+        ["report"],
     ])
     func everyVerbHasAHelpWithExamples(verb: [String]) async throws {
         let outcome = try await place.run(verb + ["--help"])

@@ -327,6 +327,10 @@ struct StoreConformanceTests {
             #expect(try await found(DecisionFilter(since: noon + .seconds(38))) == [40, 39, 38])
             #expect(
                 try await found(DecisionFilter(address: "192", sender: "1@example", recipient: "user1", since: noon + .seconds(2))) == [21])
+            #expect(try await found(DecisionFilter(before: Reference(value: 39), limit: 3)) == [38, 37, 36])
+            #expect(try await found(DecisionFilter(sender: "sender3", before: Reference(value: 30))) == [3])
+            #expect(try await found(DecisionFilter(before: Reference(value: 1))) == [])
+            #expect(try await found(DecisionFilter(reference: Reference(value: 17), before: Reference(value: 17))) == [])
             #expect(try await found(DecisionFilter(sender: "%")) == [])
             #expect(try await found(DecisionFilter(sender: "")) == (1...40).reversed())
         }

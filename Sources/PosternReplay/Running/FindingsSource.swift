@@ -1,0 +1,79 @@
+import PosternCore
+import PosternEngine
+
+/// Where the findings of an attempt come from: what DNS said of it, and which country it is from.
+///
+/// Attempts are announced in batches, so that a source which asks others can ask for all of them at once; then each is asked for
+/// by itself, and must be answered at once. Live resolvers are one source more.
+public protocol FindingsSource: Sendable {
+    /// In words, for the report.
+    var name: String { get }
+    /// Gathers what will be asked for. May take its time.
+    func prepare(_ attempts: [LoggedAttempt], for settings: EngineSettings) async
+    /// What is known of an attempt. `client` is who makes it: a retry may come from another address. Called for retries too.
+    func findings(for attempt: LoggedAttempt, client: Client) -> Findings
+    /// Whether anything is known of an attempt.
+    func knows(_ attempt: LoggedAttempt) -> Bool
+}
+
+extension FindingsSource {
+    public func prepare(_ attempts: [LoggedAttempt], for settings: EngineSettings) async {}
+}
+
+/// What the logs and tables themselves tell, and a table of evidence beside them.
+public struct RecordedFindings: FindingsSource {
+    private let table: EvidenceTable?
+    private let weigh: @Sendable (RecordedListing) -> Double?
+
+    /// `weigh` says what a listing adds to the score; `nil` for a list that is not used. Where postscreen's rank is known and none of
+    /// the lists has a weight, the rank is taken for the score.
+    public init(table: EvidenceTable? = nil, weigh: @escaping @Sendable (RecordedListing) -> Double? = { _ in nil }) {
+        self.table = table
+        self.weigh = weigh
+    }
+
+    public var name: String {
+        let own = "columns of the tables, and lines of postscreen, dnsblog and SPF policy services in the logs"
+        return table.map { "\(own); then \($0.name)" } ?? own
+    }
+
+    /// All that is recorded of an attempt.
+    func evidence(for attempt: LoggedAttempt) -> AttemptEvidence {
+        table.map { attempt.evidence.completed(by: $0.evidence(for: attempt)) } ?? attempt.evidence
+    }
+
+    public func knows(_ attempt: LoggedAttempt) -> Bool { !evidence(for: attempt).isEmpty }
+
+    public func findings(for attempt: LoggedAttempt, client: Client) -> Findings {
+        completed(Findings(), for: attempt, client: client)
+    }
+
+    /// `findings` with what is recorded in place of what they say.
+    public func completed(_ findings: Findings, for attempt: LoggedAttempt, client: Client) -> Findings {
+        let evidence = evidence(for: attempt)
+        guard !evidence.isEmpty else { return findings }
+        var findings = findings
+        if let result = evidence.spf {
+            // RFC 7208 §2.4: HELO stands in for the null sender. What a recorded pass rests on is not known: it is taken to tell who sends.
+            let domain = attempt.sender.mailbox.map(\.domainName) ?? DomainName(client.helo)
+            findings.spf = SPFFinding(result, domain: domain, identifies: result == .pass && evidence.spfIdentifies ?? true)
+        }
+        if let name = evidence.reverseName { findings.reverseName = name }
+        if let helo = evidence.helo { findings.helo = helo }
+        if let domain = evidence.senderDomain { findings.senderDomain = domain }
+        if evidence.listings != nil || evidence.dnsRank != nil {
+            findings.listsAnswered = 1
+            findings.listings = []
+        }
+        for listing in evidence.listings ?? [] {
+            guard let score = weigh(listing) else { continue }
+            findings.listings.append(Listing(list: listing.zone, score: score, reply: listing.reply?.description ?? ""))
+        }
+        if findings.listings.isEmpty, let rank = evidence.dnsRank, rank != 0 {
+            findings.listings = [Listing(list: "postscreen", score: Double(rank), reply: "rank \(rank)")]
+        }
+        if let country = evidence.country { findings.country = country }
+        if let network = evidence.network { findings.network = NetworkOwner(number: network, name: "") }
+        return findings
+    }
+}

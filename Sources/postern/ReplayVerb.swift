@@ -1,0 +1,230 @@
+import ArgumentParser
+import DNSProtocol
+import Foundation
+import LogFiles
+import PosternConfiguration
+import PosternControl
+import PosternCore
+import PosternEngine
+import PosternReplay
+import PosternResolver
+import PosternServer
+import PublicSuffix
+
+struct ReplayVerb: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "replay",
+        abstract: "Tell what a policy would have done to past mail.",
+        discussion: """
+            Reads mail logs of Postfix (with postscreen, postgrey and SPF policy services) and tables (CSV, TSV) with a heading that names \
+            at least time, client_address, sender and recipient; plain, gzip or zstd; in any order, of one server or several. Runs every \
+            attempt through the engine at its own time and reports what would have been blocked, passed and delayed. Nothing is \
+            changed, and no daemon is needed. docs/replay.md explains the report and what it assumes.
+
+            EXAMPLES
+              postern replay /var/log/mail.log*
+              postern replay --config new.yaml --against /etc/postern/postern.yaml /var/log/mail.log
+              zcat archive.gz | postern replay --json - | jq .policies[0].all
+            """)
+
+    @OptionGroup var options: CommonOptions
+    @OptionGroup var reading: ReadingArguments
+    @OptionGroup var retries: RetryArguments
+
+    @Option(name: .long, help: ArgumentHelp("Compare with this configuration.", valueName: "file"))
+    var against: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp("A table of evidence: client_address, sender_domain, helo, spf, dnsbl and others.", valueName: "file"))
+    var evidence: String?
+
+    @Flag(name: .long, help: "Ask the resolvers of the configuration what the data does not tell.")
+    var lookUp = false
+
+    @Option(name: .long, help: ArgumentHelp("Write what was looked up to a file that --evidence reads.", valueName: "file"))
+    var keepEvidence: String?
+
+    @Option(
+        name: .customLong("list"),
+        help: ArgumentHelp(
+            "What a DNS list that the data names adds to the score: zone=127.0.0.[2..11]*3. May be repeated.", valueName: "list"))
+    var lists: [String] = []
+
+    @Flag(name: .long, help: "Heed the allow and block entries that the store has now.")
+    var entries = false
+
+    @Option(name: .long, help: ArgumentHelp("An honest message that is delayed longer than this suffers.", valueName: "time"))
+    var late = WallTime.Span.minutes(15)
+
+    @Option(name: .long, help: ArgumentHelp("Domains and senders to list.", valueName: "number"))
+    var rows = 20
+
+    @Option(name: .long, help: ArgumentHelp("Octets of a message whose size is not known.", valueName: "number"))
+    var messageBytes = 5000
+
+    @Option(name: .long, help: ArgumentHelp("Octets of a session that ends in a deferral.", valueName: "number"))
+    var deferralBytes = 500
+
+    @Argument(help: ArgumentHelp("Logs and tables; '-' is standard input.", valueName: "file"))
+    var files: [String]
+
+    func validate() throws {
+        guard (1...1000).contains(rows) else { throw ValidationError("--rows is 1 to 1000.") }
+        guard keepEvidence == nil || lookUp else { throw ValidationError("--keep-evidence needs --look-up.") }
+        guard messageBytes >= 0, deferralBytes >= 0 else { throw ValidationError("Octets are not negative.") }
+        for list in lists { _ = try Self.list(list) }
+        try reading.check()
+        _ = try retries.model()
+    }
+
+    func run() async throws {
+        do {
+            let policies = try await policies()
+            let inputs = try reading.inputs(files)
+            let reader = try read { () throws(InputFailure) in try TrafficReader(files: inputs, options: reading.options) }
+            var assumptions = Assumptions()
+            assumptions.messageOctets = Int64(messageBytes)
+            assumptions.deferralOctets = Int64(deferralBytes)
+            assumptions.lateAfter = late
+            assumptions.rows = rows
+            let replay = Replay(
+                policies: policies, model: try retries.model(), assumptions: assumptions, domains: try OrganisationalDomainList.load())
+            var progress = ReadingProgress(inputs)
+            var batch: [LoggedAttempt] = []
+            while reader.advance({ batch.append($0) }) {
+                await replay.take(batch)
+                batch.removeAll(keepingCapacity: true)
+                progress.show(reader)
+            }
+            await replay.take(batch)
+            progress.end()
+            try keep(policies)
+            let report = replay.report(of: reader, files: inputs.map(\.name), notes: notes(policies))
+            if options.json { try Output.json(report) } else { Output.line(report.text) }
+            guard report.input.counts.attempts > 0 else {
+                throw ControlFailure(.badData, "nothing was found that could be replayed; see docs/replay.md for what is read")
+            }
+        } catch let failure as ControlFailure {
+            throw Output.exit(failure)
+        }
+    }
+
+    // MARK: - Policies
+
+    private func policies() async throws -> [ReplayPolicy] {
+        var policies = [try await policy(options.file)]
+        if let against { policies.append(try await policy(ConfigurationFile(named: against))) }
+        return policies
+    }
+
+    private func policy(_ file: ConfigurationFile) async throws -> ReplayPolicy {
+        let configuration = try loaded(file)
+        var settings = configuration.engineSettings
+        // Look-ups are made where there is anybody to ask.
+        settings.looksUp = configuration.dns.resolvers != .listed([])
+        let engine = Engine(
+            settings: settings, lists: entries ? try await heeded(configuration) : Lists(), domains: try OrganisationalDomainList.load())
+        let table = try evidence.map { path in try read { () throws(InputFailure) in try EvidenceTable(try LogFile.file(path)) } }
+        if let problems = table?.problems, problems.count > 0 {
+            Output.error("\(evidence ?? ""): \(problems.count) rows left out: \(problems.reasons[0].reason)")
+        }
+        let specifications = try lists.map { try Self.list($0) }
+        let recorded = RecordedFindings(table: table) { listing in Self.weight(of: listing, specifications) }
+        return ReplayPolicy(
+            name: file.path ?? "built-in defaults", engine: engine,
+            isConversation: configuration.listeners.contains { $0.role == .gateway },
+            findings: lookUp ? LiveFindings(try await gatherer(configuration), recorded: recorded) : recorded)
+    }
+
+    private func gatherer(_ configuration: Configuration) async throws -> EvidenceGatherer {
+        do throws(ResolverStartFailure) {
+            if let gatherer = try await EvidenceGatherer.started(configuration) { return gatherer }
+        } catch {
+            throw ControlFailure(.unavailable, error.description)
+        }
+        throw ControlFailure(.unavailable, "no resolver answers (dns.resolvers), so nothing can be looked up")
+    }
+
+    /// The first policy's look-ups: the second one's are the same where both ask the same resolvers.
+    private func keep(_ policies: [ReplayPolicy]) throws {
+        guard let keepEvidence, let live = policies[0].findings as? LiveFindings else { return }
+        do {
+            try live.table.write(toFile: keepEvidence, atomically: true, encoding: .utf8)
+        } catch {
+            throw ControlFailure(.cannotCreate, "cannot write \(keepEvidence): \(error.localizedDescription)")
+        }
+    }
+
+    private func loaded(_ file: ConfigurationFile) throws -> Configuration {
+        do throws(ConfigurationFailure) {
+            return try file.load().configuration
+        } catch {
+            for diagnostic in error.diagnostics { Output.error("\(diagnostic)") }
+            throw ExitCode(ControlFailure.Code.configuration.rawValue)
+        }
+    }
+
+    /// The entries in the store, as if they had been there all the time.
+    private func heeded(_ configuration: Configuration) async throws -> Lists {
+        let access = try await StoreAccess.open(configuration, for: .reading)
+        var lists = Lists()
+        for list in ListEntry.List.allCases {
+            guard case .entries(let reports) = try await access.send(.entries(list: list)) else { continue }
+            for report in reports {
+                guard let pattern = Pattern(report.entry) else { continue }
+                lists.insert(ListEntry(report.list, report.kind, pattern, note: report.note, added: WallTime(milliseconds: 0)))
+            }
+        }
+        await access.close()
+        return lists
+    }
+
+    private static func list(_ text: String) throws -> ListSpecification {
+        do throws(ListSyntaxError) {
+            return try ListSpecification(text)
+        } catch {
+            throw ValidationError("--list \(text): \(error.description)")
+        }
+    }
+
+    /// What a listing adds: the sum of the lists that its zone and reply match; `nil` where there is none.
+    private static func weight(of listing: RecordedListing, _ specifications: [ListSpecification]) -> Double? {
+        let matching = specifications.filter { specification in
+            guard specification.zone.text == listing.zone else { return false }
+            guard let filter = specification.filter else { return true }
+            guard let reply = listing.reply, reply.family == .v4 else { return false }
+            return filter.matches(UInt32(truncatingIfNeeded: reply.low))
+        }
+        return matching.isEmpty ? nil : matching.reduce(0) { $0 + ($1.weight ?? 1) }
+    }
+
+    private func notes(_ policies: [ReplayPolicy]) -> [String] {
+        var notes: [String] = []
+        if policies.contains(where: { $0.engine.settings.greylist.mode == .shadow }) {
+            notes.append("greylist.mode is shadow: it was replayed as if it were on")
+        }
+        if policies.contains(where: { $0.engine.settings.greylist.mode == .off }) {
+            notes.append("greylist.mode is off: nothing is deferred")
+        }
+        return notes
+    }
+}
+
+/// What is wrong with input, in the terms of exit codes.
+func read<Value>(_ work: () throws(InputFailure) -> Value) throws(ControlFailure) -> Value {
+    do throws(InputFailure) {
+        return try work()
+    } catch {
+        throw ControlFailure(error.isBadData ? .badData : .noInput, error.description)
+    }
+}
+
+enum OrganisationalDomainList {
+    static func load() throws(ControlFailure) -> PublicSuffixList {
+        guard let list = PublicSuffixList() else {
+            throw ControlFailure(.unavailable, "libpsl has no public suffix list; install Debian's publicsuffix package")
+        }
+        return list
+    }
+}
