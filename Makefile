@@ -13,12 +13,15 @@ run: setup ## build, and run with the built-in defaults on loopback (policy serv
 	swift build -c release --static-swift-stdlib --product postern
 	exec .build/release/postern serve
 
-# In two parts: real servers, and tests that watch the clock, suffer while every core works through random schedules.
+# In three parts: real servers, and tests that watch the clock, suffer while every core works through random schedules.
+clocked := PosternResolverTests|OverTheWire|PosternTarpitTests
+real := IntegrationTests|CommandTests
 test: setup ## the whole suite, with real mail servers in private roots
 	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace unbound
 	swift build --build-tests
-	swift test --skip-build --skip 'IntegrationTests|CommandTests|PosternResolverTests|OverTheWire'
-	swift test --skip-build --filter 'IntegrationTests|CommandTests|PosternResolverTests|OverTheWire'
+	swift test --skip-build --skip '$(clocked)|$(real)'
+	swift test --skip-build --filter '$(clocked)'
+	swift test --skip-build --filter '$(real)'
 	scripts/fuzz.sh
 
 lint: ## the format, and who may import what

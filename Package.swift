@@ -42,6 +42,11 @@ let package = Package(
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .target(name: "LogFiles", dependencies: ["CZlib", "CZstd", "PosternCore", "PosternReplay"], swiftSettings: strict),
+        .systemLibrary(name: "CEpoll"),
+        .target(
+            name: "PosternTarpit",
+            dependencies: ["CEpoll", "PosternCore", .product(name: "NIOConcurrencyHelpers", package: "swift-nio")],
+            swiftSettings: strict),
         .systemLibrary(name: "CPublicSuffix", pkgConfig: "libpsl", providers: [.apt(["libpsl-dev"])]),
         .target(name: "PublicSuffix", dependencies: ["CPublicSuffix", "PosternCore", "PosternEngine"], swiftSettings: strict),
         .target(
@@ -67,7 +72,7 @@ let package = Package(
             name: "PosternServer",
             dependencies: [
                 "CMaxMind", "DNSProtocol", "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine",
-                "PosternResolver", "PosternStorage", "PublicSuffix", "SMTPProtocol", "SPF",
+                "PosternResolver", "PosternStorage", "PosternTarpit", "PublicSuffix", "SMTPProtocol", "SPF",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
@@ -100,6 +105,13 @@ let package = Package(
             name: "PosternReplayTests", dependencies: ["EngineTestSupport", "PosternCore", "PosternEngine", "PosternReplay"],
             swiftSettings: strict),
         .testTarget(name: "LogFilesTests", dependencies: ["CZlib", "CZstd", "LogFiles", "PosternReplay"], swiftSettings: strict),
+        .testTarget(
+            name: "PosternTarpitTests",
+            dependencies: [
+                "IntegrationSupport", "PosternCore", "PosternTarpit",
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
         .testTarget(name: "PolicyProtocolTests", dependencies: ["PolicyProtocol"], swiftSettings: strict),
         .testTarget(name: "PosternCoreTests", dependencies: ["PosternCore"], swiftSettings: strict),
         .testTarget(

@@ -42,12 +42,15 @@ extension Configuration {
         public var address: Address
         /// What a gateway needs; `nil` for every other role.
         public var gateway: Gateway?
+        /// What a trap needs; `nil` for every other role.
+        public var trap: Trap?
 
-        public init(name: String, role: Role, address: Address, gateway: Gateway? = nil) {
+        public init(name: String, role: Role, address: Address, gateway: Gateway? = nil, trap: Trap? = nil) {
             self.name = name
             self.role = role
             self.address = address
             self.gateway = gateway
+            self.trap = trap
         }
     }
 
@@ -55,6 +58,7 @@ extension Configuration {
     public enum Role: String, CaseIterable, Sendable {
         case policy
         case gateway
+        case trap
     }
 
     /// Where a listener listens.

@@ -8,7 +8,7 @@ extension ConfigurationLoader {
     static let maximumListeners = 256
 
     /// Roles that later versions have, and `milter`, whose name is kept.
-    private static let laterRoles = ["trap", "dnsbl", "admin", "throttle", "inner", "submission", "socketmap"]
+    private static let laterRoles = ["dnsbl", "admin", "throttle", "inner", "submission", "socketmap"]
     private static let reservedRoles = ["milter"]
     /// Keys that belong to roles of later versions.
     private static let laterKeys = ["zone": "dnsbl"]
@@ -51,6 +51,7 @@ extension ConfigurationLoader {
         let modeValue = mapping.take("mode")
         let groupValue = mapping.take("group")
         let gateway = gateway(mapping, role: role)
+        let trap = trap(mapping, role: role, mode: modeValue)
         mapping.finish { key in
             Self.laterKeys[key].map { "'\(key)' belongs to a listener with role \($0), which this version does not have" }
         }
@@ -68,7 +69,10 @@ extension ConfigurationLoader {
             report.error(mapping.mark, "the listener has no address; write address: \"127.0.0.1:10023\" or address: unix:/path")
             return nil
         }
-        guard let address = address(addressValue, mode: modeValue, group: groupValue) else { return nil }
+        guard let address = address(addressValue, mode: role == .trap ? nil : modeValue, group: groupValue) else { return nil }
+        if role == .trap, case .unix = address {
+            addressValue.error("a trap listens on an address of the network, such as \"192.0.2.9:25\"")
+        }
         for other in taken {
             guard let conflict = address.conflict(with: other.address) else { continue }
             addressValue.error("\(address) \(conflict) of the listener in line \(other.mark.line)")
@@ -78,7 +82,7 @@ extension ConfigurationLoader {
         if role == .policy, case .tcp(let host, _) = address, !host.isLoopback {
             addressValue.warning("\(address) is not a loopback address: whoever reaches it may ask, so keep it behind a firewall")
         }
-        return Configuration.Listener(name: name ?? role.rawValue, role: role, address: address, gateway: gateway)
+        return Configuration.Listener(name: name ?? role.rawValue, role: role, address: address, gateway: gateway, trap: trap)
     }
 
     private func role(_ value: Value) -> Configuration.Role? {

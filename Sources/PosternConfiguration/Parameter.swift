@@ -40,13 +40,16 @@ extension Parameter {
             "listeners[].name", "word", "(its role)",
             "Names the listener in the log; each has another. At most 64 letters, digits, `-`, `_`, `.`."),
         .init(
-            "listeners[].role", "policy | gateway", "(must be given)",
-            "What the listener does. `policy` is the policy service that Postfix and Exim ask; `gateway` is an SMTP door in front of a mail server."
+            "listeners[].role", "policy | gateway | trap", "(must be given)",
+            "What the listener does. `policy` is the policy service that Postfix and Exim ask; `gateway` is an SMTP door in front of a mail server; `trap` is a false mail server that costs bots time."
         ),
         .init(
             "listeners[].address", "address", "(must be given)",
             "`127.0.0.1:10023`, `[::1]:10023` or `unix:/path`. Whoever can connect may ask, so keep it on loopback or behind a firewall."),
-        .init("listeners[].mode", "permissions", "(0666 less the umask)", "Permissions of a UNIX socket in octal, such as `\"0660\"`."),
+        .init(
+            "listeners[].mode", "permissions, or tarpit | defer-rcpt | defer-data | sink", "(0666 less the umask; a trap must have one)",
+            "Of a UNIX socket: its permissions in octal, such as `\"0660\"`. Trap: whether clients are held for as long as they stay, are answered 451 to each recipient or to DATA, or are rid of their mail, which is thrown away."
+        ),
         .init("listeners[].group", "name", "(the process's group)", "Group of a UNIX socket, such as `postfix`."),
         .init(
             "listeners[].backend", "address, or a list of them", "(a gateway must have one)",
@@ -75,6 +78,16 @@ extension Parameter {
         .init(
             "listeners[].max_sessions", "number", "(20000)",
             "Gateway: open sessions. At the limit the one held longest is let go with 421. 1 to 1000000."),
+
+        .init("listeners[].pace", "duration", "(5s)", "Tarpit: between two bytes of the reply to HELO, which never ends. 1ms to 5m."),
+        .init("listeners[].greeting_pace", "duration", "(1s)", "Tarpit: between two bytes of the greeting. 1ms to 5m."),
+        .init(
+            "listeners[].hold", "duration", "(10m)",
+            "Tarpit: how long a client is held that is not listed; then it is told 421. A listed one is held for as long as it stays. 100ms to 30d."
+        ),
+        .init(
+            "listeners[].capacity", "number", "(10000)",
+            "Trap: clients at once. At the limit the one held longest is let go. 1 to 10000000."),
 
         .init("store.sqlite", "path", "postern.db", "The database file. A relative path starts at data_directory."),
         .init(

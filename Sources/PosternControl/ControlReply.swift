@@ -62,6 +62,36 @@ public struct StatusReport: Codable, Equatable, Sendable {
         }
     }
 
+    /// What a trap has done since the start.
+    public struct Trap: Codable, Equatable, Sendable {
+        public var name: String
+        public var heldNow: Int
+        public var heldEver: UInt64
+        /// Of the clients' time.
+        public var hoursWasted: Double
+        /// Octets that we sent for that.
+        public var bytesSent: UInt64
+        public var secondsPerByte: Double
+        /// Let go since there were too many.
+        public var shed: UInt64
+        /// Told to go since they were not listed.
+        public var letGo: UInt64
+
+        public init(
+            name: String, heldNow: Int, heldEver: UInt64, hoursWasted: Double, bytesSent: UInt64, secondsPerByte: Double, shed: UInt64,
+            letGo: UInt64
+        ) {
+            self.name = name
+            self.heldNow = heldNow
+            self.heldEver = heldEver
+            self.hoursWasted = hoursWasted
+            self.bytesSent = bytesSent
+            self.secondsPerByte = secondsPerByte
+            self.shed = shed
+            self.letGo = letGo
+        }
+    }
+
     public struct StoreState: Codable, Equatable, Sendable {
         /// `ok`, or what is wrong.
         public var state: String
@@ -90,6 +120,7 @@ public struct StatusReport: Codable, Equatable, Sendable {
     public var dataDirectory: String
     public var greylistMode: String
     public var listeners: [Listener]
+    public var traps: [Trap] = []
     public var counts: Counts
     /// What went wrong with the store last; `nil` where nothing did.
     public var lastStoreFailure: String?

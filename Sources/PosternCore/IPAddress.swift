@@ -210,3 +210,8 @@ extension UInt8 {
         }
     }
 }
+
+extension IPAddress {
+    /// As the two halves of an IPv6 address, IPv4 mapped (RFC 4291 §2.5.5.2); `init(v6High:low:)` reads them back.
+    public var mappedHalves: (high: UInt64, low: UInt64) { family == .v4 ? (0, 0xffff << 32 | low) : (high, low) }
+}

@@ -10,6 +10,7 @@ import PosternCore
 import PosternEngine
 import PosternResolver
 import PosternStorage
+import PosternTarpit
 import PublicSuffix
 
 /// Why the daemon did not start, with the exit code of sysexits(3) that says so.
@@ -75,18 +76,22 @@ public final class Daemon: Sendable {
 
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         var listeners: [any RunningListener] = []
+        let traps = try startTraps(configuration, decisions, clock)
         for socket in sockets {
-            listeners.append(try await start(socket, configuration, on: loops, policy: policy, decisions: decisions, evidence: evidence))
+            listeners.append(
+                try await start(socket, configuration, on: loops, policy: policy, decisions: decisions, evidence: evidence, traps: traps))
         }
         let gateways = listeners.compactMap { $0 as? GatewayListener }
+        let trapListeners = listeners.compactMap { $0 as? TrapListener }
         let (steady, wall) = clock.now()
         let state = RunningState(
             decisions: decisions, clock: clock,
             listeners: listeners.map { StatusReport.Listener(name: $0.name, role: $0.role.rawValue, address: "\($0.address)") },
-            dataDirectory: configuration.dataDirectory, startedAt: Moment(steady: steady, wall: wall),
+            traps: { trapListeners.map(\.report) }, dataDirectory: configuration.dataDirectory,
+            startedAt: Moment(steady: steady, wall: wall),
             reloading: { [self] () async throws(ControlFailure) in
                 do {
-                    return try await reload(decisions, evidence, gateways)
+                    return try await reload(decisions, evidence, gateways, trapListeners)
                 } catch {
                     throw ControlFailure(.configuration, "\(error)")
                 }
@@ -111,7 +116,7 @@ public final class Daemon: Sendable {
 
         signals: for await signal in signals.stream {
             switch signal {
-            case SIGHUP: await reloadOnSignal(decisions, evidence, gateways)
+            case SIGHUP: await reloadOnSignal(decisions, evidence, gateways, trapListeners)
             default:
                 logger.info("stopping", metadata: ["signal": "\(signal == SIGTERM ? "SIGTERM" : "SIGINT")"])
                 break signals
@@ -123,6 +128,7 @@ public final class Daemon: Sendable {
         await withTaskGroup(of: Void.self) { group in
             for listener in listeners { group.addTask { await listener.drain(patience: Self.drainPatience) } }
         }
+        traps?.end()
         watch.cancel()
         upkeep.cancel()
         await upkeep.value
@@ -173,12 +179,27 @@ public final class Daemon: Sendable {
         return sockets
     }
 
+    private func startTraps(_ configuration: Configuration, _ decisions: DecisionService, _ clock: ServiceClock) throws -> Traps? {
+        guard configuration.listeners.contains(where: { $0.role == .trap }) else { return nil }
+        guard let traps = Traps(decisions: decisions, clock: clock) else {
+            throw StartFailure(StartFailure.unavailable, "the traps have no descriptor to start with")
+        }
+        return traps
+    }
+
     /// Starts what a listener's role is.
     private func start(
         _ socket: OpenSocket, _ configuration: Configuration, on loops: any EventLoopGroup, policy: PolicyService,
-        decisions: DecisionService, evidence: EvidenceGatherer
+        decisions: DecisionService, evidence: EvidenceGatherer, traps: Traps?
     ) async throws -> any RunningListener {
         let listener = configuration.listeners.first { $0.name == socket.name }
+        if let trap = listener?.trap {
+            let settings = TarpitSettings(trap, hostname: configuration.hostname)
+            guard let started = traps?.start(socket.name, socket.address, descriptor: socket.descriptor, settings) else {
+                throw StartFailure(StartFailure.unavailable, "the trap has no descriptor to start with", listener: socket.name)
+            }
+            return started
+        }
         guard let gateway = listener?.gateway else {
             return try await PolicyListener.start(
                 name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, service: policy,
@@ -299,7 +320,12 @@ public final class Daemon: Sendable {
     /// What a person wants to see: addresses, and lines to paste.
     private static func welcome(_ listeners: [any RunningListener], _ configuration: Configuration) -> String {
         var lines = listeners.map { listener in
-            let what = listener.role == .policy ? "policy service" : "gateway"
+            let what =
+                switch listener.role {
+                case .policy: "policy service"
+                case .gateway: "gateway"
+                case .trap: "trap"
+                }
             return "Postern is ready: \(what) on \(listener.address) (\(listener.name))"
         }
         lines.append("Its memory is in \(configuration.dataDirectory). Stop it with Ctrl-C.")
@@ -311,10 +337,12 @@ public final class Daemon: Sendable {
 
     // MARK: - Reload
 
-    private func reloadOnSignal(_ decisions: DecisionService, _ evidence: EvidenceGatherer, _ gateways: [GatewayListener]) async {
+    private func reloadOnSignal(
+        _ decisions: DecisionService, _ evidence: EvidenceGatherer, _ gateways: [GatewayListener], _ traps: [TrapListener]
+    ) async {
         ServiceManners.notify("RELOADING=1\nMONOTONIC_USEC=\(SystemClocks.monotonicMicroseconds())")
         do {
-            try await reload(decisions, evidence, gateways)
+            try await reload(decisions, evidence, gateways, traps)
         } catch {
             logger.error("the configuration was not reloaded, the old one stays in force", metadata: ["error": "\(error)"])
         }
@@ -322,7 +350,8 @@ public final class Daemon: Sendable {
     }
 
     @discardableResult
-    private func reload(_ decisions: DecisionService, _ evidence: EvidenceGatherer, _ gateways: [GatewayListener]) async throws
+    private func reload(_ decisions: DecisionService, _ evidence: EvidenceGatherer, _ gateways: [GatewayListener], _ traps: [TrapListener])
+        async throws
         -> ReloadReport
     {
         let configuration = try load()
@@ -332,6 +361,10 @@ public final class Daemon: Sendable {
                 continue
             }
             try await gateway.update(GatewaySettings(settings, of: configuration))
+        }
+        for trap in traps {
+            guard let settings = configuration.listeners.first(where: { $0.name == trap.name })?.trap else { continue }
+            trap.update(TarpitSettings(settings, hostname: configuration.hostname))
         }
         let needsRestart = current.withLockedValue { current in
             defer { current = configuration }

@@ -10,6 +10,7 @@ struct RunningState: DaemonState {
     let decisions: DecisionService
     let clock: ServiceClock
     let listeners: [StatusReport.Listener]
+    let traps: @Sendable () -> [StatusReport.Trap]
     let dataDirectory: String
     let startedAt: Moment
     /// Reads the configuration anew and puts it in force.
@@ -29,7 +30,7 @@ struct RunningState: DaemonState {
     func status() throws(ControlFailure) -> StatusReport {
         let values = decisions.counters.values
         let settings = decisions.engine.settings
-        return StatusReport(
+        var report = StatusReport(
             version: PosternVersion.text, processID: getpid(), startedAt: startedAt.wall.description,
             uptimeSeconds: (now().steady - startedAt.steady).milliseconds / 1000, hostname: settings.hostname, dataDirectory: dataDirectory,
             greylistMode: settings.greylist.mode.rawValue, listeners: listeners,
@@ -38,6 +39,8 @@ struct RunningState: DaemonState {
                 malformedRequests: values.malformedRequests,
                 refusedConnections: values.refusedConnections, connections: values.connections, storeFailures: values.storeFailures),
             lastStoreFailure: values.lastStoreFailure?.message)
+        report.traps = traps()
+        return report
     }
 
     func findings(for attempt: Attempt) async -> Findings { await decisions.findings(for: attempt) }

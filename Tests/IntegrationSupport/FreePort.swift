@@ -35,8 +35,7 @@ public enum FreePort {
     public static func isListening(_ port: UInt16) -> Bool {
         let wanted = ":" + String(port, radix: 16, uppercase: true).leftPadded(to: 4)
         for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-            guard let data = FileManager.default.contents(atPath: table) else { continue }
-            for line in String(decoding: data, as: UTF8.self).split(separator: "\n").dropFirst() {
+            for line in String(decoding: whole(table), as: UTF8.self).split(separator: "\n").dropFirst() {
                 // sl, local address, remote address, state; 0A is LISTEN.
                 let fields = line.split(separator: " ", maxSplits: 4)
                 if fields.count > 3, fields[3] == "0A", fields[1].hasSuffix(wanted) { return true }
@@ -44,6 +43,17 @@ public enum FreePort {
         }
         return false
     }
+}
+
+/// All of a file of the kernel's, which hands it out a page at a time: Foundation takes a short read for the end.
+private func whole(_ path: String) -> [UInt8] {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return [] }
+    defer { close(descriptor) }
+    var octets: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    while case let count = read(descriptor, &buffer, buffer.count), count > 0 { octets += buffer[..<count] }
+    return octets
 }
 
 extension String {

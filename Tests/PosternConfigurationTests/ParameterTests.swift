@@ -1,4 +1,5 @@
 import Foundation
+import PosternCore
 import Testing
 
 @testable import PosternConfiguration
@@ -43,6 +44,7 @@ struct ParameterTests {
         gateway.key = "/etc/key.pem"
         everything.listeners = [
             .init(name: "a", role: .policy, address: .unix(path: "/run/a", mode: 0o660, group: "postfix")),
+            .init(name: "t", role: .trap, address: .tcp(IPAddress(v4: 1), port: 25), trap: .init(mode: .tarpit)),
             .init(name: "b", role: .gateway, address: .unix(path: "/run/c", mode: nil, group: nil), gateway: gateway),
         ]
         let lines = everything.commentedYAML.split(separator: "\n")

@@ -1,0 +1,90 @@
+import Glibc
+import PosternConfiguration
+import PosternControl
+import PosternCore
+import PosternEngine
+import PosternTarpit
+
+/// The listeners with role `trap`: one tarpit holds the clients of all of them.
+final class Traps: Sendable {
+    private let tarpit: Tarpit
+
+    /// `nil` where the process has no descriptors left.
+    init?(decisions: DecisionService, clock: ServiceClock) {
+        let tarpit = Tarpit { address in
+            switch decisions.engine.standing(of: address, now: clock.now().steady) {
+            case .spared: .exempt
+            case .blocked: .listed
+            case .unknown: .unlisted
+            }
+        } departed: { visits in
+            for visit in visits { decisions.log.write(visit) }
+        }
+        guard let tarpit else { return nil }
+        self.tarpit = tarpit
+    }
+
+    /// Starts to hold whoever comes to a listening descriptor, which the tarpit then owns.
+    func start(_ name: String, _ address: ListenAddress, descriptor: Int32, _ settings: TarpitSettings) -> TrapListener? {
+        let flags = fcntl(descriptor, F_GETFL)
+        guard flags >= 0, fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0,
+            let source = tarpit.open(name, descriptor: descriptor, settings)
+        else { return nil }
+        return TrapListener(name: name, address: address, tarpit: tarpit, source: source)
+    }
+
+    func end() { tarpit.end() }
+}
+
+/// One listener with role `trap`.
+final class TrapListener: RunningListener {
+    let name: String
+    let address: ListenAddress
+    let role = Configuration.Role.trap
+    private let tarpit: Tarpit
+    private let source: Tarpit.Source
+
+    fileprivate init(name: String, address: ListenAddress, tarpit: Tarpit, source: Tarpit.Source) {
+        self.name = name
+        self.address = address
+        self.tarpit = tarpit
+        self.source = source
+    }
+
+    func update(_ settings: TarpitSettings) { tarpit.update(source, settings) }
+
+    /// Clients are told to go, and have some seconds for that, whatever `patience` is.
+    func drain(patience: WallTime.Span) async { await tarpit.shut(source) }
+
+    var report: StatusReport.Trap {
+        let totals = tarpit.totals(of: source)
+        return StatusReport.Trap(
+            name: name, heldNow: totals.heldNow, heldEver: totals.heldEver, hoursWasted: Double(totals.millisecondsHeld) / 3_600_000,
+            bytesSent: totals.octetsSent, secondsPerByte: totals.secondsPerOctet, shed: totals.shed, letGo: totals.letGo)
+    }
+}
+
+extension TarpitSettings {
+    init(_ trap: Configuration.Trap, hostname: String) {
+        self.init(hostname: hostname)
+        pace = trap.pace
+        greetingPace = trap.greetingPace
+        hold = trap.hold
+        capacity = trap.capacity
+    }
+}
+
+extension DecisionLog {
+    /// All that is ever known of a client that was held: its address, and when it came and went.
+    fileprivate func write(_ visit: TarpitVisit) {
+        write { line in
+            line.add("time", visit.disconnected.description)
+            line.add("level", "info")
+            line.add("msg", "trapped")
+            line.add("listener", visit.listener)
+            line.add("client", visit.address.description)
+            line.add("connected", visit.connected.description)
+            line.add("disconnected", visit.disconnected.description)
+        }
+    }
+}
