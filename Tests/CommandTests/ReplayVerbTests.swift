@@ -50,9 +50,9 @@ struct ReplayVerbTests {
         #expect(input?["from"] as? String == "2025-11-10T08:00:00.000Z")
         let policy = (outcome.object["policies"] as? [[String: Any]])?.first
         let all = policy?["all"] as? [String: Any]
-        // The friend's first message is delayed by the model, the stranger by its own retry; the bot is blocked.
+        // The friend's first three messages are delayed by the model, the stranger by its own retry; the bot is blocked.
         #expect(
-            all?["deliveries"] as? Int == 8 && all?["delayed"] as? Int == 2 && all?["blocked"] as? Int == 1 && all?["at_once"] as? Int == 5)
+            all?["deliveries"] as? Int == 8 && all?["delayed"] as? Int == 4 && all?["blocked"] as? Int == 1 && all?["at_once"] as? Int == 3)
         #expect((all?["delay"] as? [String: Any])?["longest"] as? Int == 310)
         #expect(policy?["policy"] as? String == "built-in defaults")
         #expect(!place.exists("postern-data"), "nothing is made")
@@ -64,7 +64,7 @@ struct ReplayVerbTests {
         ] {
             #expect(text.contains(heading), "\(heading): \(text)")
         }
-        #expect(text.contains("passed after a delay              2 (25.0 %)"), "\(text)")
+        #expect(text.contains("passed after a delay              4 (50.0 %)"), "\(text)")
     }
 
     @Test func compressedFromStandardInputAndSeveral() async throws {

@@ -20,7 +20,7 @@ import Testing
             }
         }
         // Two thousand tasks on a busy machine are slow by themselves.
-        #expect(took >= .milliseconds(300) && took < .milliseconds(800))
+        #expect(took >= .milliseconds(300) && took < .seconds(2))
         // One question on a quiet machine is punctual. Of several tries one has to be: others may use the machine, too.
         var late: [Duration] = []
         for index in 0..<10 {
