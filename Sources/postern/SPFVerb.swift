@@ -1,5 +1,4 @@
 import ArgumentParser
-import PosternConfiguration
 import PosternControl
 import PosternCore
 import PosternResolver
@@ -65,16 +64,6 @@ struct SPFVerb: AsyncParsableCommand {
             throw Output.exit(ControlFailure(.unavailable, error.description))
         }
         if options.json { try Output.json(SPFReport(outcome)) } else { Output.line(outcome.text) }
-    }
-}
-
-extension ResolverSettings {
-    /// The resolvers of the configuration; none where it names none.
-    init(_ dns: Configuration.DNS) {
-        switch dns.resolvers {
-        case .system: self.init(servers: SystemResolvers.servers())
-        case .listed(let resolvers): self.init(servers: resolvers.map { Server($0.address, port: $0.port) })
-        }
     }
 }
 
