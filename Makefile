@@ -13,15 +13,17 @@ run: setup ## build, and run with the built-in defaults on loopback (policy serv
 	swift build -c release --static-swift-stdlib --product postern
 	exec .build/release/postern serve
 
-# In three parts: real servers, and tests that watch the clock, suffer while every core works through random schedules.
+# In parts: real servers, and tests that watch the clock, suffer while every core works through random schedules or load.
 clocked := PosternResolverTests|OverTheWire|PosternTarpitTests
 real := IntegrationTests|CommandTests
+heavy := GatewayNothingLostTests|GatewayMemoryTests|NeverLostTests|TrapTests
 test: setup ## the whole suite, with real mail servers in private roots
 	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace unbound
 	swift build --build-tests
 	swift test --skip-build --skip '$(clocked)|$(real)'
 	swift test --skip-build --filter '$(clocked)'
-	swift test --skip-build --filter '$(real)'
+	swift test --skip-build --filter '$(real)' --skip '$(heavy)'
+	swift test --skip-build --filter '$(heavy)'
 	scripts/fuzz.sh
 
 lint: ## the format, and who may import what
