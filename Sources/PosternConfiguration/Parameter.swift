@@ -47,8 +47,8 @@ extension Parameter {
             "listeners[].address", "address", "(must be given)",
             "`127.0.0.1:10023`, `[::1]:10023` or `unix:/path`. Whoever can connect may ask, so keep it on loopback or behind a firewall."),
         .init(
-            "listeners[].mode", "permissions, or tarpit | defer-rcpt | defer-data | sink", "(0666 less the umask; a trap must have one)",
-            "Of a UNIX socket: its permissions in octal, such as `\"0660\"`. Trap: whether clients are held for as long as they stay, are answered 451 to each recipient or to DATA, or are rid of their mail, which is thrown away."
+            "listeners[].mode", "permissions, or tarpit", "(0666 less the umask; a trap must have one)",
+            "Of a UNIX socket: its permissions in octal, such as `\"0660\"`. Trap: `tarpit` holds clients for as long as they stay; `defer-rcpt`, `defer-data` and `sink` are not available in this version."
         ),
         .init("listeners[].group", "name", "(the process's group)", "Group of a UNIX socket, such as `postfix`."),
         .init(

@@ -49,8 +49,7 @@ extension ConfigurationLoader {
             return nil
         }
         guard let modeValue else {
-            let modes = Configuration.Trap.Mode.allCases.map(\.rawValue).joined(separator: ", ")
-            report.error(mapping.mark, "a trap has no mode; write mode: tarpit, or another of \(modes)")
+            report.error(mapping.mark, "a trap has no mode; write mode: tarpit")
             return nil
         }
         guard let mode = modeValue.choice(Configuration.Trap.Mode.self) else { return nil }

@@ -64,10 +64,5 @@ extension Engine {
     }
 
     /// Clients that are spared all pauses and scores: the admin has named them.
-    private func isFamiliar(_ client: Client, now: WallTime) -> Bool {
-        guard let address = client.address else { return false }
-        let networks = settings.networks
-        if networks.local.contains(address) || networks.forwarders.contains(address) || networks.backupMX.contains(address) { return true }
-        return lists.client(client, at: now)?.list == .allow
-    }
+    private func isFamiliar(_ client: Client, now: WallTime) -> Bool { standing(of: client, now: now) == .spared }
 }

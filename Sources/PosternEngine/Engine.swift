@@ -245,10 +245,9 @@ public struct Engine: Sendable {
     private func expectAnswer(to attempt: Attempt, now: WallTime) -> Changes {
         var changes = Changes()
         guard settings.looksUp, settings.greylist.mode != .off, let user = attempt.sender.mailbox, let correspondent = attempt.recipient,
-            let domain = correspondent.domainName.flatMap({ domains.organisationalDomain(of: $0) })
+            let identity = spfIdentity(of: correspondent)
         else { return changes }
-        let key = TripletKey(
-            identity: .spfDomain(domain), sender: ReversePath.mailbox(correspondent).normalised, recipient: user.folded)
+        let key = TripletKey(identity: identity, sender: ReversePath.mailbox(correspondent).normalised, recipient: user.folded)
         changes.triplets = [
             Changes.Triplet(
                 key: key,

@@ -1,7 +1,7 @@
 import PosternCore
 
 extension Engine {
-    /// What the admin has said of an address, for a front that never learns more than that.
+    /// What the admin has said of a client, whatever else it says of itself.
     public enum Standing: Equatable, Sendable {
         /// Ours, our backup's, a forwarder's, or allowed.
         case spared
@@ -9,12 +9,13 @@ extension Engine {
         case unknown
     }
 
-    public func standing(of address: IPAddress, now: WallTime) -> Standing {
+    public func standing(of client: Client, now: WallTime) -> Standing {
+        guard let address = client.address else { return .unknown }
         let networks = settings.networks
         if networks.local.contains(address) || networks.forwarders.contains(address) || networks.backupMX.contains(address) {
             return .spared
         }
-        switch lists.client(Client(address: address), at: now)?.list {
+        switch lists.client(client, at: now)?.list {
         case .allow?: return .spared
         case .block?: return .blocked
         case nil: return .unknown

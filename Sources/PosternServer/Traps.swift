@@ -12,7 +12,7 @@ final class Traps: Sendable {
     /// `nil` where the process has no descriptors left.
     init?(decisions: DecisionService, clock: ServiceClock) {
         let tarpit = Tarpit { address in
-            switch decisions.engine.standing(of: address, now: clock.now().steady) {
+            switch decisions.engine.standing(of: Client(address: address), now: clock.now().steady) {
             case .spared: .exempt
             case .blocked: .listed
             case .unknown: .unlisted

@@ -15,10 +15,6 @@ public struct TarpitSettings: Equatable, Sendable {
     /// How many are held at once; beyond that the oldest is let go.
     public var capacity = 10_000
 
-    public static let paceRange = WallTime.Span.milliseconds(1) ... .minutes(5)
-    public static let holdRange = WallTime.Span.milliseconds(100) ... .days(30)
-    public static let capacityRange = 1...10_000_000
-
     public init(hostname: String) {
         self.hostname = hostname
     }

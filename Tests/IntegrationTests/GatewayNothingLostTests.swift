@@ -59,7 +59,7 @@ struct GatewayNothingLostTests {
                 try await backend.start()
             }
         }
-        #expect(kills.gateway >= 1 && kills.backend >= 1, "\(kills)")
+        #expect(kills.gateway >= 3 && kills.backend >= 3, "\(kills)")
 
         try await waitUntil("an empty queue", within: .seconds(150), every: .milliseconds(200)) { try await sender.queue().isEmpty }
         try await waitUntil("the backend's own queue is empty", every: .milliseconds(200)) { try await backend.queue().isEmpty }
