@@ -47,8 +47,8 @@ extension Parameter {
             "listeners[].address", "address", "(must be given)",
             "`127.0.0.1:10023`, `[::1]:10023` or `unix:/path`. Whoever can connect may ask, so keep it on loopback or behind a firewall."),
         .init(
-            "listeners[].mode", "permissions, or tarpit", "(0666 less the umask; a trap must have one)",
-            "Of a UNIX socket: its permissions in octal, such as `\"0660\"`. Trap: `tarpit` holds clients for as long as they stay; `defer-rcpt`, `defer-data` and `sink` are not available in this version."
+            "listeners[].mode", "permissions, or tarpit | defer-rcpt | defer-data | sink", "(0666 less the umask; a trap must have one)",
+            "Of a UNIX socket: its permissions in octal, such as `\"0660\"`. Trap: `tarpit` holds clients for as long as they stay; `defer-rcpt` answers 451 to each recipient, `defer-data` to DATA; `sink` takes every message and destroys it unread."
         ),
         .init("listeners[].group", "name", "(the process's group)", "Group of a UNIX socket, such as `postfix`."),
         .init(
@@ -83,7 +83,7 @@ extension Parameter {
         .init("listeners[].greeting_pace", "duration", "(1s)", "Tarpit: between two bytes of the greeting. 1ms to 5m."),
         .init(
             "listeners[].hold", "duration", "(10m)",
-            "Tarpit: how long a client is held that is not listed; then it is told 421. A listed one is held for as long as it stays. 100ms to 30d."
+            "Tarpit: how long a client is held that is not listed; then it is told 421. A listed one is held for as long as it stays. Other traps: how long a session may take. 100ms to 30d."
         ),
         .init(
             "listeners[].capacity", "number", "(10000)",

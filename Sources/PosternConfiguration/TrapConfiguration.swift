@@ -19,7 +19,7 @@ extension Configuration {
         public var pace = WallTime.Span.seconds(5)
         /// Between two octets of a tarpit's greeting.
         public var greetingPace = WallTime.Span.seconds(1)
-        /// How long a tarpit holds a client that is not listed.
+        /// How long a tarpit holds a client that is not listed; how long a session with a fake MX or a sink may take.
         public var hold = WallTime.Span.minutes(10)
         /// Clients at once.
         public var capacity = 10_000
@@ -49,14 +49,14 @@ extension ConfigurationLoader {
             return nil
         }
         guard let modeValue else {
-            report.error(mapping.mark, "a trap has no mode; write mode: tarpit")
+            report.error(mapping.mark, "a trap has no mode; write mode: tarpit, defer-rcpt, defer-data or sink")
             return nil
         }
         guard let mode = modeValue.choice(Configuration.Trap.Mode.self) else { return nil }
-        guard mode == .tarpit else {
-            modeValue.error("the mode '\(mode.rawValue)' is not available in this version; it has tarpit")
-            return nil
+        if mode != .tarpit {
+            for key in ["pace", "greeting_pace"] { values[key]?.conflict("'\(key)' belongs to a trap with mode tarpit") }
         }
+        if mode == .sink { modeValue.warning("a sink takes mail and destroys it: use it for addresses that exist for nothing else") }
         var trap = Configuration.Trap(mode: mode)
         if let pace = values["pace"]?.duration(Configuration.Trap.paceRange) { trap.pace = pace }
         if let pace = values["greeting_pace"]?.duration(Configuration.Trap.paceRange) { trap.greetingPace = pace }
@@ -72,9 +72,8 @@ extension Configuration.Trap {
     /// The listener's further lines in `config show`: key and value.
     var yaml: [(String, String)] {
         var lines = [("mode", mode.rawValue)]
-        if mode == .tarpit {
-            lines += [("pace", pace.description), ("greeting_pace", greetingPace.description), ("hold", hold.description)]
-        }
+        if mode == .tarpit { lines += [("pace", pace.description), ("greeting_pace", greetingPace.description)] }
+        lines.append(("hold", hold.description))
         lines.append(("capacity", String(capacity)))
         return lines
     }

@@ -74,14 +74,25 @@ public struct StatusReport: Codable, Equatable, Sendable {
         public var secondsPerByte: Double
         /// Let go since there were too many.
         public var shed: UInt64
-        /// Told to go since they were not listed.
+        /// Told to go since they were not listed, or their time was up.
         public var letGo: UInt64
+        /// `tarpit`, `defer-rcpt`, `defer-data` or `sink`.
+        public var mode: String
+        /// A fake MX or sink: commands answered 451.
+        public var deferred: UInt64 = 0
+        /// Clients that were deferred and hung up without QUIT.
+        public var withoutQuit: UInt64 = 0
+        /// A sink: messages, and their octets, that were thrown away.
+        public var discarded: UInt64 = 0
+        public var bytesDiscarded: UInt64 = 0
 
         public init(
-            name: String, heldNow: Int, heldEver: UInt64, hoursWasted: Double, bytesSent: UInt64, secondsPerByte: Double, shed: UInt64,
+            name: String, mode: String, heldNow: Int, heldEver: UInt64, hoursWasted: Double, bytesSent: UInt64, secondsPerByte: Double,
+            shed: UInt64,
             letGo: UInt64
         ) {
             self.name = name
+            self.mode = mode
             self.heldNow = heldNow
             self.heldEver = heldEver
             self.hoursWasted = hoursWasted

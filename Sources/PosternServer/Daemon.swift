@@ -79,10 +79,11 @@ public final class Daemon: Sendable {
         let traps = try startTraps(configuration, decisions, clock)
         for socket in sockets {
             listeners.append(
-                try await start(socket, configuration, on: loops, policy: policy, decisions: decisions, evidence: evidence, traps: traps))
+                try await start(
+                    socket, configuration, on: loops, policy: policy, decisions: decisions, evidence: evidence, traps: traps, clock: clock))
         }
         let gateways = listeners.compactMap { $0 as? GatewayListener }
-        let trapListeners = listeners.compactMap { $0 as? TrapListener }
+        let trapListeners = listeners.compactMap { $0 as? any TrapRunning }
         let (steady, wall) = clock.now()
         let state = RunningState(
             decisions: decisions, clock: clock,
@@ -180,7 +181,7 @@ public final class Daemon: Sendable {
     }
 
     private func startTraps(_ configuration: Configuration, _ decisions: DecisionService, _ clock: ServiceClock) throws -> Traps? {
-        guard configuration.listeners.contains(where: { $0.role == .trap }) else { return nil }
+        guard configuration.listeners.contains(where: { $0.trap?.mode == .tarpit }) else { return nil }
         guard let traps = Traps(decisions: decisions, clock: clock) else {
             throw StartFailure(StartFailure.unavailable, "the traps have no descriptor to start with")
         }
@@ -190,9 +191,14 @@ public final class Daemon: Sendable {
     /// Starts what a listener's role is.
     private func start(
         _ socket: OpenSocket, _ configuration: Configuration, on loops: any EventLoopGroup, policy: PolicyService,
-        decisions: DecisionService, evidence: EvidenceGatherer, traps: Traps?
+        decisions: DecisionService, evidence: EvidenceGatherer, traps: Traps?, clock: ServiceClock
     ) async throws -> any RunningListener {
         let listener = configuration.listeners.first { $0.name == socket.name }
+        if let trap = listener?.trap, let settings = FakeMXSettings(trap, of: configuration) {
+            return try await FakeMXListener.start(
+                name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, settings: settings,
+                clock: clock, log: decisions.log, ended: { _ in })
+        }
         if let trap = listener?.trap {
             let settings = TarpitSettings(trap, hostname: configuration.hostname)
             guard let started = traps?.start(socket.name, socket.address, descriptor: socket.descriptor, settings) else {
@@ -338,7 +344,7 @@ public final class Daemon: Sendable {
     // MARK: - Reload
 
     private func reloadOnSignal(
-        _ decisions: DecisionService, _ evidence: EvidenceGatherer, _ gateways: [GatewayListener], _ traps: [TrapListener]
+        _ decisions: DecisionService, _ evidence: EvidenceGatherer, _ gateways: [GatewayListener], _ traps: [any TrapRunning]
     ) async {
         ServiceManners.notify("RELOADING=1\nMONOTONIC_USEC=\(SystemClocks.monotonicMicroseconds())")
         do {
@@ -350,7 +356,9 @@ public final class Daemon: Sendable {
     }
 
     @discardableResult
-    private func reload(_ decisions: DecisionService, _ evidence: EvidenceGatherer, _ gateways: [GatewayListener], _ traps: [TrapListener])
+    private func reload(
+        _ decisions: DecisionService, _ evidence: EvidenceGatherer, _ gateways: [GatewayListener], _ traps: [any TrapRunning]
+    )
         async throws
         -> ReloadReport
     {
@@ -364,7 +372,7 @@ public final class Daemon: Sendable {
         }
         for trap in traps {
             guard let settings = configuration.listeners.first(where: { $0.name == trap.name })?.trap else { continue }
-            trap.update(TarpitSettings(settings, hostname: configuration.hostname))
+            trap.update(settings, of: configuration)
         }
         let needsRestart = current.withLockedValue { current in
             defer { current = configuration }

@@ -5,7 +5,7 @@ import PosternCore
 import PosternEngine
 import PosternTarpit
 
-/// The listeners with role `trap`: one tarpit holds the clients of all of them.
+/// The tarpit: one holds the clients of all listeners with mode `tarpit`.
 final class Traps: Sendable {
     private let tarpit: Tarpit
 
@@ -36,8 +36,15 @@ final class Traps: Sendable {
     func end() { tarpit.end() }
 }
 
-/// One listener with role `trap`.
-final class TrapListener: RunningListener {
+/// A listener with role `trap`, whatever its mode.
+protocol TrapRunning: RunningListener {
+    /// Takes up what can be changed without a new start.
+    func update(_ trap: Configuration.Trap, of configuration: Configuration)
+    var report: StatusReport.Trap { get }
+}
+
+/// One listener with mode `tarpit`.
+final class TrapListener: TrapRunning {
     let name: String
     let address: ListenAddress
     let role = Configuration.Role.trap
@@ -51,7 +58,10 @@ final class TrapListener: RunningListener {
         self.source = source
     }
 
-    func update(_ settings: TarpitSettings) { tarpit.update(source, settings) }
+    func update(_ trap: Configuration.Trap, of configuration: Configuration) {
+        guard trap.mode == .tarpit else { return }
+        tarpit.update(source, TarpitSettings(trap, hostname: configuration.hostname))
+    }
 
     /// Clients are told to go, and have some seconds for that, whatever `patience` is.
     func drain(patience: WallTime.Span) async { await tarpit.shut(source) }
@@ -59,8 +69,62 @@ final class TrapListener: RunningListener {
     var report: StatusReport.Trap {
         let totals = tarpit.totals(of: source)
         return StatusReport.Trap(
-            name: name, heldNow: totals.heldNow, heldEver: totals.heldEver, hoursWasted: Double(totals.millisecondsHeld) / 3_600_000,
+            name: name, mode: Configuration.Trap.Mode.tarpit.rawValue, heldNow: totals.heldNow, heldEver: totals.heldEver,
+            hoursWasted: Double(totals.millisecondsHeld) / 3_600_000,
             bytesSent: totals.octetsSent, secondsPerByte: totals.secondsPerOctet, shed: totals.shed, letGo: totals.letGo)
+    }
+}
+
+extension FakeMXListener: TrapRunning {
+    var role: Configuration.Role { .trap }
+
+    func update(_ trap: Configuration.Trap, of configuration: Configuration) {
+        if let settings = FakeMXSettings(trap, of: configuration) { update(settings) }
+    }
+
+    var report: StatusReport.Trap {
+        let totals = totals
+        let sessions = mx.counters.values
+        var report = StatusReport.Trap(
+            name: name, mode: mx.settings.mode.name, heldNow: sessions.sessions, heldEver: sessions.sessionsTotal,
+            hoursWasted: Double(totals.milliseconds) / 3_600_000, bytesSent: totals.octetsSent,
+            secondsPerByte: totals.octetsSent == 0 ? 0 : Double(totals.milliseconds) / 1000 / Double(totals.octetsSent),
+            shed: sessions.sessionsShed, letGo: totals.timedOut)
+        report.deferred = totals.deferrals
+        report.withoutQuit = totals.hungUp
+        report.discarded = totals.discarded
+        report.bytesDiscarded = totals.octetsDiscarded
+        return report
+    }
+}
+
+extension FakeMXSettings.Mode {
+    /// As the configuration has it.
+    fileprivate var name: String {
+        let mode: Configuration.Trap.Mode =
+            switch self {
+            case .deferRecipients: .deferRecipients
+            case .deferData: .deferData
+            case .sink: .sink
+            }
+        return mode.rawValue
+    }
+}
+
+extension FakeMXSettings {
+    /// `nil` for a tarpit.
+    init?(_ trap: Configuration.Trap, of configuration: Configuration) {
+        let mode: Mode
+        switch trap.mode {
+        case .tarpit: return nil
+        case .deferRecipients: mode = .deferRecipients
+        case .deferData: mode = .deferData
+        case .sink: mode = .sink
+        }
+        self.init(mode: mode, hostname: configuration.hostname)
+        capacity = trap.capacity
+        hold = trap.hold
+        proxies = configuration.networks.proxies
     }
 }
 
