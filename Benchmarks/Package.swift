@@ -14,6 +14,8 @@ let package = Package(
         .executableTarget(name: "maillog-writer", swiftSettings: strict),
         .executableTarget(
             name: "resolver-load", dependencies: [.product(name: "PosternResolver", package: "postern")], swiftSettings: strict),
+        .executableTarget(name: "smtp-hold", swiftSettings: strict),
+        .executableTarget(name: "smtp-latency", swiftSettings: strict),
         .executableTarget(
             name: "dunno-responder",
             dependencies: [.product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio")],

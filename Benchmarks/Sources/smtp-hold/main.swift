@@ -1,0 +1,172 @@
+// Holds SMTP sessions open, each from one of many loopback addresses, until its standard input ends.
+//
+//     smtp-hold --port PORT --sessions N [--mode idle|slow|data] [--kilobytes 64]
+//
+// idle: takes the greeting and says no more. slow: a byte of a command every ten seconds. data: in the midst of a message, of
+// which so much has been sent. Prints `holding N` once all are there, and at the end how many were closed meanwhile.
+
+import Glibc
+
+struct Options {
+    enum Mode: String {
+        case idle
+        case slow
+        case data
+    }
+
+    var port: UInt16 = 0
+    var sessions = 0
+    var mode = Mode.idle
+    var kilobytes = 64
+}
+
+func usage() -> Never {
+    print("usage: smtp-hold --port PORT --sessions N [--mode idle|slow|data] [--kilobytes 64]")
+    exit(64)
+}
+
+func parseOptions() -> Options {
+    var options = Options()
+    var arguments = CommandLine.arguments.dropFirst()
+    while let name = arguments.popFirst() {
+        guard let value = arguments.popFirst() else { usage() }
+        switch name {
+        case "--port": options.port = UInt16(value) ?? 0
+        case "--sessions": options.sessions = Int(value) ?? 0
+        case "--mode":
+            guard let mode = Options.Mode(rawValue: value) else { usage() }
+            options.mode = mode
+        case "--kilobytes": options.kilobytes = Int(value) ?? 64
+        default: usage()
+        }
+    }
+    guard options.port > 0, (1...100_000).contains(options.sessions), (1...100_000).contains(options.kilobytes) else { usage() }
+    return options
+}
+
+/// One session: the commands it has still to say, each after the reply to the one before.
+struct Session {
+    let descriptor: Int32
+    var toSay: ArraySlice<[UInt8]>
+    /// What has come of the reply that is awaited.
+    var reply: [UInt8] = []
+    var unsent: ArraySlice<UInt8> = []
+    var isOpen = true
+    var isHeld: Bool { toSay.isEmpty && unsent.isEmpty }
+}
+
+let options = parseOptions()
+var limit = rlimit()
+getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+limit.rlim_cur = limit.rlim_max
+setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+signal(SIGPIPE, SIG_IGN)
+
+/// What a session says, in order; for `data` the content comes behind the reply to DATA.
+let script: [[UInt8]] =
+    switch options.mode {
+    case .idle, .slow: [[]]
+    case .data:
+        [
+            Array("EHLO client.example\r\n".utf8), Array("MAIL FROM:<a@sender.test>\r\n".utf8),
+            Array("RCPT TO:<b@example.test>\r\n".utf8), Array("DATA\r\n".utf8),
+            Array(repeating: Array(("Subject: held and never ended, line after line of it".prefix(62) + "\r\n").utf8), count: options.kilobytes * 20)
+                .flatMap { $0 },
+        ]
+    }
+
+func address(_ value: UInt32, _ port: UInt16) -> sockaddr_in {
+    var name = sockaddr_in()
+    name.sin_family = sa_family_t(AF_INET)
+    name.sin_port = port.bigEndian
+    name.sin_addr.s_addr = value.bigEndian
+    return name
+}
+
+func call(_ body: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int32, _ descriptor: Int32, _ name: sockaddr_in) -> Bool {
+    var name = name
+    return withUnsafePointer(to: &name) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+    } == 0
+}
+
+func open(_ index: Int) -> Session {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    // 127.1.0.1 and on: 250 sessions an address.
+    let source = 0x7f01_0001 + UInt32(index / 250)
+    guard descriptor >= 0, call(bind, descriptor, address(source, 0)), call(connect, descriptor, address(0x7f00_0001, options.port)) else {
+        print("session \(index): \(String(cString: strerror(errno)))")
+        exit(1)
+    }
+    _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
+    return Session(descriptor: descriptor, toSay: script[...])
+}
+
+extension Session {
+    mutating func received() {
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let count = recv(descriptor, &buffer, buffer.count, 0)
+        if count == 0 || (count < 0 && errno != EAGAIN) {
+            isOpen = false
+            return
+        }
+        guard count > 0, !toSay.isEmpty else { return }
+        reply += buffer[..<count]
+        // The reply is whole where its last line is.
+        guard reply.suffix(2).elementsEqual([13, 10]) else { return }
+        let last = reply.dropLast(2).split(separator: 10).last ?? []
+        guard last.count < 4 || last[last.startIndex + 3] != UInt8(ascii: "-") else { return }
+        guard let first = reply.first, first == UInt8(ascii: "2") || first == UInt8(ascii: "3") else {
+            print("refused: \(String(decoding: reply, as: UTF8.self))")
+            exit(1)
+        }
+        reply = []
+        unsent = toSay.removeFirst()[...]
+        send()
+    }
+
+    mutating func send() {
+        while !unsent.isEmpty {
+            let sent = unsent.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, 0) }
+            guard sent > 0 else { return }
+            unsent = unsent.dropFirst(sent)
+        }
+    }
+}
+
+var sessions: [Session] = []
+sessions.reserveCapacity(options.sessions)
+var said = false
+var nextByte = time(nil) + 10
+while true {
+    // A few at a time, so that the listener's queue never overflows.
+    let behind = sessions.count { !$0.isHeld && $0.isOpen }
+    for _ in 0..<max(0, min(100 - behind, options.sessions - sessions.count)) { sessions.append(open(sessions.count)) }
+
+    var polled = [pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)]
+    for session in sessions where session.isOpen {
+        polled.append(pollfd(fd: session.descriptor, events: Int16(POLLIN) | (session.unsent.isEmpty ? 0 : Int16(POLLOUT)), revents: 0))
+    }
+    poll(&polled, nfds_t(polled.count), sessions.count < options.sessions ? 1 : 1000)
+    if polled[0].revents != 0 { break }
+    var index = 1
+    for place in sessions.indices where sessions[place].isOpen {
+        let events = polled[index].revents
+        index += 1
+        if events & Int16(POLLOUT) != 0 { sessions[place].send() }
+        if events & ~Int16(POLLOUT) != 0 { sessions[place].received() }
+    }
+    if !said, sessions.count == options.sessions, sessions.allSatisfy({ $0.isHeld || !$0.isOpen }) {
+        said = true
+        print("holding \(sessions.count { $0.isOpen })")
+        fflush(nil)
+    }
+    if options.mode == .slow, said, time(nil) >= nextByte {
+        nextByte += 10
+        for session in sessions where session.isOpen {
+            var byte = UInt8(ascii: "x")
+            _ = Glibc.send(session.descriptor, &byte, 1, 0)
+        }
+    }
+}
+print("closed \(sessions.count { !$0.isOpen })")
