@@ -19,11 +19,12 @@ public struct ConfigurationFile: Equatable, Sendable {
         path = named ?? variable ?? (FileManager.default.fileExists(atPath: systemPath) ? systemPath : nil)
     }
 
-    /// Reads and checks the file. A file that cannot be read is an error at its first character.
-    public func load() throws(ConfigurationFailure) -> ConfigurationLoader.Loaded {
+    /// Reads and checks the file. A file that cannot be read is an error at its first character. `descriptors` is how many a
+    /// process may have, where it is to be warned of wanting more.
+    public func load(descriptors: Int? = nil) throws(ConfigurationFailure) -> ConfigurationLoader.Loaded {
         let defaults = Self.defaults(machineName: Self.machineName)
         guard let path else { return ConfigurationLoader.Loaded(configuration: defaults, warnings: []) }
-        return try ConfigurationLoader.load(try Self.read(path), file: path, defaults: defaults)
+        return try ConfigurationLoader.load(try Self.read(path), file: path, defaults: defaults, descriptors: descriptors)
     }
 
     /// The built-in defaults on a machine of this name; a name that is no domain name counts for nothing.

@@ -10,9 +10,13 @@ public final class ConfigurationLoader {
     /// Octets of a file; beyond it is no configuration.
     public static let maximumSize = 1_048_576
 
-    private init(file: String, defaults: Configuration) {
+    /// How many descriptors a process may have, where that is known.
+    let descriptors: Int?
+
+    private init(file: String, defaults: Configuration, descriptors: Int?) {
         report = Report(file: file)
         configuration = defaults
+        self.descriptors = descriptors
     }
 
     var listenerPositions: [String: Position] = [:]
@@ -25,17 +29,19 @@ public final class ConfigurationLoader {
         public var listenerPositions: [String: String] = [:]
     }
 
-    /// Reads the text of a configuration. `file` is its name in messages; `defaults` is what holds where a key is left out.
-    public static func load(_ text: String, file: String, defaults: Configuration = Configuration()) throws(ConfigurationFailure) -> Loaded
-    {
-        try read(text, file: file, defaults: defaults).loaded
+    /// Reads the text of a configuration. `file` is its name in messages; `defaults` is what holds where a key is left out;
+    /// `descriptors` is how many a process may have, where it is to be warned of wanting more.
+    public static func load(
+        _ text: String, file: String, defaults: Configuration = Configuration(), descriptors: Int? = nil
+    ) throws(ConfigurationFailure) -> Loaded {
+        try read(text, file: file, defaults: defaults, descriptors: descriptors).loaded
     }
 
     /// The same, with the paths of all keys that the reader knows.
-    static func read(_ text: String, file: String, defaults: Configuration) throws(ConfigurationFailure) -> (
-        loaded: Loaded, askedPaths: Set<String>
-    ) {
-        let loader = ConfigurationLoader(file: file, defaults: defaults)
+    static func read(
+        _ text: String, file: String, defaults: Configuration, descriptors: Int? = nil
+    ) throws(ConfigurationFailure) -> (loaded: Loaded, askedPaths: Set<String>) {
+        let loader = ConfigurationLoader(file: file, defaults: defaults, descriptors: descriptors)
         let start = Position(line: 1, column: 1)
         do throws(Unreadable) {
             guard text.utf8.count <= maximumSize else {

@@ -32,10 +32,13 @@ extension Configuration {
         public var certificate: String?
         public var key: String?
         public var minimumTLS = TLSVersion.tls12
+        /// What follows our name in the greeting.
+        public var banner = "ESMTP"
         public var teaser = false
-        public var probe = true
-        /// Open sessions.
-        public var maxSessions = 20_000
+        public var limits = Limits()
+        public var timeouts = Timeouts()
+        public var health = Health()
+        public var probe = Probe()
 
         public init(backends: [Address]) {
             self.backends = backends
@@ -47,10 +50,11 @@ extension Configuration {
 
 extension ConfigurationLoader {
     /// Keys of a listener that only a gateway has.
-    static let gatewayKeys = [
-        "backend", "backend_client_info", "backend_tls", "backend_ca", "tls_certificate", "tls_key", "tls_minimum", "teaser", "probe",
-        "max_sessions",
-    ]
+    static let gatewayKeys =
+        [
+            "backend", "backend_client_info", "backend_tls", "backend_ca", "tls_certificate", "tls_key", "tls_minimum", "banner", "teaser",
+            "probe",
+        ] + Configuration.Gateway.numbers.map(\.key) + Configuration.Gateway.durations.map(\.key)
 
     /// Reads a gateway's keys from its listener; `nil` where they are wrong, which is reported, or the role is another.
     func gateway(_ mapping: Mapping, role: Configuration.Role) -> Configuration.Gateway? {
@@ -79,10 +83,23 @@ extension ConfigurationLoader {
                 value.error("'\(text)' is not a version of TLS that may be used; write \"1.2\" or \"1.3\"")
             }
         }
+        if let banner = values["banner"]?.banner() { gateway.banner = banner }
         if let on = values["teaser"]?.boolean() { gateway.teaser = on }
-        if let on = values["probe"]?.boolean() { gateway.probe = on }
-        if let limit = values["max_sessions"]?.integer(1...1_000_000) { gateway.maxSessions = limit }
-
+        if let on = values["probe"]?.boolean() { gateway.probe.isOn = on }
+        for setting in Configuration.Gateway.numbers {
+            if let value = values[setting.key], let number = setting.read(value) { gateway[keyPath: setting.path] = number }
+        }
+        for setting in Configuration.Gateway.durations {
+            if let span = values[setting.key]?.duration(setting.range) { gateway[keyPath: setting.path] = span }
+        }
+        warnOfShortPatience(gateway, values)
+        if let descriptors, gateway.limits.sessions * 2 > descriptors {
+            let mark = values["max_sessions"]?.mark ?? mapping.mark
+            report.warning(
+                mark,
+                "max_sessions: \(gateway.limits.sessions) sessions need up to \(gateway.limits.sessions * 2) descriptors, one on each side, and a process may have \(descriptors) here; raise that (ulimit -Hn, LimitNOFILE= of a service) or lower max_sessions"
+            )
+        }
         if (gateway.certificate == nil) != (gateway.key == nil) {
             report.error(mapping.mark, "tls_certificate and tls_key belong together; one of them is missing")
         }
@@ -112,9 +129,11 @@ extension Configuration.Gateway {
         if let certificate { lines.append(("tls_certificate", YAMLText.quoted(certificate))) }
         if let key { lines.append(("tls_key", YAMLText.quoted(key))) }
         lines.append(("tls_minimum", "\"\(minimumTLS.rawValue)\""))
+        lines.append(("banner", YAMLText.quoted(banner)))
         lines.append(("teaser", String(teaser)))
-        lines.append(("probe", String(probe)))
-        lines.append(("max_sessions", String(maxSessions)))
+        lines.append(("probe", String(probe.isOn)))
+        for setting in Self.numbers { lines.append((setting.key, String(self[keyPath: setting.path]))) }
+        for setting in Self.durations { lines.append((setting.key, self[keyPath: setting.path].description)) }
         return lines
     }
 }

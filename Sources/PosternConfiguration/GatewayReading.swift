@@ -52,8 +52,10 @@ extension ConfigurationLoader {
                 configuration.delays.greeting = .auto
             } else if let greeting = value.duration(.zero ... .minutes(5)) {
                 configuration.delays.greeting = .fixed(greeting)
-                if greeting > Self.longGreeting {
-                    value.warning("\(greeting) is longer than many mail servers wait for a greeting; 30s is safe")
+                if greeting >= Self.longGreeting {
+                    value.warning(
+                        "many mail servers wait no longer than \(Self.longGreeting) for a greeting, so the gateway never lets them wait longer than 29s"
+                    )
                 }
             }
         }

@@ -69,6 +69,7 @@ extension Parameter {
             "Gateway: the certificate for STARTTLS in PEM, with its chain. Read again when it changes."),
         .init("listeners[].tls_key", "path", "(no STARTTLS)", "Gateway: the key of tls_certificate, in PEM."),
         .init("listeners[].tls_minimum", "1.2 | 1.3", "(1.2)", "Gateway: the oldest version of TLS that clients may use."),
+        .init("listeners[].banner", "text", "(ESMTP)", "Gateway: what follows our name in the greeting. At most 200 characters."),
         .init(
             "listeners[].teaser", "true | false", "(false)",
             "Gateway: whether a client that waits for its greeting is sent a first line of it, which many bots take for the whole."),
@@ -76,8 +77,69 @@ extension Parameter {
             "listeners[].probe", "true | false", "(true)",
             "Gateway: whether the backend is asked beforehand if it knows a mailbox, so that unknown ones are refused and not greylisted."),
         .init(
+            "listeners[].probe_known_for", "duration", "(1h)",
+            "Gateway: how long a mailbox counts as existing once the backend has said so. At most 30d."),
+        .init(
+            "listeners[].probe_unknown_for", "duration", "(5m)",
+            "Gateway: how long a mailbox counts as unknown once the backend has said so: a new one gets its first mail that much later. At most 1d."
+        ),
+        .init(
+            "listeners[].probe_patience", "duration", "(3s)",
+            "Gateway: how long a client waits for the answer about a mailbox; then it goes on as if that existed. At most 1m."),
+        .init("listeners[].probe_connections", "number", "(2)", "Gateway: connections for such questions on each core. 1 to 100."),
+        .init("listeners[].probe_capacity", "number", "(10000)", "Gateway: mailboxes that are remembered. 1 to 10000000."),
+        .init(
             "listeners[].max_sessions", "number", "(20000)",
-            "Gateway: open sessions. At the limit the one held longest is let go with 421. 1 to 1000000."),
+            "Gateway: open sessions, each with up to two descriptors. At the limit the one held longest is let go with 421. 1 to 1000000."),
+        .init(
+            "listeners[].max_message_size", "number", "(0)",
+            "Gateway: octets of a message, offered as SIZE where the backend's own limit is not smaller; 0 leaves it to the backend. From 65536."
+        ),
+        .init(
+            "listeners[].max_recipients", "number", "(1000)",
+            "Gateway: recipients of one message; further ones get 452 and come in another. 100 to 100000."),
+        .init("listeners[].max_messages", "number", "(1000)", "Gateway: messages in one session, which then ends with 421. 1 to 1000000."),
+        .init(
+            "listeners[].max_commands", "number", "(10000)", "Gateway: commands in one session, which then ends with 421. 100 to 10000000."),
+        .init(
+            "listeners[].max_errors", "number", "(20)",
+            "Gateway: commands of one session that it refuses itself; then the session ends with 421. 1 to 10000."),
+        .init(
+            "listeners[].max_hops", "number", "(100)",
+            "Gateway: Received fields of a message; one with more goes round in circles and is refused. 25 to 1000."),
+        .init(
+            "listeners[].max_text_line", "number", "(0)",
+            "Gateway: octets of a line of content with its CRLF; 0 leaves it to the backend. From 1000."),
+        .init(
+            "listeners[].max_local_part", "number", "(256)",
+            "Gateway: octets before the @ of an address. RFC 5321 asks for 64, which bounce addresses of mailing lists pass. 64 to 1024."),
+        .init(
+            "listeners[].command_timeout", "duration", "(5m)",
+            "Gateway: how long it waits for a client's next command. RFC 5321 asks for at least 5m."),
+        .init(
+            "listeners[].data_timeout", "duration", "(3m)",
+            "Gateway: how long it waits for a client's next piece of content. RFC 5321 asks for at least 3m."),
+        .init("listeners[].session_timeout", "duration", "(2h)", "Gateway: how long a session may last in all. At most 7d."),
+        .init(
+            "listeners[].backend_connect_timeout", "duration", "(10s)",
+            "Gateway: how long it waits for a connection to a backend before it tries the next. At most 2m."),
+        .init("listeners[].backend_greeting_timeout", "duration", "(5m)", "Gateway: how long it waits for a backend's greeting."),
+        .init("listeners[].backend_command_timeout", "duration", "(5m)", "Gateway: how long it waits for a backend's reply to a command."),
+        .init("listeners[].backend_data_timeout", "duration", "(2m)", "Gateway: how long it waits for a backend's reply to DATA."),
+        .init(
+            "listeners[].backend_content_timeout", "duration", "(3m)",
+            "Gateway: how long it waits for a backend to take a piece of content."),
+        .init(
+            "listeners[].backend_end_timeout", "duration", "(10m)",
+            "Gateway: how long it waits for a backend's reply to a message. RFC 5321 asks for at least 10m: with less, messages come twice."
+        ),
+        .init("listeners[].backend_failures", "number", "(3)", "Gateway: failures in a row that take a backend out. 1 to 1000."),
+        .init(
+            "listeners[].backend_retry", "duration", "(10s)",
+            "Gateway: how long a backend stays out before it is tried again. At most 1h."),
+        .init(
+            "listeners[].backend_refresh", "duration", "(5m)",
+            "Gateway: how often it learns anew what a backend offers. 1s to 1d."),
 
         .init("listeners[].pace", "duration", "(5s)", "Tarpit: between two bytes of the reply to HELO, which never ends. 1ms to 5m."),
         .init("listeners[].greeting_pace", "duration", "(1s)", "Tarpit: between two bytes of the greeting. 1ms to 5m."),

@@ -29,8 +29,42 @@ extension GatewaySettings {
             certificate.minimumVersion = gateway.minimumTLS == .tls13 ? .tls13 : .tls12
             self.certificate = certificate
         }
+        banner = gateway.banner
         teaser = gateway.teaser
-        probe.isOn = gateway.probe
-        maxSessions = gateway.maxSessions
+        take(gateway.limits)
+        take(gateway.timeouts)
+        health.failures = gateway.health.failures
+        health.out = gateway.health.retry
+        health.refresh = gateway.health.refresh
+        probe.isOn = gateway.probe.isOn
+        probe.knownFor = gateway.probe.knownFor
+        probe.unknownFor = gateway.probe.unknownFor
+        probe.patience = gateway.probe.patience
+        probe.connections = gateway.probe.connections
+        probe.capacity = gateway.probe.capacity
+    }
+
+    private mutating func take(_ limits: Configuration.Gateway.Limits) {
+        maxSessions = limits.sessions
+        self.limits.content.octets = UInt64(limits.messageSize)
+        self.limits.content.hops = limits.hops
+        self.limits.content.line = UInt64(limits.textLine)
+        self.limits.recipients = limits.recipients
+        self.limits.messages = limits.messages
+        self.limits.commands = limits.commands
+        self.limits.errors = limits.errors
+        leniency.localPart = limits.localPart
+    }
+
+    private mutating func take(_ timeouts: Configuration.Gateway.Timeouts) {
+        self.timeouts.command = timeouts.command
+        self.timeouts.content = timeouts.content
+        self.timeouts.session = timeouts.session
+        connectTimeout = timeouts.backendConnect
+        backendTimeouts.greeting = timeouts.backendGreeting
+        backendTimeouts.command = timeouts.backendCommand
+        backendTimeouts.dataStart = timeouts.backendData
+        backendTimeouts.content = timeouts.backendContent
+        backendTimeouts.endOfData = timeouts.backendEnd
     }
 }

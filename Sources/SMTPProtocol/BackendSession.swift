@@ -98,6 +98,9 @@ public struct BackendSession: Sendable {
         return settings.clientInformation == .none ? client.helo == other.helo && client.isExtended == other.isExtended : client == other
     }
 
+    /// Whether the backend has been told who the client is: what it says then may be about the client alone.
+    public private(set) var hasNamedClient = false
+
     /// Whether the connection is of no more use.
     public var hasEnded: Bool { phase == .ended }
 
@@ -110,6 +113,7 @@ public struct BackendSession: Sendable {
             let header = client.map { ProxyHeader.proxied(source: $0.source, destination: $0.destination) } ?? .local
             actions.append(.send(header.encodedV2()))
             isIntroduced = client != nil
+            hasNamedClient = isIntroduced
         }
         enter(.greeting)
         settle(&actions)
@@ -260,6 +264,7 @@ public struct BackendSession: Sendable {
     /// One XCLIENT command at a time: each takes the session back to its greeting.
     private mutating func introduceFurther(_ actions: inout [BackendAction]) {
         if let command = introductions.popFirst() {
+            hasNamedClient = introductions.isEmpty
             actions.append(.send(command))
             enter(.introducing)
         } else {

@@ -42,26 +42,27 @@ public struct BackendSettings: Hashable, Sendable {
     }
 }
 
-/// The client timeouts of RFC 5321 §4.5.3.2, in seconds.
+/// The client timeouts of RFC 5321 §4.5.3.2.
 public struct BackendTimeouts: Hashable, Sendable {
     /// §4.5.3.2.1: 5 minutes for the greeting.
-    public var greeting: Int
+    public var greeting: WallTime.Span
     /// §4.5.3.2.2 and .3: 5 minutes for any command.
-    public var command: Int
+    public var command: WallTime.Span
     /// §4.5.3.2.4: 2 minutes for the reply to DATA.
-    public var dataStart: Int
+    public var dataStart: WallTime.Span
     /// §4.5.3.2.5: 3 minutes for a piece of content to be taken.
-    public var content: Int
+    public var content: WallTime.Span
     /// §4.5.3.2.6: 10 minutes for the reply to the end of the data.
-    public var endOfData: Int
+    public var endOfData: WallTime.Span
     /// For the TLS handshake.
-    public var handshake: Int
+    public var handshake: WallTime.Span
     /// For the reply to QUIT.
-    public var quit: Int
+    public var quit: WallTime.Span
 
     public init(
-        greeting: Int = 300, command: Int = 300, dataStart: Int = 120, content: Int = 180, endOfData: Int = 600, handshake: Int = 60,
-        quit: Int = 10
+        greeting: WallTime.Span = .minutes(5), command: WallTime.Span = .minutes(5), dataStart: WallTime.Span = .minutes(2),
+        content: WallTime.Span = .minutes(3), endOfData: WallTime.Span = .minutes(10), handshake: WallTime.Span = .minutes(1),
+        quit: WallTime.Span = .seconds(10)
     ) {
         self.greeting = greeting
         self.command = command
@@ -72,7 +73,7 @@ public struct BackendTimeouts: Hashable, Sendable {
         self.quit = quit
     }
 
-    public subscript(deadline: BackendDeadline) -> Int {
+    public subscript(deadline: BackendDeadline) -> WallTime.Span {
         switch deadline {
         case .greeting: greeting
         case .command: command

@@ -1,3 +1,5 @@
+import PosternCore
+
 /// How a server session behaves. One value serves all sessions of a listener.
 public struct ServerSettings: Hashable, Sendable {
     /// What follows a client that sends on without waiting for a reply that must come first.
@@ -68,25 +70,28 @@ public struct ServerLimits: Hashable, Sendable {
     }
 }
 
-/// How long the runtime waits before it fires a deadline, in seconds.
+/// How long the runtime waits before it fires a deadline.
 public struct ServerTimeouts: Hashable, Sendable {
     /// RFC 5321 §4.5.3.2.7: at least 5 minutes for the next command.
-    public var command: Int
+    public var command: WallTime.Span
     /// For the next piece of content. RFC 5321 §4.5.3.2.5 gives clients 3 minutes.
-    public var content: Int
+    public var content: WallTime.Span
     /// For the TLS handshake.
-    public var handshake: Int
+    public var handshake: WallTime.Span
     /// For the whole session; postscreen's and Postfix's servers have none, which slow clients use.
-    public var session: Int
+    public var session: WallTime.Span
 
-    public init(command: Int = 300, content: Int = 180, handshake: Int = 60, session: Int = 7200) {
+    public init(
+        command: WallTime.Span = .minutes(5), content: WallTime.Span = .minutes(3), handshake: WallTime.Span = .minutes(1),
+        session: WallTime.Span = .hours(2)
+    ) {
         self.command = command
         self.content = content
         self.handshake = handshake
         self.session = session
     }
 
-    public subscript(deadline: ServerDeadline) -> Int {
+    public subscript(deadline: ServerDeadline) -> WallTime.Span {
         switch deadline {
         case .command: command
         case .content: content

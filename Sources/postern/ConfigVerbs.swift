@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import PosternConfiguration
 import PosternControl
 
@@ -52,7 +53,7 @@ struct ConfigCheck: AsyncParsableCommand {
     func run() async throws {
         let file = ConfigurationFile(named: path ?? options.config)
         do throws(ConfigurationFailure) {
-            let loaded = try file.load()
+            let loaded = try file.load(descriptors: Self.descriptorLimit)
             if options.json { return try report(Report(file, ok: true, loaded.warnings)) }
             for warning in loaded.warnings { Output.error("\(warning)") }
             Output.line(file.path.map { "\($0): the configuration is good" } ?? "there is no file; the built-in defaults are good")
@@ -64,6 +65,13 @@ struct ConfigCheck: AsyncParsableCommand {
             }
             throw ExitCode(ControlFailure.Code.configuration.rawValue)
         }
+    }
+
+    /// As many as a daemon started from here could raise its limit to.
+    private static var descriptorLimit: Int? {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return nil }
+        return Int(clamping: limit.rlim_max)
     }
 
     private func report(_ report: Report) throws(ConfigurationFailure) {

@@ -14,6 +14,11 @@ public struct EximConfiguration: Sendable {
     /// Statements of the RCPT ACL, after the check that we receive for the domain and before its final `accept`;
     /// `policyStatements(endpoint:)` makes those that ask a policy service.
     public var recipientStatements: String
+    /// Statements of the ACLs at MAIL and at the end of the data, before their final `accept`.
+    public var mailStatements: String
+    public var dataStatements: String
+    /// Whole ACLs with their names, for the options of `extraMain`.
+    public var extraACLs: String
     /// Address and port where mail for other domains goes; nil: nowhere.
     public var relay: (address: String, port: UInt16)?
     /// Clients that may relay; nil: nobody, or all of loopback where there is a `relay`.
@@ -35,17 +40,19 @@ public struct EximConfiguration: Sendable {
 
     public init(
         hostname: String = "mx.example.test", domains: [String] = ["example.test"], localParts: [String]? = nil,
-        address: String = "127.0.0.1", port: UInt16? = nil, recipientStatements: String = "",
-        relay: (address: String, port: UInt16)? = nil, trustedNetworks: [String]? = nil, retrySeconds: Int = 1,
+        address: String = "127.0.0.1", port: UInt16? = nil, mailStatements: String = "", recipientStatements: String = "",
+        dataStatements: String = "", relay: (address: String, port: UInt16)? = nil, trustedNetworks: [String]? = nil, retrySeconds: Int = 1,
         expectsProxyHeader: Bool = false, certificate: Certificate? = nil, hosts: [String: String] = [:], extraMain: [String] = [],
-        extraTransport: [String] = [], binds: [String] = []
+        extraTransport: [String] = [], extraACLs: String = "", binds: [String] = []
     ) {
         self.hostname = hostname
         self.domains = domains
         self.localParts = localParts
         self.address = address
         self.port = port
+        self.mailStatements = mailStatements
         self.recipientStatements = recipientStatements
+        self.dataStatements = dataStatements
         self.relay = relay
         self.trustedNetworks = trustedNetworks
         self.retrySeconds = retrySeconds
@@ -54,6 +61,7 @@ public struct EximConfiguration: Sendable {
         self.hosts = hosts
         self.extraMain = extraMain
         self.extraTransport = extraTransport
+        self.extraACLs = extraACLs
         self.binds = binds
     }
 
@@ -157,7 +165,10 @@ public struct EximConfiguration: Sendable {
 
             begin acl
 
+            \(extraACLs)
+
             at_mail:
+            \(mailStatements)
               accept
                 set acl_m_instance = $pid-$tod_epoch_l
 
@@ -170,6 +181,7 @@ public struct EximConfiguration: Sendable {
               accept
 
             at_data:
+            \(dataStatements)
               accept
 
             begin routers

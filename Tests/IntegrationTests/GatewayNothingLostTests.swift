@@ -61,7 +61,14 @@ struct GatewayNothingLostTests {
         }
         #expect(kills.gateway >= 3 && kills.backend >= 3, "\(kills)")
 
-        try await waitUntil("an empty queue", within: .seconds(150), every: .milliseconds(200)) { try await sender.queue().isEmpty }
+        var left: [PostfixServer.Queued] = []
+        try await waitUntil(
+            "an empty queue; \(left.count) left, such as \(left.first.map { "\($0)" } ?? "none")", within: .seconds(150),
+            every: .milliseconds(200)
+        ) {
+            left = try await sender.queue()
+            return left.isEmpty
+        }
         try await waitUntil("the backend's own queue is empty", every: .milliseconds(200)) { try await backend.queue().isEmpty }
         let report = try DeliveryReport(backend.mailbox.messages(), senderLog: sender.log)
         #expect(report.recipients == Self.messages, "every message is delivered in the end: \(report)")

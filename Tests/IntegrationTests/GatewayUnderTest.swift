@@ -53,6 +53,9 @@ final class GatewayUnderTest: Sendable {
 
     var counters: GatewayCounters.Values { listener.counters.values }
 
+    /// How many backends are taken for ill.
+    var backendsOut: Int { listener.backendsOut }
+
     func stop() async {
         await listener.drain(patience: .seconds(1))
         await store.close()

@@ -141,12 +141,42 @@ struct GoodConfigurationTests {
         ("networks: { local: [192.0.2.1, 192.0.2.1/32] }", "f:1:32: warning: networks.local: 192.0.2.1 is given twice"),
         ("domains: [a.example, A.example]", "f:1:22: warning: domains: 'a.example' is given twice"),
         (
-            "delays: { greeting: 31s }",
-            "f:1:21: warning: delays.greeting: 31s is longer than many mail servers wait for a greeting; 30s is safe"
+            "delays: { greeting: 30s }",
+            "f:1:21: warning: delays.greeting: many mail servers wait no longer than 30s for a greeting, so the gateway never lets them wait longer than 29s"
+        ),
+        (
+            "listeners: [ { role: gateway, address: \"127.0.0.1:25\", backend: \"127.0.0.1:26\", command_timeout: 299s } ]",
+            "f:1:99: warning: listeners[].command_timeout: RFC 5321 asks for at least 5m here; with less, slow but honest peers are cut off"
+        ),
+        (
+            "listeners: [ { role: gateway, address: \"127.0.0.1:25\", backend: \"127.0.0.1:26\", backend_end_timeout: 9m } ]",
+            "f:1:103: warning: listeners[].backend_end_timeout: RFC 5321 asks for at least 10m here; with less, slow but honest peers are cut off"
         ),
     ])
     func riskyIsAWarning(text: String, warning: String) throws {
         #expect(try parse(text).warnings.map(\.description) == [warning])
+    }
+
+    @Test func safeIsNoWarning() throws {
+        for text in [
+            "delays: { greeting: 29s }", "delays: { greeting: auto }",
+            "listeners: [ { role: gateway, address: \"127.0.0.1:25\", backend: \"127.0.0.1:26\", command_timeout: 5m, data_timeout: 3m } ]",
+        ] { #expect(try parse(text).warnings.isEmpty, "\(text)") }
+    }
+
+    @Test func moreSessionsThanDescriptorsIsAWarning() throws {
+        func warnings(_ listener: String, _ descriptors: Int?) throws -> [String] {
+            let text = "listeners: [ { role: gateway, address: \"127.0.0.1:25\", backend: \"127.0.0.1:26\"\(listener) } ]"
+            return try ConfigurationLoader.load(text, file: "f", descriptors: descriptors).warnings.map(\.description)
+        }
+        #expect(try warnings(", max_sessions: 512", 1024).isEmpty)
+        let warning = try #require(try warnings(", max_sessions: 513", 1024).first)
+        #expect(
+            warning.hasPrefix(
+                "f:1:96: warning: max_sessions: 513 sessions need up to 1026 descriptors, one on each side, and a process may have 1024"))
+        // The default counts as well, at the listener's place.
+        #expect(try warnings("", 39_999).first?.hasPrefix("f:1:14: warning: max_sessions: 20000 sessions") == true)
+        #expect(try warnings("", 40_000).isEmpty && warnings(", max_sessions: 1000000", nil).isEmpty)
     }
 
     @Test(arguments: [

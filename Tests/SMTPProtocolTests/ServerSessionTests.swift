@@ -38,8 +38,8 @@ struct ServerSessionTests {
         #expect(runner.deadlines.last == .some(nil))
         runner.release("end")
         #expect(runner.deadlines.last == .command)
-        #expect(ServerTimeouts()[.command] >= 300, "RFC 5321 §4.5.3.2.7")
-        #expect(ServerTimeouts()[.content] >= 180, "RFC 5321 §4.5.3.2.5")
+        #expect(ServerTimeouts()[.command] >= .minutes(5), "RFC 5321 §4.5.3.2.7")
+        #expect(ServerTimeouts()[.content] >= .minutes(3), "RFC 5321 §4.5.3.2.5")
         // One that was not started does nothing.
         _ = runner.takeReplies()
         runner.event { $0.timerFired(.handshake, into: &$1) }

@@ -261,7 +261,7 @@ final class BackendConnection: ChannelInboundHandler {
     private func told(_ failure: BackendFailure) {
         if user === gate.pool { return }
         if wasKept, failure.reason == .clientInformationNotNegotiated { return gate.gateway.directory.refusedAnother(address) }
-        gate.gateway.backendFailed(address, failure, wasReady: isReady)
+        gate.gateway.backendFailed(address, failure, wasReady: isReady, namedClient: session.hasNamedClient)
     }
 
     private func close() {
@@ -285,7 +285,7 @@ extension BackendConnection: Timed {
         guard !hasEnded, deadline != nil || ticket != nil else { return }
         let ticket = ticket ?? gate.wheel.add(self)
         self.ticket = ticket
-        gate.wheel.set(ticket, deadline.map { .now() + .seconds(Int64(session.settings.timeouts[$0])) } ?? .distantFuture)
+        gate.wheel.set(ticket, deadline.map { .now() + .milliseconds(session.settings.timeouts[$0].milliseconds) } ?? .distantFuture)
     }
 
     func timeCame(_ now: NIODeadline) {

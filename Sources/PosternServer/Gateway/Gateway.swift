@@ -76,14 +76,14 @@ final class Gateway: Sendable {
         }
     }
 
-    func backendFailed(_ address: ListenAddress, _ failure: BackendFailure, wasReady: Bool) {
+    func backendFailed(_ address: ListenAddress, _ failure: BackendFailure, wasReady: Bool, namedClient: Bool) {
         counters.count { $0.backendFailures += 1 }
-        // What a client can bring about says nothing of the backend's health: content refused, or, where the greeting is
-        // already its own, a greeting refused; nor does an idle connection that the backend has closed.
+        // What a client can bring about says nothing of the backend's health: content refused, or a greeting refused that
+        // was its own; nor does an idle connection that the backend has closed.
         let says: Bool =
             switch failure.reason {
             case .contentRefused: false
-            case .refusedUs, .closing: !wasReady && settings.clientInformation != .proxyV2
+            case .refusedUs, .closing: !wasReady && !namedClient
             case .clientInformationNotNegotiated: false
             case .connectionLost: !wasReady
             case .timedOut, .nonsense, .tlsUnavailable, .plaintextAfterStartTLS: true

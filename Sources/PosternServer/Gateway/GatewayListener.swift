@@ -29,6 +29,9 @@ public final class GatewayListener: Sendable {
 
     public var counters: GatewayCounters { gateway.counters }
 
+    /// How many backends are taken for ill, and tried only where no other is left.
+    public var backendsOut: Int { gateway.directory.entries.count { $0.outUntil != nil } }
+
     /// Starts to accept on a listening descriptor, which the listener then owns.
     ///
     /// - Parameters:

@@ -90,7 +90,7 @@ final class SessionHandler: ChannelDuplexHandler {
         self.context = context
         ticket = gate.wheel.add(self)
         let now = startedAt
-        sessionEndsAt = now + .seconds(Int64(current.settings.timeouts.session))
+        sessionEndsAt = now + .milliseconds(current.settings.timeouts.session.milliseconds)
         guard let peer = context.remoteAddress.flatMap(Endpoint.init), let local = context.localAddress.flatMap(Endpoint.init) else {
             return context.close(promise: nil)
         }
@@ -304,7 +304,7 @@ final class SessionHandler: ChannelDuplexHandler {
         case .violation(let violation): note(violation)
         case .deadline(let deadline):
             self.deadline = deadline
-            deadlineAt = deadline.map { .now() + .seconds(Int64(current.settings.timeouts[$0])) } ?? .distantFuture
+            deadlineAt = deadline.map { .now() + .milliseconds(current.settings.timeouts[$0].milliseconds) } ?? .distantFuture
         case .close: close()
         }
     }

@@ -176,7 +176,7 @@ import Testing
 
     @Test func aSilentClientTimesOut() async throws {
         let backend = try ScriptedBackend()
-        let test = try await TestGateway([backend.address]) { $0.timeouts.command = 1 }
+        let test = try await TestGateway([backend.address]) { $0.timeouts.command = .milliseconds(300) }
         let client = try await test.greeted()
         #expect(try await client.reply() == "421 4.4.2 Timeout, closing connection")
         try await client.waitUntilClosed()
@@ -185,7 +185,7 @@ import Testing
 
     @Test func aWholeSessionHasItsEnd() async throws {
         let backend = try ScriptedBackend()
-        let test = try await TestGateway([backend.address]) { $0.timeouts.session = 1 }
+        let test = try await TestGateway([backend.address]) { $0.timeouts.session = .milliseconds(300) }
         let client = try await test.greeted()
         var last: String?
         for _ in 0..<200 {
@@ -199,7 +199,7 @@ import Testing
 
     @Test func aSilentBackendTimesOut() async throws {
         let backend = try ScriptedBackend()
-        let test = try await TestGateway([backend.address]) { $0.backendTimeouts.command = 1 }
+        let test = try await TestGateway([backend.address]) { $0.backendTimeouts.command = .seconds(1) }
         backend.change { $0.slowAt = ("RCPT", 5000) }
         let client = try await test.greeted()
         _ = try await client.ask("MAIL FROM:<a@example.com>")
