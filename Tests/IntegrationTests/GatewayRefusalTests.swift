@@ -12,6 +12,7 @@ struct GatewayRefusalTests {
     /// Clients that the backend does not talk to: for good, and for now.
     private static let refused = "127.0.0.11"
     private static let deferred = "127.0.0.12"
+    private static let content = "Subject: s\r\nFrom: <alice@sender.test>\r\n\r\nx\r\n."
 
     enum Server: String, CaseIterable, CustomTestStringConvertible {
         case postfix
@@ -99,7 +100,7 @@ struct GatewayRefusalTests {
         ) async throws -> (step: String, reply: String) {
             let dialogue = try await Dialogue.open(port: gateway.port, source: source)
             defer { Task { await dialogue.close() } }
-            for command in ["EHLO \(helo)", "MAIL FROM:<\(sender)>", "RCPT TO:<\(recipient)>", "DATA", "x\r\n."] {
+            for command in ["EHLO \(helo)", "MAIL FROM:<\(sender)>", "RCPT TO:<\(recipient)>", "DATA", Self.content] {
                 let reply = await dialogue.ask(command)
                 if !reply.hasPrefix("2"), !reply.hasPrefix("354") { return (String(command.prefix(4)), reply) }
             }
@@ -123,7 +124,7 @@ struct GatewayRefusalTests {
         #expect(answer.step == "DATA" && answer.reply.hasPrefix("451") && answer.reply.contains("no data now"), "\(answer)")
         answer = try await refusal(from: "dot@refused.test")
         #expect(
-            answer.step == "x\r\n." && answer.reply.hasPrefix("55") && answer.reply.contains("bad content"), "\(answer)\n\(backend.log())")
+            answer.step == "Subj" && answer.reply.hasPrefix("55") && answer.reply.contains("bad content"), "\(answer)\n\(backend.log())")
         answer = try await refusal()
         #expect(answer.step == "", "\(answer)")
         #expect(try await backend.mailbox.waitForMessages(1).count == 1)
@@ -137,14 +138,23 @@ struct GatewayRefusalTests {
         let gateway = try await GatewayUnderTest(backend: backend.port, server.information)
         try backend.kill()
         let dialogue = try await Dialogue.open(port: gateway.port, source: "127.0.0.9")
+        var answer = ""
         #expect(await dialogue.ask("EHLO mail.sender.test").contains("8BITMIME"))
-        #expect(await dialogue.ask("MAIL FROM:<alice@sender.test> BODY=8BITMIME").hasPrefix("250"))
-        #expect(await dialogue.ask("RCPT TO:<bob@example.test>").hasPrefix("451"))
-        #expect(await dialogue.ask("DATA").hasPrefix("554"))
+        answer = await dialogue.ask("MAIL FROM:<alice@sender.test> BODY=8BITMIME")
+        #expect(answer.hasPrefix("250"), "\(answer)")
+        answer = await dialogue.ask("RCPT TO:<bob@example.test>")
+        #expect(answer.hasPrefix("451"), "\(answer)")
+        // The transaction is over for the client, too: what could not be said of one recipient is not said of the next.
+        answer = await dialogue.ask("DATA")
+        #expect(answer.hasPrefix("451"), "\(answer)")
         try await backend.start()
-        #expect(await dialogue.ask("RCPT TO:<bob@example.test>").hasPrefix("250"))
-        #expect(await dialogue.ask("DATA").hasPrefix("354"))
-        #expect(await dialogue.ask("x\r\n.").hasPrefix("250"))
+        for (command, code) in [
+            ("RSET", "250"), ("MAIL FROM:<alice@sender.test> BODY=8BITMIME", "250"), ("RCPT TO:<bob@example.test>", "250"), ("DATA", "354"),
+            ("Subject: later\r\n\r\nx\r\n.", "250"),
+        ] {
+            answer = await dialogue.ask(command)
+            try #require(answer.hasPrefix(code), "\(command): \(answer)")
+        }
         _ = try await backend.mailbox.waitForMessages(1)
         await gateway.stop()
     }
