@@ -34,5 +34,6 @@ fuzz: setup ## every parser and protocol machine, for ten minutes each
 	scripts/fuzz.sh --seconds $${SECONDS_EACH:-600}
 
 bench: setup ## measure beside the peers, in one run
-	scripts/servers.sh fetch postgrey
+	scripts/servers.sh fetch postgrey postfix haproxy
 	scripts/bench.sh
+	scripts/bench_gateway.sh

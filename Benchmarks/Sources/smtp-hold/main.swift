@@ -70,8 +70,11 @@ let script: [[UInt8]] =
         [
             Array("EHLO client.example\r\n".utf8), Array("MAIL FROM:<a@sender.test>\r\n".utf8),
             Array("RCPT TO:<b@example.test>\r\n".utf8), Array("DATA\r\n".utf8),
-            Array(repeating: Array(("Subject: held and never ended, line after line of it".prefix(62) + "\r\n").utf8), count: options.kilobytes * 20)
-                .flatMap { $0 },
+            Array(
+                repeating: Array(("Subject: held and never ended, line after line of it".prefix(62) + "\r\n").utf8),
+                count: options.kilobytes * 20
+            )
+            .flatMap { $0 },
         ]
     }
 
