@@ -181,7 +181,7 @@ final class FakeMXHandler: ChannelDuplexHandler {
         case .forward(let piece): if case .input(let range) = piece { octets += UInt64(range.count) }
         case .deadline(let deadline):
             self.deadline = deadline
-            deadlineAt = deadline.map { .now() + .seconds(Int64(machine.settings.timeouts[$0])) } ?? .distantFuture
+            deadlineAt = deadline.map { .now() + .milliseconds(machine.settings.timeouts[$0].milliseconds) } ?? .distantFuture
         case .close: closes = true
         // Nothing is kept that could be given up, TLS and XCLIENT are not offered, and no breach is punished.
         case .abandonContent, .endTransaction, .startTLS, .clientInformation, .violation: break

@@ -44,7 +44,7 @@ public struct FakeMXSettings: Equatable, Sendable {
             hostname: hostname, extensions: extensions, synchronization: .report,
             limits: ServerLimits(
                 content: ContentLimits(octets: mode == .sink ? Self.largestMessage : 0), commands: Self.mostCommands, badCommands: 10),
-            timeouts: ServerTimeouts(session: Int(min(max(hold.milliseconds / 1000, 1), 86_400))))
+            timeouts: ServerTimeouts(session: min(max(hold, .seconds(1)), .days(1))))
     }
 }
 
