@@ -13,6 +13,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
@@ -75,8 +76,9 @@ let package = Package(
         .target(
             name: "PosternServer",
             dependencies: [
-                "CMaxMind", "DNSProtocol", "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine",
-                "PosternResolver", "PosternStorage", "PosternTarpit", "PublicSuffix", "SMTPProtocol", "SPF",
+                "CMaxMind", "DNSProtocol", "PolicyProtocol", "PosternAdmin", "PosternConfiguration", "PosternControl", "PosternCore",
+                "PosternEngine", "PosternMetrics", "PosternResolver", "PosternStorage", "PosternTarpit", "PublicSuffix", "SMTPProtocol",
+                "SPF",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
@@ -86,10 +88,21 @@ let package = Package(
             ],
             swiftSettings: strict),
         .target(
+            name: "PosternMetrics",
+            dependencies: [
+                .product(name: "Metrics", package: "swift-metrics"), .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
+        .target(
             name: "PosternAdmin",
             dependencies: [
-                .product(name: "Hummingbird", package: "hummingbird"), .product(name: "HummingbirdTLS", package: "hummingbird"),
-                .product(name: "Metrics", package: "swift-metrics"), .product(name: "Mustache", package: "swift-mustache"),
+                "PosternControl", "PosternCore", "PosternEngine", "PosternMetrics",
+                .product(name: "HTTPTypes", package: "swift-http-types"), .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"), .product(name: "HummingbirdTLS", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"), .product(name: "Mustache", package: "swift-mustache"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"), .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: strict),
         .target(
@@ -158,6 +171,10 @@ let package = Package(
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ],
             swiftSettings: strict),
+        .testTarget(
+            name: "PosternMetricsTests", dependencies: ["PosternMetrics", .product(name: "Metrics", package: "swift-metrics")],
+            swiftSettings: strict),
+        .testTarget(name: "PosternAdminTests", dependencies: ["PosternAdmin"], swiftSettings: strict),
         .testTarget(
             name: "PosternServerTests",
             dependencies: [

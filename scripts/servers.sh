@@ -38,7 +38,7 @@ case $servers in /*) ;; *) servers=$PWD/$servers ;; esac
 # Raise it when what is unpacked changes: older roots are then fetched anew.
 recipe=1
 
-names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace)
+names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace chromium prometheus)
 
 packages_of() {
     case $1 in
@@ -53,6 +53,8 @@ packages_of() {
     rbldnsd) echo rbldnsd ;;
     nsd) echo nsd ;;
     redis-server) echo redis-server redis-tools ;;
+    chromium) echo chromium-headless-shell fonts-dejavu-core fontconfig netbase ;;
+    prometheus) echo prometheus netbase ;;
     *) fail "unknown server \"$1\"; known: ${names[*]}" ;;
     esac
 }

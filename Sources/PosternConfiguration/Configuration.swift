@@ -44,13 +44,18 @@ extension Configuration {
         public var gateway: Gateway?
         /// What a trap needs; `nil` for every other role.
         public var trap: Trap?
+        /// What an admin listener needs; `nil` for every other role.
+        public var admin: Admin?
 
-        public init(name: String, role: Role, address: Address, gateway: Gateway? = nil, trap: Trap? = nil) {
+        public init(
+            name: String, role: Role, address: Address, gateway: Gateway? = nil, trap: Trap? = nil, admin: Admin? = nil
+        ) {
             self.name = name
             self.role = role
             self.address = address
             self.gateway = gateway
             self.trap = trap
+            self.admin = admin
         }
     }
 
@@ -59,6 +64,7 @@ extension Configuration {
         case policy
         case gateway
         case trap
+        case admin
     }
 
     /// Where a listener listens.
@@ -192,7 +198,9 @@ extension Configuration.DNS.Resolver: CustomStringConvertible {
 extension Configuration.Listener {
     /// The address by which the world knows us, where the listener is bound to one.
     fileprivate var publicAddress: IPAddress? {
-        guard role != .policy, case .tcp(let address, _) = address, address != IPAddress(v4: 0), !address.isLoopback else { return nil }
+        guard role != .policy, role != .admin, case .tcp(let address, _) = address, address != IPAddress(v4: 0), !address.isLoopback else {
+            return nil
+        }
         return address == IPAddress(v6High: 0, low: 0) ? nil : address
     }
 }

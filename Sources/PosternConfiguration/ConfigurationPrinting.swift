@@ -102,7 +102,9 @@ extension Configuration {
                 if let mode { out += "    mode: \"0\(String(mode, radix: 8).leftPadded(to: 3))\"\n" }
                 if let group { out += "    group: \(YAMLText.quoted(group))\n" }
             }
-            for (key, value) in (listener.gateway?.yaml ?? []) + (listener.trap?.yaml ?? []) { out += "    \(key): \(value)\n" }
+            for (key, value) in (listener.gateway?.yaml ?? []) + (listener.trap?.yaml ?? []) + (listener.admin?.yaml ?? []) {
+                out += "    \(key): \(value)\n"
+            }
         }
         return out
     }

@@ -8,7 +8,7 @@ extension ConfigurationLoader {
     static let maximumListeners = 256
 
     /// Roles that later versions have, and `milter`, whose name is kept.
-    private static let laterRoles = ["dnsbl", "admin", "throttle", "inner", "submission", "socketmap"]
+    private static let laterRoles = ["dnsbl", "throttle", "inner", "submission", "socketmap"]
     private static let reservedRoles = ["milter"]
     /// Keys that belong to roles of later versions.
     private static let laterKeys = ["zone": "dnsbl"]
@@ -50,6 +50,7 @@ extension ConfigurationLoader {
         let addressValue = mapping.take("address")
         let modeValue = mapping.take("mode")
         let groupValue = mapping.take("group")
+        let admin = admin(mapping, role: role)
         let gateway = gateway(mapping, role: role)
         let trap = trap(mapping, role: role, mode: modeValue)
         mapping.finish { key in
@@ -70,6 +71,7 @@ extension ConfigurationLoader {
             return nil
         }
         guard let address = address(addressValue, mode: role == .trap ? nil : modeValue, group: groupValue) else { return nil }
+        if let admin { check(admin, at: address, addressValue) }
         if role == .trap, case .unix = address {
             addressValue.error("a trap listens on an address of the network, such as \"192.0.2.9:25\"")
         }
@@ -82,7 +84,7 @@ extension ConfigurationLoader {
         if role == .policy, case .tcp(let host, _) = address, !host.isLoopback {
             addressValue.warning("\(address) is not a loopback address: whoever reaches it may ask, so keep it behind a firewall")
         }
-        return Configuration.Listener(name: name ?? role.rawValue, role: role, address: address, gateway: gateway, trap: trap)
+        return Configuration.Listener(name: name ?? role.rawValue, role: role, address: address, gateway: gateway, trap: trap, admin: admin)
     }
 
     private func role(_ value: Value) -> Configuration.Role? {

@@ -40,8 +40,8 @@ extension Parameter {
             "listeners[].name", "word", "(its role)",
             "Names the listener in the log; each has another. At most 64 letters, digits, `-`, `_`, `.`."),
         .init(
-            "listeners[].role", "policy | gateway | trap", "(must be given)",
-            "What the listener does. `policy` is the policy service that Postfix and Exim ask; `gateway` is an SMTP door in front of a mail server; `trap` is a false mail server that costs bots time."
+            "listeners[].role", "policy | gateway | trap | admin", "(must be given)",
+            "What the listener does. `policy` is the policy service that Postfix and Exim ask; `gateway` is an SMTP door in front of a mail server; `trap` is a false mail server that costs bots time; `admin` serves the dashboard, its JSON interface and metrics."
         ),
         .init(
             "listeners[].address", "address", "(must be given)",
@@ -66,8 +66,8 @@ extension Parameter {
             "Gateway: authorities in PEM that must have signed the backend's certificate."),
         .init(
             "listeners[].tls_certificate", "path", "(no STARTTLS)",
-            "Gateway: the certificate for STARTTLS in PEM, with its chain. Read again when it changes."),
-        .init("listeners[].tls_key", "path", "(no STARTTLS)", "Gateway: the key of tls_certificate, in PEM."),
+            "Gateway: the certificate for STARTTLS in PEM, with its chain. Read again when it changes. Admin: the certificate for HTTPS."),
+        .init("listeners[].tls_key", "path", "(no STARTTLS)", "The key of tls_certificate, in PEM."),
         .init("listeners[].tls_minimum", "1.2 | 1.3", "(1.2)", "Gateway: the oldest version of TLS that clients may use."),
         .init("listeners[].banner", "text", "(ESMTP)", "Gateway: what follows our name in the greeting. At most 200 characters."),
         .init(
@@ -150,6 +150,15 @@ extension Parameter {
         .init(
             "listeners[].capacity", "number", "(10000)",
             "Trap: clients at once. At the limit the one held longest is let go. 1 to 10000000."),
+
+        .init(
+            "listeners[].token_file", "path", "(no token)",
+            "Admin: a file whose first line, of at least 16 characters, is what whoever comes must know. On an address other than loopback or a UNIX socket it must be given, and tls_certificate too."
+        ),
+        .init(
+            "listeners[].hosts", "list of names", "(none)",
+            "Admin: further names by which browsers may call it, such as that of a proxy in front. Its address, `localhost` and `hostname` always may. At most 16."
+        ),
 
         .init("store.sqlite", "path", "postern.db", "The database file. A relative path starts at data_directory."),
         .init(

@@ -38,6 +38,7 @@ public actor ControlHandler {
         case .reload: .reloaded(try await state.reload())
         case .learn(let lessons): .learnt(try await learn(lessons))
         case .report(let draft): .report(try await report(draft))
+        case .act(let draft): .acted(try await act(draft))
         }
     }
 
@@ -95,7 +96,7 @@ public actor ControlHandler {
         return path
     }
 
-    private func release(_ draft: ReleaseDraft) async throws(ControlFailure) -> ReleaseReport {
+    func release(_ draft: ReleaseDraft) async throws(ControlFailure) -> ReleaseReport {
         let recipient = try mailbox(draft.recipient, as: "recipient")
         let sender = try draft.sender.map { (text) throws(ControlFailure) in text.isEmpty ? "" : try mailbox(text, as: "sender") }
         var client: Prefix?

@@ -19,6 +19,7 @@ public enum ControlReply: Codable, Equatable, Sendable {
     case reloaded(ReloadReport)
     case learnt(LessonReport)
     case report(TrafficReport)
+    case acted(ActionReport)
 }
 
 /// The daemon's state.
@@ -47,6 +48,14 @@ public struct StatusReport: Codable, Equatable, Sendable {
         public var connections: Int
         /// Answers given without the store.
         public var storeFailures: UInt64
+        /// Of those accepted, the ones that a gateway answered only after a delay.
+        public var held: UInt64 = 0
+        /// Of those rejected, the ones that were to be wasted time of, or hung up on.
+        public var tarpitted: UInt64 = 0
+        public var dropped: UInt64 = 0
+        /// Of those accepted, the ones that had been deferred before, and for how long altogether.
+        public var delayed: UInt64 = 0
+        public var delayedSeconds: UInt64 = 0
 
         public init(
             accepted: UInt64 = 0, deferred: UInt64 = 0, rejected: UInt64 = 0, malformedRequests: UInt64 = 0, refusedConnections: UInt64 = 0,
@@ -132,6 +141,12 @@ public struct StatusReport: Codable, Equatable, Sendable {
     public var greylistMode: String
     public var listeners: [Listener]
     public var traps: [Trap] = []
+    public var gateways: [Gateway] = []
+    /// `nil` where nothing is looked up.
+    public var resolver: Resolver?
+    public var dnsLists: [DNSList] = []
+    public var evidence: Evidence?
+    public var checks: [CheckCount] = []
     public var counts: Counts
     /// What went wrong with the store last; `nil` where nothing did.
     public var lastStoreFailure: String?

@@ -20,6 +20,8 @@ public enum ControlRequest: Codable, Equatable, Sendable {
     case learn(Lessons)
     /// What became of the mail, from the recorded decisions.
     case report(ReportDraft)
+    /// What an admin wants done about one decision.
+    case act(ActionDraft)
 
     /// Entries in one `add`, and rows in one `learn`.
     public static let maximumBatch = 1000
@@ -87,19 +89,22 @@ public struct Search: Codable, Equatable, Sendable {
     public var address: String?
     public var sender: String?
     public var recipient: String?
+    /// A part of the address, the sender or the recipient; or the reference. Only decisions are searched for it.
+    public var anywhere: String?
     /// Not older than this, in milliseconds.
     public var age: Int64?
     /// 1...10,000.
     public var limit: Int
 
     public init(
-        reference: String? = nil, address: String? = nil, sender: String? = nil, recipient: String? = nil, age: WallTime.Span? = nil,
-        limit: Int = 100
+        reference: String? = nil, address: String? = nil, sender: String? = nil, recipient: String? = nil, anywhere: String? = nil,
+        age: WallTime.Span? = nil, limit: Int = 100
     ) {
         self.reference = reference
         self.address = address
         self.sender = sender
         self.recipient = recipient
+        self.anywhere = anywhere
         self.age = age?.milliseconds
         self.limit = limit
     }

@@ -5,8 +5,34 @@ import PosternEngine
 
 extension ControlHandler {
     func decisions(_ search: Search) async throws(ControlFailure) -> [DecisionReport] {
+        if let text = search.anywhere { return try await decisions(search, anywhere: text) }
         let filter = try filter(search)
         return try await stored { () async throws(StoreFailure) in try await store.decisions(filter) }.map(DecisionReport.init)
+    }
+
+    /// One text for all: a reference names one decision, everything else may be part of an address, a sender or a recipient.
+    private func decisions(_ search: Search, anywhere text: String) async throws(ControlFailure) -> [DecisionReport] {
+        var search = search
+        search.anywhere = nil
+        if Reference(text) != nil {
+            search.reference = text
+            let found = try await decisions(search)
+            if !found.isEmpty { return found }
+            search.reference = nil
+        }
+        var found: [String: DecisionReport] = [:]
+        var fields: [WritableKeyPath<Search, String?>] = [\.sender, \.recipient]
+        if text.utf8.allSatisfy({ $0 < 0x80 && (Character(Unicode.Scalar($0)).isHexDigit || ".:".utf8.contains($0)) }) {
+            fields.append(\.address)
+        }
+        for field in fields where search[keyPath: field] == nil {
+            var part = search
+            part[keyPath: field] = text
+            for decision in try await decisions(part) { found[decision.reference] = decision }
+        }
+        // References sort by time, since all of one age have one length.
+        let newest = found.values.sorted { ($0.reference.count, $0.reference) > ($1.reference.count, $1.reference) }
+        return Array(newest.prefix(search.limit))
     }
 
     func waiting(_ search: Search) async throws(ControlFailure) -> [WaitingReport] {

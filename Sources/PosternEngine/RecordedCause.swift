@@ -17,14 +17,21 @@ public struct RecordedCause: Equatable, Sendable {
     /// The causes of a decision, the deciding one first, from the phrases that were recorded, joined by `; `. A phrase that is not
     /// known is `other`.
     public static func causes(ofReason reason: String) -> [RecordedCause] {
-        var causes: [RecordedCause] = []
+        pieces(ofReason: reason).map { RecordedCause(phrase: $0) }
+    }
+
+    /// The phrases that were recorded, the deciding one first.
+    public static func phrases(ofReason reason: String) -> [String] { pieces(ofReason: reason).map(String.init) }
+
+    private static func pieces(ofReason reason: String) -> [Substring] {
+        var pieces: [Substring] = []
         var rest = reason[...]
         while !rest.isEmpty {
             let end = rest.firstRange(of: "; ")
-            causes.append(RecordedCause(phrase: end.map { rest[..<$0.lowerBound] } ?? rest))
+            pieces.append(end.map { rest[..<$0.lowerBound] } ?? rest)
             rest = end.map { rest[$0.upperBound...] } ?? ""
         }
-        return causes
+        return pieces
     }
 
     private static let beginnings: [(phrase: String, word: String, check: String)] = [

@@ -8,6 +8,7 @@ import PosternConfiguration
 import PosternControl
 import PosternCore
 import PosternEngine
+import PosternMetrics
 import PosternResolver
 import PosternStorage
 import PosternTarpit
@@ -69,15 +70,17 @@ public final class Daemon: Sendable {
             throw StartFailure(StartFailure.unavailable, "libpsl has no public suffix list; install Debian's publicsuffix package")
         }
         let evidence = try await startEvidence(configuration)
+        let registry = MetricRegistry()
         let decisions = DecisionService(
             engine: Engine(settings: configuration.engineSettings, lists: try await lists(from: store), domains: domains), store: store,
-            clock: clock, log: DecisionLog(writer: log, isEnabled: logger.logLevel <= .info), counters: Counters(), evidence: evidence)
+            clock: clock, log: DecisionLog(writer: log, isEnabled: logger.logLevel <= .info), counters: Counters(), evidence: evidence,
+            metrics: ServiceMetrics(registry))
         let policy = PolicyService(decisions: decisions)
 
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         var listeners: [any RunningListener] = []
         let traps = try startTraps(configuration, decisions, clock)
-        for socket in sockets {
+        for socket in sockets where !configuration.isAdmin(socket.name) {
             listeners.append(
                 try await start(
                     socket, configuration, on: loops, policy: policy, decisions: decisions, evidence: evidence, traps: traps, clock: clock))
@@ -87,8 +90,12 @@ public final class Daemon: Sendable {
         let (steady, wall) = clock.now()
         let state = RunningState(
             decisions: decisions, clock: clock,
-            listeners: listeners.map { StatusReport.Listener(name: $0.name, role: $0.role.rawValue, address: "\($0.address)") },
-            traps: { trapListeners.map(\.report) }, dataDirectory: configuration.dataDirectory,
+            listeners: listeners.map { StatusReport.Listener(name: $0.name, role: $0.role.rawValue, address: "\($0.address)") }
+                + sockets.filter { configuration.isAdmin($0.name) }.map {
+                    StatusReport.Listener(name: $0.name, role: Configuration.Role.admin.rawValue, address: "\($0.address)")
+                },
+            traps: { trapListeners.map(\.report) }, gateways: { gateways.map(\.report) }, evidence: evidence,
+            dataDirectory: configuration.dataDirectory,
             startedAt: Moment(steady: steady, wall: wall),
             reloading: { [self] () async throws(ControlFailure) in
                 do {
@@ -97,7 +104,15 @@ public final class Daemon: Sendable {
                     throw ControlFailure(.configuration, "\(error)")
                 }
             })
-        let control = try startControl(configuration, state: state, store: store)
+        let handler = ControlHandler(store: store, state: state)
+        let control = try startControl(configuration, handler)
+        let admin = AdminListeners(control: handler, state: state, registry: registry, logger: logger)
+        for socket in sockets {
+            guard let settings = configuration.listeners.first(where: { $0.name == socket.name })?.admin else { continue }
+            listeners.append(
+                try await admin.start(
+                    socket.name, socket.address, descriptor: socket.descriptor, settings, hostname: configuration.hostname, logger: logger))
+        }
         let watch = Task { await lookAfter(evidence) }
         let upkeep = Task {
             await Upkeep(
@@ -130,6 +145,7 @@ public final class Daemon: Sendable {
             for listener in listeners { group.addTask { await listener.drain(patience: Self.drainPatience) } }
         }
         traps?.end()
+        admin.end()
         watch.cancel()
         upkeep.cancel()
         await upkeep.value
@@ -315,9 +331,9 @@ public final class Daemon: Sendable {
         }
     }
 
-    private func startControl(_ configuration: Configuration, state: RunningState, store: any Store) throws -> ControlSocketServer {
+    private func startControl(_ configuration: Configuration, _ handler: ControlHandler) throws -> ControlSocketServer {
         do throws(ControlFailure) {
-            return try ControlSocketServer(path: configuration.controlSocketPath, handler: ControlHandler(store: store, state: state))
+            return try ControlSocketServer(path: configuration.controlSocketPath, handler: handler)
         } catch {
             throw StartFailure(StartFailure.unavailable, "cannot open the control socket: \(error)")
         }
@@ -331,6 +347,7 @@ public final class Daemon: Sendable {
                 case .policy: "policy service"
                 case .gateway: "gateway"
                 case .trap: "trap"
+                case .admin: "dashboard"
                 }
             return "Postern is ready: \(what) on \(listener.address) (\(listener.name))"
         }
@@ -407,6 +424,8 @@ extension GatewayListener: RunningListener {
 }
 
 extension Configuration {
+    fileprivate func isAdmin(_ name: String) -> Bool { listeners.contains { $0.name == name && $0.admin != nil } }
+
     /// The store that the configuration names, for the daemon and for a command that runs without one.
     public func openStore() throws(StoreFailure) -> any PosternEngine.Store {
         var settings = SQLiteSettings()

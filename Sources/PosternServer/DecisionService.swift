@@ -59,10 +59,14 @@ public final class DecisionService: Sendable {
     let log: DecisionLog
     private let evidence: (any EvidenceSource)?
     public let counters: Counters
+    let metrics: ServiceMetrics?
 
-    /// - Parameter evidence: Who looks things up; `nil` where nobody does.
+    /// - Parameters:
+    ///   - evidence: Who looks things up; `nil` where nobody does.
+    ///   - metrics: Where times are recorded; `nil` where nobody wants them.
     public init(
-        engine: Engine, store: any Store, clock: ServiceClock, log: DecisionLog, counters: Counters, evidence: (any EvidenceSource)? = nil
+        engine: Engine, store: any Store, clock: ServiceClock, log: DecisionLog, counters: Counters, evidence: (any EvidenceSource)? = nil,
+        metrics: ServiceMetrics? = nil
     ) {
         state = NIOLockedValueBox(State(snapshot: Snapshot(engine)))
         self.store = store
@@ -70,6 +74,7 @@ public final class DecisionService: Sendable {
         self.log = log
         self.counters = counters
         self.evidence = evidence
+        self.metrics = metrics
     }
 
     public var engine: Engine { state.withLockedValue { $0.snapshot.engine } }
@@ -131,7 +136,9 @@ public final class DecisionService: Sendable {
 
     private func gather(_ evidence: any EvidenceSource, _ inquiry: Engine.Inquiry, _ question: Question) {
         let engine = question.snapshot.engine
-        evidence.gather(inquiry.attempt, for: engine.settings) { [store] findings in
+        let began = metrics == nil ? 0 : ServiceMetrics.now()
+        evidence.gather(inquiry.attempt, for: engine.settings) { [store, metrics] findings in
+            metrics?.lookedUp(since: began)
             store.submit(Concluding(question, engine.inform(inquiry, with: findings)))
         }
     }
@@ -144,6 +151,7 @@ public final class DecisionService: Sendable {
         let now: WallTime
         private let wall: WallTime
         private let listener: String
+        private let began: UInt64
         private let completion: @Sendable (Outcome) -> Void
 
         init(
@@ -157,6 +165,7 @@ public final class DecisionService: Sendable {
             self.wall = wall
             self.listener = listener
             self.completion = completion
+            began = service.metrics == nil ? 0 : ServiceMetrics.now()
         }
 
         /// A decision with what is kept of it: nothing for a stage at which nothing is checked.
@@ -173,7 +182,8 @@ public final class DecisionService: Sendable {
 
         func finish(_ decision: Decision, _ record: DecisionRecord?) {
             if let record {
-                service.counters.decided(record.verdict.action)
+                service.counters.decided(record.verdict)
+                service.metrics?.decided(record.verdict.action, since: began)
                 service.log.write(record)
             }
             completion(Outcome(decision, snapshot, reference: reference, now: now))

@@ -11,6 +11,8 @@ struct RunningState: DaemonState {
     let clock: ServiceClock
     let listeners: [StatusReport.Listener]
     let traps: @Sendable () -> [StatusReport.Trap]
+    let gateways: @Sendable () -> [StatusReport.Gateway]
+    let evidence: EvidenceGatherer?
     let dataDirectory: String
     let startedAt: Moment
     /// Reads the configuration anew and puts it in force.
@@ -39,7 +41,15 @@ struct RunningState: DaemonState {
                 malformedRequests: values.malformedRequests,
                 refusedConnections: values.refusedConnections, connections: values.connections, storeFailures: values.storeFailures),
             lastStoreFailure: values.lastStoreFailure?.message)
+        report.counts.held = values.held
+        report.counts.tarpitted = values.tarpitted
+        report.counts.dropped = values.dropped
+        report.counts.delayed = values.delayed
+        report.counts.delayedSeconds = values.delayMilliseconds / 1000
         report.traps = traps()
+        report.gateways = gateways()
+        report.checks = decisions.counters.checks.report
+        if let evidence { report.note(evidence) }
         return report
     }
 

@@ -42,7 +42,11 @@ struct ParameterTests {
         gateway.backendAuthorities = "/etc/ca.pem"
         gateway.certificate = "/etc/cert.pem"
         gateway.key = "/etc/key.pem"
+        var admin = Configuration.Admin()
+        admin.tokenFile = "/etc/postern/token"
+        admin.hosts = ["door.example.net"]
         everything.listeners = [
+            .init(name: "d", role: .admin, address: .unix(path: "/run/d", mode: nil, group: nil), admin: admin),
             .init(name: "a", role: .policy, address: .unix(path: "/run/a", mode: 0o660, group: "postfix")),
             .init(name: "t", role: .trap, address: .tcp(IPAddress(v4: 1), port: 25), trap: .init(mode: .tarpit)),
             .init(name: "b", role: .gateway, address: .unix(path: "/run/c", mode: nil, group: nil), gateway: gateway),

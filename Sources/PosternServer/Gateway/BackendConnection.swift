@@ -55,6 +55,8 @@ final class BackendConnection: ChannelInboundHandler {
     private var wasKept = false
     /// Which backend settings the TLS failed under, if it did.
     private var isHandshaking = false
+    /// When what the backend is measured by began: its connection, or the end of a message's content.
+    private var began = ServiceMetrics.now()
 
     init(
         _ address: ListenAddress, settings: BackendSettings, client: BackendClient?, tls: NIOSSLContext?, gate: GatewayLoop,
@@ -160,7 +162,11 @@ final class BackendConnection: ChannelInboundHandler {
         body(&out)
     }
 
-    func endContent() { perform { $0.endContent(into: &$1) } }
+    func endContent() {
+        began = ServiceMetrics.now()
+        perform { $0.endContent(into: &$1) }
+    }
+
     func reset() { perform { $0.reset(into: &$1) } }
     func probe(_ mailbox: RecipientCommand) { perform { $0.probe(mailbox, into: &$1) } }
 
@@ -231,10 +237,13 @@ final class BackendConnection: ChannelInboundHandler {
             write { out in input.withUnsafeReadableBytes { _ = out.writeBytes($0[range]) } }
         case .startTLS: startTLS()
         case .ready(let learnt):
+            if !wasKept { gate.gateway.decisions.metrics?.backendConnected(since: began) }
             isReady = true
             gate.gateway.backendAnswered(address, learnt)
             user?.backendReady(self, learnt)
-        case .replied(let reply, let step): user?.backend(self, replied: reply, to: step)
+        case .replied(let reply, let step):
+            if step == .endContent { gate.gateway.decisions.metrics?.backendAnsweredMessage(since: began) }
+            user?.backend(self, replied: reply, to: step)
         case .probed(let outcome): user?.backend(self, probed: outcome)
         case .idle: break
         case .failed(let failure):

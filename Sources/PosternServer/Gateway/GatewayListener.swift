@@ -10,7 +10,7 @@ import SMTPProtocol
 public final class GatewayListener: Sendable {
     public let name: String
     public let address: ListenAddress
-    private let gateway: Gateway
+    let gateway: Gateway
     private let server: any Channel
     private let connections: ConnectionSet
     private let upkeep: GatewayUpkeep

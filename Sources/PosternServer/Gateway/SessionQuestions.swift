@@ -259,6 +259,7 @@ extension SessionHandler {
         let automatic = stage == .connect && outcome.delays.greeting == .auto
         delay = gateway.shortened(delay, automatic: automatic, current.settings)
         guard delay > .zero else { return go(decision) }
+        gateway.decisions.metrics?.holds(forMilliseconds: delay.milliseconds)
         question.paused = decision
         question.pausedUntil = .now() + .milliseconds(delay.milliseconds)
         gateway.sessions.hold(id, channel: context?.channel)

@@ -1,0 +1,110 @@
+import Hummingbird
+import HummingbirdCore
+import HummingbirdTLS
+import Logging
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOPosix
+import PosternCore
+
+/// A listening socket of the admin's, and the connections it has accepted: Hummingbird's HTTP over a descriptor that was
+/// opened before we left root behind. It has a thread of its own, so that a page never holds up a decision.
+public final class AdminListener: Sendable {
+    private let loops: MultiThreadedEventLoopGroup
+    private let server: any NIOCore.Channel
+    private let serving: Task<Void, Never>
+    private let site: AdminSite
+
+    private init(loops: MultiThreadedEventLoopGroup, server: any NIOCore.Channel, serving: Task<Void, Never>, site: AdminSite) {
+        self.loops = loops
+        self.server = server
+        self.serving = serving
+        self.site = site
+    }
+
+    /// Starts to accept on a listening descriptor, which the listener then owns.
+    public static func start(descriptor: Int32, settings: AdminSettings, site: AdminSite, logger: Logger) async throws -> AdminListener {
+        let door = AdminDoor(settings: settings, site: site, logger: logger)
+        let responder = door.responder()
+        var http = HTTP1Channel.Configuration(idleTimeout: .seconds(AdminSettings.idle))
+        http.httpDecoder.maxHeaderFieldSize = AdminSettings.maximumHeader
+        http.httpDecoder.maxHeaderListSize = AdminSettings.maximumHeader
+        http.httpDecoder.maxHeaderFieldCount = 100
+        let plain = HTTP1Channel(responder: responder, configuration: http)
+        if let tls = settings.tls {
+            return try await start(descriptor, try TLSChannel(plain, tlsConfiguration: tls), site, logger)
+        }
+        return try await start(descriptor, plain, site, logger)
+    }
+
+    private static func start<Child: ServerChildChannel>(
+        _ descriptor: Int32, _ child: Child, _ site: AdminSite, _ logger: Logger
+    ) async throws -> AdminListener {
+        let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let room = ConnectionRoom(AdminSettings.maximumConnections)
+        let listening: NIOAsyncChannel<Child.Value?, Never>
+        do {
+            listening = try await ServerBootstrap(group: loops)
+                .childChannelOption(.allowRemoteHalfClosure, value: true)
+                .bind(descriptor, serverBackPressureStrategy: nil) { channel in
+                    guard room.enter() else {
+                        return channel.close().map { nil }.flatMapErrorThrowing { _ in nil }
+                    }
+                    channel.closeFuture.whenComplete { _ in room.leave() }
+                    return child.setup(channel: channel, logger: logger).map { Optional($0) }
+                }
+        } catch {
+            try? await loops.shutdownGracefully()
+            throw error
+        }
+        let serving = Task {
+            await withDiscardingTaskGroup { group in
+                do {
+                    try await listening.executeThenClose { connections in
+                        for try await connection in connections {
+                            guard let connection else { continue }
+                            group.addTask { await child.handle(value: connection, logger: logger) }
+                        }
+                    }
+                } catch {
+                    logger.debug("the admin listener ended", metadata: ["error": "\(error)"])
+                }
+                group.cancelAll()
+            }
+        }
+        return AdminListener(loops: loops, server: listening.channel, serving: serving, site: site)
+    }
+
+    /// Stops accepting, ends what is live, and waits at most `patience` for answers under way.
+    public func drain(patience: WallTime.Span) async {
+        site.live.end()
+        try? await server.close()
+        serving.cancel()
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { [serving] in await serving.value }
+            group.addTask { try? await Task.sleep(for: .milliseconds(patience.milliseconds)) }
+            await group.next()
+            group.cancelAll()
+            // Whoever does not end by itself is ended with its loop.
+            try? await loops.shutdownGracefully()
+        }
+    }
+}
+
+/// How many connections are open, against a bound.
+private final class ConnectionRoom: Sendable {
+    private let limit: Int
+    private let open = NIOLockedValueBox(0)
+
+    init(_ limit: Int) { self.limit = limit }
+
+    func enter() -> Bool {
+        open.withLockedValue { open in
+            guard open < limit else { return false }
+            open += 1
+            return true
+        }
+    }
+
+    func leave() { open.withLockedValue { $0 -= 1 } }
+}

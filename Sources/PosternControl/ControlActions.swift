@@ -1,0 +1,91 @@
+import PosternCore
+import PosternEngine
+
+/// What an admin wants done about one decision: the buttons beside it.
+public struct ActionDraft: Codable, Equatable, Sendable {
+    public enum Action: String, Codable, CaseIterable, Sendable {
+        /// The next attempt with this sender and these recipients passes.
+        case pass
+        case allow
+        case block
+        /// What is remembered of its triplets is forgotten.
+        case forget
+    }
+
+    /// The decision's.
+    public var reference: String
+    public var action: Action
+    /// Whom to allow or block; a client where `nil`.
+    public var subject: ListEntry.Kind?
+    /// How long it holds, in milliseconds; `nil` for a day (pass), or for ever (allow, block).
+    public var milliseconds: Int64?
+    public var note: String
+
+    public init(
+        reference: String, action: Action, subject: ListEntry.Kind? = nil, for span: WallTime.Span? = nil, note: String = ""
+    ) {
+        self.reference = reference
+        self.action = action
+        self.subject = subject
+        milliseconds = span?.milliseconds
+        self.note = note
+    }
+}
+
+public struct ActionReport: Codable, Equatable, Sendable {
+    /// What was done, as a sentence.
+    public var summary: String
+
+    public init(summary: String) {
+        self.summary = summary
+    }
+}
+
+extension ControlHandler {
+    /// How long a message that is let pass may take to come back: the slowest large senders need hours.
+    static let passSpan = WallTime.Span.days(1)
+
+    func act(_ draft: ActionDraft) async throws(ControlFailure) -> ActionReport {
+        guard let decision = try await decisions(Search(reference: draft.reference, limit: 1)).first else {
+            throw ControlFailure(
+                .badData, "there is no decision \(draft.reference.shortened) any more; decisions.keep says how long they are kept")
+        }
+        switch draft.action {
+        case .pass: return try await pass(decision, draft)
+        case .allow, .block: return try await enter(decision, draft)
+        case .forget:
+            let count = try await forget(Search(reference: draft.reference))
+            return ActionReport(summary: count == 0 ? "Nothing was remembered of it." : "Forgotten: the next attempt is a first one.")
+        }
+    }
+
+    private func pass(_ decision: DecisionReport, _ draft: ActionDraft) async throws(ControlFailure) -> ActionReport {
+        let recipients = decision.recipient.split(separator: ",").map { $0.filter { !$0.isWhitespace } }
+        guard !recipients.isEmpty else {
+            throw ControlFailure(.badData, "the decision names no recipient, so it is not known whose mail to let pass; allow the client")
+        }
+        let span = WallTime.Span(milliseconds: draft.milliseconds ?? Self.passSpan.milliseconds)
+        for recipient in recipients { _ = try await release(ReleaseDraft(recipient: recipient, sender: decision.sender, for: span)) }
+        let sender = decision.sender.isEmpty ? "the null sender" : decision.sender
+        return ActionReport(
+            summary: "The next attempt from \(sender) to \(recipients.joined(separator: ", ")) passes, for \(span.spoken) from now.")
+    }
+
+    private func enter(_ decision: DecisionReport, _ draft: ActionDraft) async throws(ControlFailure) -> ActionReport {
+        let kind = draft.subject ?? .client
+        let pattern =
+            switch kind {
+            case .client: decision.address
+            case .sender: decision.sender
+            case .recipient: decision.recipient
+            }
+        guard !pattern.isEmpty else { throw ControlFailure(.badData, "the decision names no \(kind.rawValue)") }
+        let span = draft.milliseconds.map { WallTime.Span(milliseconds: $0) }
+        let list: ListEntry.List = draft.action == .allow ? .allow : .block
+        let note = draft.note.isEmpty ? "decision \(decision.reference)" : draft.note
+        let added = try await add([EntryDraft(list: list, kind: kind, pattern: pattern, for: span, note: note)])
+        let what = added.first?.entry ?? pattern
+        return ActionReport(
+            summary: "\(list == .allow ? "Allowed" : "Blocked"): the \(kind.rawValue) \(what)\(span.map { ", for \($0.spoken)" } ?? "").")
+    }
+}

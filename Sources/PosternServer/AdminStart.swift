@@ -1,0 +1,103 @@
+import Glibc
+import Logging
+import NIOSSL
+import PosternAdmin
+import PosternConfiguration
+import PosternControl
+import PosternCore
+import PosternMetrics
+
+/// The admin listeners, which share one site.
+final class AdminListeners: Sendable {
+    let registry: MetricRegistry
+    private let site: AdminSite
+    private let live: LiveNumbers
+    private let sampling: Task<Void, Never>
+
+    init(control: ControlHandler, state: any DaemonState, registry: MetricRegistry, logger: Logger) {
+        self.registry = registry
+        let live = LiveNumbers(state)
+        self.live = live
+        site = AdminSite(control: control, registry: registry, live: live, logger: logger)
+        sampling = Task { await live.run() }
+    }
+
+    /// Starts to serve on a listening descriptor, which the listener then owns.
+    func start(
+        _ name: String, _ address: ListenAddress, descriptor: Int32, _ admin: Configuration.Admin, hostname: String, logger: Logger
+    ) async throws -> AdminRunning {
+        let settings: AdminSettings
+        do throws(AdminStartFailure) {
+            settings = try AdminSettings(admin, address: address, hostname: hostname)
+        } catch {
+            throw StartFailure(StartFailure.configuration, error.description, listener: name)
+        }
+        do {
+            let listener = try await AdminListener.start(descriptor: descriptor, settings: settings, site: site, logger: logger)
+            return AdminRunning(name: name, address: address, listener: listener)
+        } catch {
+            throw StartFailure(StartFailure.unavailable, "the admin listener cannot start: \(error)", listener: name)
+        }
+    }
+
+    func end() { sampling.cancel() }
+}
+
+/// One listener with role `admin`.
+struct AdminRunning: RunningListener {
+    let name: String
+    let address: ListenAddress
+    let role = Configuration.Role.admin
+    fileprivate let listener: AdminListener
+
+    func drain(patience: WallTime.Span) async {
+        await listener.drain(patience: min(patience, .seconds(2)))
+        if case .unix(let path, _, _) = address { ListeningSocket.remove(path) }
+    }
+}
+
+/// Why an admin listener's settings cannot be taken: a file that cannot be read, or a token that is too short.
+struct AdminStartFailure: Error, CustomStringConvertible {
+    let description: String
+}
+
+extension AdminSettings {
+    init(_ admin: Configuration.Admin, address: ListenAddress, hostname: String) throws(AdminStartFailure) {
+        var hosts: Set<String> = ["localhost", "127.0.0.1", "[::1]", hostname.lowercased()]
+        if case .tcp(let host, _) = address { hosts.insert(host.family == .v4 ? "\(host)" : "[\(host)]") }
+        for name in admin.hosts { hosts.insert(IPAddress(name)?.family == .v6 ? "[\(name)]" : name) }
+        self.init(hosts: hosts)
+        if let path = admin.tokenFile { token = try Self.token(path) }
+        guard let chain = admin.certificate, let key = admin.key else { return }
+        do {
+            tls = TLSConfiguration.makeServerConfiguration(
+                certificateChain: try NIOSSLCertificate.fromPEMFile(chain).map { .certificate($0) },
+                privateKey: .privateKey(try NIOSSLPrivateKey(file: key, format: .pem)))
+            tls?.minimumTLSVersion = .tlsv12
+        } catch {
+            throw AdminStartFailure(description: "the certificate \(chain) with the key \(key) cannot be used: \(error)")
+        }
+    }
+
+    /// The first line of a file that not everybody may read.
+    private static func token(_ path: String) throws(AdminStartFailure) -> String {
+        guard let file = fopen(path, "re") else {
+            throw AdminStartFailure(description: "token_file: \(path) cannot be read: \(String(cString: strerror(errno)))")
+        }
+        defer { fclose(file) }
+        var status = stat()
+        guard fstat(fileno(file), &status) == 0, status.st_mode & 0o007 == 0 else {
+            throw AdminStartFailure(description: "token_file: everybody may read \(path); take that away with `chmod o-rwx \(path)`")
+        }
+        var buffer = [CChar](repeating: 0, count: 1024)
+        let line = fgets(&buffer, 1024, file) == nil ? [] : buffer.prefix { $0 != 0 && $0 != 10 && $0 != 13 }
+        let token = String(decoding: line.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        guard token.utf8.count >= shortestToken else {
+            throw AdminStartFailure(
+                description:
+                    "token_file: the first line of \(path) has fewer than \(shortestToken) characters; make one with `openssl rand -hex 24`"
+            )
+        }
+        return token
+    }
+}
