@@ -43,6 +43,9 @@ let package = Package(
                 "CCares", "DNSProtocol", "PosternCore", "SPF", .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ],
             swiftSettings: strict),
+        .target(
+            name: "MailExchangers", dependencies: ["DNSProtocol", "PosternCore", "PosternResolver", "SMTPProtocol"],
+            swiftSettings: strict),
         .systemLibrary(name: "CMaxMind", pkgConfig: "libmaxminddb", providers: [.apt(["libmaxminddb-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
@@ -111,7 +114,8 @@ let package = Package(
         .executableTarget(
             name: "postern",
             dependencies: [
-                "DNSProtocol", "LogFiles", "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine", "PosternReplay",
+                "DNSProtocol", "LogFiles", "MailExchangers", "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine",
+                "PosternReplay",
                 "PosternResolver", "PosternServer", "PosternStorage", "PublicSuffix", "SPF",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
@@ -131,6 +135,7 @@ let package = Package(
         .testTarget(
             name: "PosternReplayTests", dependencies: ["EngineTestSupport", "PosternCore", "PosternEngine", "PosternReplay"],
             swiftSettings: strict),
+        .testTarget(name: "MailExchangersTests", dependencies: ["MailExchangers", "PosternCore"], swiftSettings: strict),
         .testTarget(name: "LogFilesTests", dependencies: ["CZlib", "CZstd", "LogFiles", "PosternReplay"], swiftSettings: strict),
         .testTarget(
             name: "PosternTarpitTests",

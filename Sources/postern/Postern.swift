@@ -20,6 +20,6 @@ struct Postern: AsyncParsableCommand {
         version: PosternVersion.text,
         subcommands: [
             Serve.self, Config.self, Explain.self, Allow.self, Block.self, Greylist.self, ReleaseVerb.self, Decisions.self, Status.self,
-            Reload.self, BackupVerb.self, Import.self, SPFVerb.self, ReplayVerb.self, ReportVerb.self,
+            Reload.self, BackupVerb.self, Import.self, SPFVerb.self, MX.self, ReplayVerb.self, ReportVerb.self,
         ])
 }
