@@ -12,6 +12,7 @@ let package = Package(
     targets: [
         .executableTarget(name: "policy-load", swiftSettings: strict),
         .executableTarget(name: "maillog-writer", swiftSettings: strict),
+        .executableTarget(name: "dns-responder", swiftSettings: strict),
         .executableTarget(
             name: "resolver-load", dependencies: [.product(name: "PosternResolver", package: "postern")], swiftSettings: strict),
         .executableTarget(name: "smtp-hold", swiftSettings: strict),

@@ -25,6 +25,7 @@ postern=$PWD/.build/release/postern
 load=$PWD/.build-bench/release/policy-load
 responder=$PWD/.build-bench/release/dunno-responder
 resolving=$PWD/.build-bench/release/resolver-load
+dns=$PWD/.build-bench/release/dns-responder
 work=$(mktemp -d "${TMPDIR:-/tmp}/postern-bench.XXXXXX")
 pids=()
 cleanup() {
@@ -47,14 +48,15 @@ await_port() {
     return 1
 }
 
-start_postern() { # FOLDER: sets port and pid
+start_postern() { # FOLDER [LINES]: sets port and pid
     port=$(free_port)
+    local lines=${2:-"dns: { resolvers: [] }"}
     cat >"$work/postern.yaml" <<EOF
 data_directory: $1
 listeners:
   - { name: policy, role: policy, address: "127.0.0.1:$port" }
 log: { level: warning }
-dns: { resolvers: [] }
+$lines
 EOF
     "$postern" serve --config "$work/postern.yaml" >/dev/null 2>"$work/postern.log" &
     pid=$!
@@ -114,6 +116,40 @@ slow=$("$resolving" --seconds "$seconds" --delay 20)
 echo "uncached questions:            $(whole "$(field "$quick" uncached_rate)")/s   (aim: at least 50000)"
 echo "with 20 ms of delay:           $(whole "$(field "$slow" uncached_rate)")/s, $(field "$slow" server_timeouts) lost"
 echo "answered from the cache:       $(whole "$(field "$quick" cached_rate)")/s   (aim: at least 1000000)"
+
+echo
+echo "== policy service with evidence: names, SPF and one DNS list of each client"
+start_dns() { # DELAY: sets dns_port and dns_pid
+    "$dns" --delay "$1" >"$work/dns.port" &
+    dns_pid=$!
+    pids+=("$dns_pid")
+    for _ in $(seq 100); do [ -s "$work/dns.port" ] && break; sleep 0.05; done
+    dns_port=$(cat "$work/dns.port")
+}
+looking_up() { # prints the lines of configuration
+    echo "dns: { resolvers: [\"127.0.0.1:$dns_port\"] }"
+    echo "dns_lists: [bl.example*4]"
+}
+mkdir "$work/bare" "$work/cached" "$work/uncached"
+start_postern "$work/bare"
+bare=$("$load" --port "$port" --seconds "$seconds" --clients 2000)
+stop "$pid"
+start_dns 0
+start_postern "$work/cached" "$(looking_up)"
+sleep 2
+"$load" --port "$port" --seconds 3 --clients 2000 >/dev/null
+cached=$("$load" --port "$port" --seconds "$seconds" --clients 2000 --start 10000000)
+stop "$pid"
+stop "$dns_pid"
+start_dns 20
+start_postern "$work/uncached" "$(looking_up)"
+sleep 2
+uncached=$("$load" --port "$port" --seconds "$seconds" --connections 500 --rate 5000)
+stop "$pid"
+stop "$dns_pid"
+echo "   bare greylist $(whole "$(field "$bare" rate)") answers/s; all evidence known $(whole "$(field "$cached" rate)")/s, p99 $(field "$cached" p99_us) us"
+echo "cached evidence / bare:        $(ratio "$(field "$cached" rate)" "$(field "$bare" rate)")   (aim: at least 0.5)"
+echo "uncached, 20 ms of delay:      $(whole "$(field "$uncached" rate)")/s, p99 $(field "$uncached" p99_us) us   (aim: 5000/s, at most 100000 us)"
 
 echo
 echo "== replay of a log of two million lines"

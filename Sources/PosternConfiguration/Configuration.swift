@@ -17,6 +17,7 @@ public struct Configuration: Equatable, Sendable {
     public var dnsLists: [DNSList] = []
     public var geography = Geography()
     public var profile = Profile.selective
+    public var spfHeader = SPFHeader.none
     public var greylist = GreylistSettings()
     public var policy = Policy()
     public var decisions = Decisions()
@@ -134,6 +135,8 @@ extension Configuration {
         public var maxLineLength = 8192
         /// Lines of a request.
         public var maxAttributes = 128
+        /// The longest that an answer is held back where the verdict is to hold; once a message, and never under stress.
+        public var hold = WallTime.Span.zero
 
         public init() {}
     }
@@ -215,6 +218,7 @@ extension Configuration {
         settings.profile = profile
         settings.looksUp = dns.resolvers != .listed([])
         settings.greylist = greylist
+        settings.spfHeader = spfHeader
         settings.checks = checks
         settings.bands = bands
         settings.delays = delays

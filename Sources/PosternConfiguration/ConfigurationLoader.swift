@@ -81,6 +81,9 @@ public final class ConfigurationLoader {
         readProfile(root.take("profile"))
         readChecks(root.section("checks"))
         readBands(root.section("bands"))
+        let spf = root.section("spf")
+        if let header = spf.take("header")?.choice(SPFHeader.self) { configuration.spfHeader = header }
+        spf.finish()
         readGreylist(root.section("greylist"))
         readPolicy(root.section("policy"))
         let decisions = root.section("decisions")
@@ -153,6 +156,7 @@ public final class ConfigurationLoader {
         if let bits = section.take("ipv4_prefix")?.integer(8...32) { configuration.greylist.widths.v4 = bits }
         if let bits = section.take("ipv6_prefix")?.integer(32...128) { configuration.greylist.widths.v6 = bits }
         if let header = section.take("header")?.boolean() { configuration.greylist.header = header }
+        if let recheck = section.take("recheck")?.duration(.zero ... .longestSetting) { configuration.greylist.recheck = recheck }
         if let reply = section.take("reply")?.choice(DeferralReply.self) { configuration.greylist.reply = reply }
         let optIn = section.take("opt_in")?.recipients()
         let optOut = section.take("opt_out")?.recipients()
@@ -206,6 +210,7 @@ public final class ConfigurationLoader {
                 "policy.max_line_length is \(configuration.policy.maxLineLength) and policy.max_request_size \(configuration.policy.maxRequestSize): a line cannot be longer than its request"
             )
         }
+        if let hold = section.take("hold")?.duration(.zero ... .seconds(5)) { configuration.policy.hold = hold }
         if let number = section.take("max_attributes")?.integer(32...10_000) { configuration.policy.maxAttributes = number }
         section.finish()
     }

@@ -60,6 +60,9 @@ extension Configuration {
         case "greylist.proven_after": String(greylist.provenAfter)
         case "greylist.ipv4_prefix": String(greylist.widths.v4)
         case "greylist.ipv6_prefix": String(greylist.widths.v6)
+        case "spf.header": spfHeader.rawValue
+        case "greylist.recheck": greylist.recheck.description
+        case "policy.hold": policy.hold.description
         case "greylist.header": String(greylist.header)
         case "greylist.reply": greylist.reply.rawValue
         case "greylist.opt_in": YAMLText.list(greylist.optIn.map(\.description).sorted())

@@ -11,8 +11,18 @@ extension Configuration {
             case domain
         }
 
+        /// Whose domain a list of domains is asked about.
+        public enum DomainSource: String, CaseIterable, Sendable {
+            case sender
+            case helo
+            /// The client's confirmed reverse name.
+            case client
+        }
+
         public var zone: DomainName
         public var kind: Kind
+        /// Of a list of domains; empty for a list of addresses.
+        public var about: Set<DomainSource>
         public var filters: ListFilters
         /// How replies, the log and the status call it: a zone may have a key in its name, and this has none.
         public var name: String
@@ -23,11 +33,13 @@ extension Configuration {
         public static let defaultScore = 1.0
 
         public init(
-            zone: DomainName, kind: Kind = .address, filters: ListFilters = ListFilters([.init(filter: nil, weight: defaultScore)]),
+            zone: DomainName, kind: Kind = .address, about: Set<DomainSource> = [.sender],
+            filters: ListFilters = ListFilters([.init(filter: nil, weight: defaultScore)]),
             name: String? = nil, tests: Bool = true
         ) {
             self.zone = zone
             self.kind = kind
+            self.about = kind == .domain ? about : []
             self.filters = filters
             self.name = name ?? Self.displayName(of: zone)
             self.tests = tests
@@ -63,6 +75,9 @@ extension Configuration.DNSList {
     /// As it is written in a list of `dns_lists`.
     var yaml: String {
         var parts = ["zone: \(YAMLText.quoted(zone.text))", "kind: \(kind.rawValue)"]
+        if kind == .domain {
+            parts.append("about: \(YAMLText.list(DomainSource.allCases.filter(about.contains).map(\.rawValue)))")
+        }
         if filters.entries.count == 1, let only = filters.entries.first {
             if let filter = only.filter { parts.append("replies: \(YAMLText.quoted(filter.description))") }
             parts.append("score: \(only.weight.plain)")

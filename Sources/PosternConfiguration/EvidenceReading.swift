@@ -80,6 +80,7 @@ extension ConfigurationLoader {
     private func readList(_ mapping: Mapping, _ element: Value) -> Configuration.DNSList? {
         let zoneValue = mapping.takePart("zone")
         let kind = mapping.takePart("kind")?.choice(Configuration.DNSList.Kind.self) ?? .address
+        let aboutValue = mapping.takePart("about")
         let repliesValue = mapping.takePart("replies")
         let scoreValue = mapping.takePart("score")
         let score = scoreValue?.decimal(ListSpecification.weights)
@@ -91,13 +92,26 @@ extension ConfigurationLoader {
             element.error("a list needs a zone, such as { zone: zen.spamhaus.org, score: 3 }")
             return nil
         }
+        var about: Set<Configuration.DNSList.DomainSource> = [.sender]
+        if let aboutValue {
+            guard kind == .domain else {
+                aboutValue.error("only a list of domains (kind: domain) has a choice whom it is asked about")
+                return nil
+            }
+            guard let elements = aboutValue.list(of: "words") else { return nil }
+            about = Set(elements.compactMap { $0.choice(Configuration.DNSList.DomainSource.self) })
+            guard about.count == elements.count, !about.isEmpty else {
+                if about.isEmpty || elements.isEmpty { aboutValue.error("must name at least one of sender, helo and client, each once") }
+                return nil
+            }
+        }
         guard let zone = zoneValue.zone(), nameValue == nil || name != nil, scoreValue == nil || score != nil else { return nil }
         var entries = [ListFilters.Entry(filter: nil, weight: score ?? Configuration.DNSList.defaultScore)]
         if let repliesValue {
             guard let read = repliesValue.replies(score: score ?? Configuration.DNSList.defaultScore) else { return nil }
             entries = read
         }
-        return Configuration.DNSList(zone: zone, kind: kind, filters: ListFilters(entries), name: name, tests: tests)
+        return Configuration.DNSList(zone: zone, kind: kind, about: about, filters: ListFilters(entries), name: name, tests: tests)
     }
 
     // MARK: - Countries and networks

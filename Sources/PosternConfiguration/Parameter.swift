@@ -191,7 +191,7 @@ extension Parameter {
             "For all look-ups of one decision together. What is not known by then counts for nothing."),
         .init(
             "dns_lists", "list of DNS lists", "[]",
-            "Lists to ask, as in postscreen: `zone`, `zone=127.0.0.[2..11]*3`, a negative weight for a list of good senders; or `{ zone, kind, replies, score, name, test }` with `kind: domain` for a list of domains, and a `name` without the key that some zones bear. At most 64."
+            "Lists to ask, as in postscreen: `zone`, `zone=127.0.0.[2..11]*3`, a negative weight for a list of good senders; or `{ zone, kind, about, replies, score, name, test }` with `kind: domain` for a list of domains (`about: [sender, helo, client]` says of whom; the sender alone by default), and a `name` without the key that some zones bear. At most 64."
         ),
 
         .init(
@@ -228,6 +228,11 @@ extension Parameter {
             "From this score on recipients are refused with 554, unless the sender is known well. The bands must rise, at most to 1000."),
 
         .init(
+            "spf.header", "none | received-spf | authentication-results", "none",
+            "Whether accepted messages get a header field that tells what SPF said of their sender: `Received-SPF` (RFC 7208) or `Authentication-Results` (RFC 8601). SPF is then asked of known senders too; not of those who are exempt."
+        ),
+
+        .init(
             "greylist.mode", "on | shadow | off", "on",
             "`shadow` decides and remembers as `on` does, but lets everything pass and only tells."),
         .init(
@@ -244,6 +249,9 @@ extension Parameter {
         .init(
             "greylist.proven_after", "number", "5",
             "Messages that must have passed before a client is no longer greylisted at all; 0 for never."),
+        .init(
+            "greylist.recheck", "duration", "24h",
+            "Whoever passed this recently is not judged anew: nothing is looked up. `0s` looks everybody up but those proven."),
         .init("greylist.ipv4_prefix", "number", "24", "IPv4 addresses that share this many bits are one client: 8 to 32."),
         .init("greylist.ipv6_prefix", "number", "64", "IPv6 addresses that share this many bits are one client: 32 to 128."),
         .init(
@@ -266,6 +274,10 @@ extension Parameter {
         .init(
             "policy.max_connections", "number", "2000",
             "Open connections over all policy listeners; further ones are closed at once. 1 to 1000000."),
+        .init(
+            "policy.hold", "duration", "0s",
+            "How long the policy service holds back its answer about the first message of a clean sender, at most as long as delays.clean. It costs the mail server a process for that long, so it is once a message and never under `stress=yes`. At most 5s."
+        ),
         .init("policy.max_request_size", "number", "65536", "Octets of a request; a longer one is cut off unanswered. 1024 to 1048576."),
         .init("policy.max_line_length", "number", "8192", "Octets of a line of a request. 512 up to max_request_size."),
         .init("policy.max_attributes", "number", "128", "Lines of a request. 32 to 10000."),

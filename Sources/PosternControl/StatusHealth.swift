@@ -75,17 +75,21 @@ extension StatusReport {
         public var ailment: String?
         public var listed: UInt64
         public var notListed: UInt64
+        /// Listings that at least one other list had as well.
+        public var overlapping: UInt64
         public var errors: UInt64
         public var silent: UInt64
 
         public init(
-            name: String, isLive: Bool, ailment: String?, listed: UInt64, notListed: UInt64, errors: UInt64, silent: UInt64
+            name: String, isLive: Bool, ailment: String?, listed: UInt64, notListed: UInt64, overlapping: UInt64, errors: UInt64,
+            silent: UInt64
         ) {
             self.name = name
             self.isLive = isLive
             self.ailment = ailment
             self.listed = listed
             self.notListed = notListed
+            self.overlapping = overlapping
             self.errors = errors
             self.silent = silent
         }

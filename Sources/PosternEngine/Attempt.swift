@@ -80,6 +80,12 @@ public struct MessageMemory: Equatable, Sendable {
     public var exemptAtRcpt: Cause?
     /// Whether the header that tells of a delay has been given.
     public var headerGiven = false
+    /// Header fields that the front owes the message; a policy service can give one an answer.
+    public var fieldsOwed: [String] = []
+    /// Whether the field that tells of SPF has been given, or is owed.
+    public var spfFieldGiven = false
+    /// Whether an answer about this message has been held back.
+    public var held = false
     /// Whether this message has been counted towards proving its client's identities.
     public var counted = false
 

@@ -72,8 +72,8 @@ public enum Check: String, CaseIterable, Hashable, Sendable {
         case .unknownCommand: CheckSetting(score: 1)
         // Counted from the third on: a person may mistype two.
         case .unknownRecipients: CheckSetting(score: 3)
-        // Mail servers have names; so do most appliances. RFC 5321 §4.1.3 allows a literal where there is none.
-        case .heloIsAddress: CheckSetting(score: 2)
+        // Mail servers have names; so do most appliances. RFC 5321 §4.1.3 allows a literal where there is none. Measured: docs/tuning.md.
+        case .heloIsAddress: CheckSetting(score: 3)
         // Nobody but us is us; a well-known trick to look local.
         case .heloIsOurs: CheckSetting(score: 5)
         // Common among honest but badly set up hosts.

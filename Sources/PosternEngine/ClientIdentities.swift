@@ -15,6 +15,6 @@ extension Engine {
 
     /// Whoever SPF passes for in the name of this mailbox's domain; `nil` for a domain that is nobody's.
     public func spfIdentity(of mailbox: Mailbox) -> Identity? {
-        mailbox.domainName.flatMap { domains.organisationalDomain(of: $0) }.map(Identity.spfDomain)
+        mailbox.domainName?.asciiForm.flatMap { domains.organisationalDomain(of: $0) }.map(Identity.spfDomain)
     }
 }

@@ -31,6 +31,8 @@ public struct GreylistSettings: Sendable, Equatable {
     public var widths = IdentityWidths()
     /// Whether a message that was delayed gets an `X-Greylist` header.
     public var header = true
+    /// A triplet that passed is not judged anew for this long.
+    public var recheck = WallTime.Span.hours(24)
     public var reply = DeferralReply.deferIfPermit
     /// Where not empty, only these recipients (mailboxes, domains) are greylisted.
     public var optIn: Set<Pattern> = []
@@ -48,6 +50,15 @@ public enum Profile: String, CaseIterable, Sendable {
     case selective
 }
 
+/// A header field that tells what SPF said of a message's sender.
+public enum SPFHeader: String, CaseIterable, Sendable {
+    case none
+    /// RFC 7208 §9.1.
+    case receivedSPF = "received-spf"
+    /// RFC 8601.
+    case authenticationResults = "authentication-results"
+}
+
 /// All that the engine is told by configuration.
 public struct EngineSettings: Sendable, Equatable {
     /// Our name, in headers and texts.
@@ -63,8 +74,8 @@ public struct EngineSettings: Sendable, Equatable {
     public var countries: [String: Double] = [:]
     /// What an autonomous system adds, -100...100.
     public var networkOwners: [UInt32: Double] = [:]
-    /// A triplet that passed is not judged anew for this long.
-    public var recheck = WallTime.Span.hours(24)
+    /// Whether messages get a field that tells what SPF said of their sender.
+    public var spfHeader = SPFHeader.none
     public var greylist = GreylistSettings()
     /// What differs from `Check.defaultSetting`.
     public var checks: [Check: CheckSetting] = [:]

@@ -38,6 +38,8 @@ public struct Findings: Equatable, Sendable {
     public var helo = Resolution.unknown
     public var senderDomain = MailDomain.unknown
     public var spf: SPFFinding?
+    /// A header field that tells of that, where the configuration wants one: one line without CRLF.
+    public var spfField: String?
     /// The lists that name the client, or a domain of its.
     public var listings: [Listing] = []
     /// DNS lists that answered, and that did not.

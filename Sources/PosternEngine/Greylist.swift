@@ -22,7 +22,7 @@ extension Engine {
                 Changes.Triplet(key: $0.0, row: row)
             }
             followUps.append((judgement, writes))
-            isRecent = isRecent && rows.contains { $0.map { $0.passedAt != nil && now - $0.lastSeen < settings.recheck } ?? false }
+            isRecent = isRecent && rows.contains { $0.map { $0.passedAt != nil && now - $0.lastSeen < settings.greylist.recheck } ?? false }
             worst = max(worst, judgement)
         }
         // One recipient who must wait makes all wait, so nothing has passed then.

@@ -69,13 +69,14 @@ public final class Daemon: Sendable {
         guard let domains = PublicSuffixList() else {
             throw StartFailure(StartFailure.unavailable, "libpsl has no public suffix list; install Debian's publicsuffix package")
         }
-        let evidence = try await startEvidence(configuration)
+        let lookUps = try await startLookUps(configuration)
+        let evidence = lookUps.gatherer
         let registry = MetricRegistry()
         let decisions = DecisionService(
             engine: Engine(settings: configuration.engineSettings, lists: try await lists(from: store), domains: domains), store: store,
             clock: clock, log: DecisionLog(writer: log, isEnabled: logger.logLevel <= .info), counters: Counters(), evidence: evidence,
             metrics: ServiceMetrics(registry))
-        let policy = PolicyService(decisions: decisions)
+        let policy = PolicyService(decisions: decisions, hold: configuration.policy.hold)
 
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         var listeners: [any RunningListener] = []
@@ -94,12 +95,12 @@ public final class Daemon: Sendable {
                 + sockets.filter { configuration.isAdmin($0.name) }.map {
                     StatusReport.Listener(name: $0.name, role: Configuration.Role.admin.rawValue, address: "\($0.address)")
                 },
-            traps: { trapListeners.map(\.report) }, gateways: { gateways.map(\.report) }, evidence: evidence,
+            traps: { trapListeners.map(\.report) }, gateways: { gateways.map(\.report) }, lookUps: lookUps,
             dataDirectory: configuration.dataDirectory,
             startedAt: Moment(steady: steady, wall: wall),
             reloading: { [self] () async throws(ControlFailure) in
                 do {
-                    return try await reload(decisions, evidence, gateways, trapListeners)
+                    return try await reload(decisions, lookUps, gateways, trapListeners)
                 } catch {
                     throw ControlFailure(.configuration, "\(error)")
                 }
@@ -113,7 +114,7 @@ public final class Daemon: Sendable {
                 try await admin.start(
                     socket.name, socket.address, descriptor: socket.descriptor, settings, hostname: configuration.hostname, logger: logger))
         }
-        let watch = Task { await lookAfter(evidence) }
+        let watch = Task { await lookUps.watch() }
         let upkeep = Task {
             await Upkeep(
                 store: store, clock: clock, decisions: decisions, log: log, logger: logger, keepDecisions: configuration.decisions.keep
@@ -132,7 +133,7 @@ public final class Daemon: Sendable {
 
         signals: for await signal in signals.stream {
             switch signal {
-            case SIGHUP: await reloadOnSignal(decisions, evidence, gateways, trapListeners)
+            case SIGHUP: await reloadOnSignal(decisions, lookUps, gateways, trapListeners)
             default:
                 logger.info("stopping", metadata: ["signal": "\(signal == SIGTERM ? "SIGTERM" : "SIGINT")"])
                 break signals
@@ -149,7 +150,7 @@ public final class Daemon: Sendable {
         watch.cancel()
         upkeep.cancel()
         await upkeep.value
-        evidence.resolver.close()
+        lookUps.close()
         try? await store.keep(clock.anchor())
         await store.close()
         try? await loops.shutdownGracefully()
@@ -295,31 +296,11 @@ public final class Daemon: Sendable {
         }
     }
 
-    /// Whom to ask about clients. Waits a moment to see whether anybody answers, so that the first client is not judged
-    /// without.
-    private func startEvidence(_ configuration: Configuration) async throws -> EvidenceGatherer {
-        let health = ResolverHealth(logger: logger)
-        do {
-            let settings = ResolverSettings(configuration.dns)
-            configuration.warnOfSystemResolvers(settings, logger)
-            let resolver = try Resolver(settings)
-            let evidence = EvidenceGatherer(
-                resolver: resolver, health: health, lists: DNSLists(configuration.dnsLists, resolver: resolver),
-                networks: NetworkDatabases(configuration.geography.databases, logger: logger),
-                settings: EvidenceGatherer.Settings(configuration))
-            if !evidence.resolver.servers.isEmpty { await health.probe(evidence.resolver, patience: ResolverHealth.patienceAtStart) }
-            return evidence
+    private func startLookUps(_ configuration: Configuration) async throws -> LookUps {
+        do throws(ResolverStartFailure) {
+            return try await LookUps.start(configuration, logger: logger, patience: ResolverHealth.patienceAtStart)
         } catch {
             throw StartFailure(StartFailure.unavailable, "cannot start the resolver: \(error)")
-        }
-    }
-
-    /// Runs until cancelled: whether resolvers and lists answer, and whether databases have changed.
-    private func lookAfter(_ evidence: EvidenceGatherer) async {
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { await evidence.health.watch(evidence.resolver) }
-            if let lists = evidence.lists as? DNSLists { group.addTask { [logger] in await ZoneMonitor(lists, logger: logger).run() } }
-            if let networks = evidence.networks as? NetworkDatabases { group.addTask { await networks.watch() } }
         }
     }
 
@@ -361,11 +342,11 @@ public final class Daemon: Sendable {
     // MARK: - Reload
 
     private func reloadOnSignal(
-        _ decisions: DecisionService, _ evidence: EvidenceGatherer, _ gateways: [GatewayListener], _ traps: [any TrapRunning]
+        _ decisions: DecisionService, _ lookUps: LookUps, _ gateways: [GatewayListener], _ traps: [any TrapRunning]
     ) async {
         ServiceManners.notify("RELOADING=1\nMONOTONIC_USEC=\(SystemClocks.monotonicMicroseconds())")
         do {
-            try await reload(decisions, evidence, gateways, traps)
+            try await reload(decisions, lookUps, gateways, traps)
         } catch {
             logger.error("the configuration was not reloaded, the old one stays in force", metadata: ["error": "\(error)"])
         }
@@ -374,7 +355,7 @@ public final class Daemon: Sendable {
 
     @discardableResult
     private func reload(
-        _ decisions: DecisionService, _ evidence: EvidenceGatherer, _ gateways: [GatewayListener], _ traps: [any TrapRunning]
+        _ decisions: DecisionService, _ lookUps: LookUps, _ gateways: [GatewayListener], _ traps: [any TrapRunning]
     )
         async throws
         -> ReloadReport
@@ -396,10 +377,7 @@ public final class Daemon: Sendable {
             return configuration.keysNeedingRestart(since: current)
         }
         decisions.update { $0.settings = configuration.engineSettings }
-        evidence.update(EvidenceGatherer.Settings(configuration))
-        evidence.resolver.update(ResolverSettings(configuration.dns))
-        (evidence.lists as? DNSLists)?.update(configuration.dnsLists)
-        (evidence.networks as? NetworkDatabases)?.update(configuration.geography.databases)
+        lookUps.update(configuration)
         logger.info(
             "configuration reloaded", metadata: needsRestart.isEmpty ? [:] : ["needs_restart": "\(needsRestart.joined(separator: ","))"])
         return ReloadReport(needsRestart: needsRestart)

@@ -23,14 +23,17 @@ public final class DecisionService: Sendable {
     /// A decision with what a front needs to word its answer.
     public struct Outcome: Sendable {
         private let decision: Decision
+        /// A header field that tells of SPF, for an accepted message that has none yet.
+        public let spfField: String?
         private let snapshot: Snapshot
         /// By which the admin finds the decision.
         public let reference: Reference
         /// The steady time it was made at.
         public let now: WallTime
 
-        fileprivate init(_ decision: Decision, _ snapshot: Snapshot, reference: Reference, now: WallTime) {
+        fileprivate init(_ decision: Decision, _ snapshot: Snapshot, spfField: String?, reference: Reference, now: WallTime) {
             self.decision = decision
+            self.spfField = spfField
             self.snapshot = snapshot
             self.reference = reference
             self.now = now
@@ -116,7 +119,8 @@ public final class DecisionService: Sendable {
             guard let evidence, snapshot.engine.wantsFindings(inquiry) else { return store.submit(Concluding(question, inquiry)) }
             if let findings = evidence.known(attempt) {
                 store.submit(Concluding(question, snapshot.engine.inform(inquiry, with: findings)))
-            } else if inquiry.needs.isEmpty {
+            } else if inquiry.needs.isEmpty || snapshot.engine.settings.spfHeader != .none {
+                // A field that only strangers' messages bear would tell their reader nothing.
                 gather(evidence, inquiry, question)
             } else {
                 store.submit(Recognising(question, inquiry) { self.gather(evidence, inquiry, question) })
@@ -180,13 +184,19 @@ public final class DecisionService: Sendable {
                     reference: reference, time: wall, listener: listener, attempt: attempt, verdict: verdict, triplets: triplets))
         }
 
-        func finish(_ decision: Decision, _ record: DecisionRecord?) {
+        func finish(_ decision: Decision, _ record: DecisionRecord?, findings: Findings? = nil) {
             if let record {
                 service.counters.decided(record.verdict)
                 service.metrics?.decided(record.verdict.action, since: began)
                 service.log.write(record)
             }
-            completion(Outcome(decision, snapshot, reference: reference, now: now))
+            var decision = decision
+            var field: String?
+            if let spfField = findings?.spfField, !decision.memory.spfFieldGiven, decision.verdict.action.accepts {
+                field = spfField
+                decision.memory.spfFieldGiven = true
+            }
+            completion(Outcome(decision, snapshot, spfField: field, reference: reference, now: now))
         }
 
         /// The store could not say: the mail passes.
@@ -216,7 +226,8 @@ public final class DecisionService: Sendable {
 
         func completed(_ result: Result<Ruling, StoreFailure>) {
             switch result {
-            case .success(let ruling): if let decision = ruling.decision { question.finish(decision, ruling.record) }
+            case .success(let ruling):
+                if let decision = ruling.decision { question.finish(decision, ruling.record, findings: inquiry.findings) }
             case .failure(let failure): question.failOpen(inquiry, failure)
             }
         }
@@ -263,6 +274,15 @@ public final class DecisionService: Sendable {
         var needs: Needs { Needs() }
         func decide(_ evidence: Evidence) -> Ruling { ruling }
         func completed(_ result: Result<Ruling, StoreFailure>) {}
+    }
+}
+
+extension Verdict.Action {
+    fileprivate var accepts: Bool {
+        switch self {
+        case .accept, .hold: true
+        case .defer, .reject, .tarpit, .drop: false
+        }
     }
 }
 

@@ -29,13 +29,14 @@ extension GatewayListener {
 }
 
 extension StatusReport {
-    mutating func note(_ gatherer: EvidenceGatherer) {
+    mutating func note(_ lookUps: LookUps) {
+        let gatherer = lookUps.gatherer
         evidence = Evidence(
             known: gatherer.counters.known.value, gathered: gatherer.counters.gathered.value, partial: gatherer.counters.partial.value)
-        dnsLists = ((gatherer.lists as? DNSLists)?.statuses ?? []).map {
+        dnsLists = lookUps.lists.statuses.map {
             DNSList(
                 name: $0.name, isLive: $0.isLive, ailment: $0.ailment.map { "\($0)" }, listed: $0.listed, notListed: $0.notListed,
-                errors: $0.errors, silent: $0.silent)
+                overlapping: $0.overlapping, errors: $0.errors, silent: $0.silent)
         }
         let servers = gatherer.resolver.servers
         guard !servers.isEmpty else { return }

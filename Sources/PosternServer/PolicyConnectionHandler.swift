@@ -89,8 +89,10 @@ final class PolicyConnectionHandler: ChannelDuplexHandler {
         let number = firstReply + replies.count
         replies.append(nil)
         let connection = NIOLoopBound(self, eventLoop: context.eventLoop)
-        service.answer(request, listener: listener) { [inbox] reply in
-            if inbox.isOnLoop {
+        service.answer(request, listener: listener) { [inbox, loop = context.eventLoop] reply, wait in
+            if wait > .zero {
+                loop.scheduleTask(in: .milliseconds(wait.milliseconds)) { connection.value.answered(number, reply) }
+            } else if inbox.isOnLoop {
                 connection.value.answered(number, reply)
             } else {
                 inbox.send(PolicyAnswer(connection: connection, number: number, reply: reply))

@@ -10,8 +10,12 @@ public final class PolicyService: Sendable {
     private let messages = NIOLockedValueBox(MessageTable(capacity: 16_384))
     private let inboxes = NIOLockedValueBox<[ObjectIdentifier: LoopInbox<PolicyAnswer>]>([:])
 
-    public init(decisions: DecisionService) {
+    /// The longest that an answer is held back, where the verdict is to hold: an MTA's process waits as long.
+    private let hold: WallTime.Span
+
+    public init(decisions: DecisionService, hold: WallTime.Span = .zero) {
         self.decisions = decisions
+        self.hold = hold
     }
 
     var counters: Counters { decisions.counters }
@@ -26,17 +30,41 @@ public final class PolicyService: Sendable {
         }
     }
 
-    /// Answers one request. `completion` is called once, at once or on the store's thread.
-    func answer(_ request: PolicyRequest, listener: String, completion: @escaping @Sendable (PolicyReply) -> Void) {
-        guard let attempt = Attempt(request) else { return completion(.dunno) }
+    /// Answers one request. `completion` is called once, at once or on the store's thread, with the reply and how long to hold
+    /// it back.
+    func answer(_ request: PolicyRequest, listener: String, completion: @escaping @Sendable (PolicyReply, WallTime.Span) -> Void) {
+        guard let attempt = Attempt(request) else { return completion(.dunno, .zero) }
         let instance = attempt.instance
         let memory = messages.withLockedValue { $0[instance] } ?? MessageMemory()
         decisions.decide(attempt, memory: memory, listener: listener) { [self] outcome in
-            if !instance.isEmpty, outcome.memory != memory {
-                messages.withLockedValue { $0[instance] = outcome.memory }
+            var now = outcome.memory
+            let field = Self.field(of: outcome, at: attempt.stage, &now)
+            var wait = WallTime.Span.zero
+            // Once a message: each further recipient would cost the MTA's process as much again.
+            if case .hold(let span) = outcome.verdict.action, !instance.isEmpty, !now.held, !attempt.stressed {
+                wait = min(span, hold)
+                now.held = wait > .zero
             }
-            completion(PolicyReply(outcome))
+            if !instance.isEmpty, now != memory {
+                messages.withLockedValue { [now] in $0[instance] = now }
+            }
+            completion(PolicyReply(outcome, field: field), wait)
         }
+    }
+}
+
+extension PolicyService {
+    /// The header field that this answer puts on the message, if any. An answer has room for one: what else is owed waits for
+    /// the next recipient, or for DATA.
+    private static func field(of outcome: DecisionService.Outcome, at stage: Stage, _ memory: inout MessageMemory) -> String? {
+        switch outcome.verdict.action {
+        case .accept, .hold, .tarpit: break
+        case .defer, .reject, .drop: return nil
+        }
+        memory.fieldsOwed += [outcome.spfField, outcome.verdict.header].compactMap { $0 }
+        // SMTPD_POLICY_README: PREPEND is not for the end of a message.
+        guard stage == .rcpt || stage == .data, !memory.fieldsOwed.isEmpty else { return nil }
+        return memory.fieldsOwed.removeFirst()
     }
 }
 
@@ -66,12 +94,11 @@ extension Attempt {
 
 extension PolicyReply {
     /// The reply that says what the verdict says.
-    init(_ outcome: DecisionService.Outcome) {
+    init(_ outcome: DecisionService.Outcome, field: String?) {
         let verdict = outcome.verdict
         switch verdict.action {
         case .accept, .hold, .tarpit:
-            // A delay here would pin one of the MTA's processes.
-            self = verdict.header.map(PolicyReply.prepend) ?? .dunno
+            self = field.map(PolicyReply.prepend) ?? .dunno
         case .defer:
             self =
                 outcome.deferralReply == .deferIfPermit

@@ -12,7 +12,7 @@ struct RunningState: DaemonState {
     let listeners: [StatusReport.Listener]
     let traps: @Sendable () -> [StatusReport.Trap]
     let gateways: @Sendable () -> [StatusReport.Gateway]
-    let evidence: EvidenceGatherer?
+    let lookUps: LookUps?
     let dataDirectory: String
     let startedAt: Moment
     /// Reads the configuration anew and puts it in force.
@@ -49,7 +49,7 @@ struct RunningState: DaemonState {
         report.traps = traps()
         report.gateways = gateways()
         report.checks = decisions.counters.checks.report
-        if let evidence { report.note(evidence) }
+        if let lookUps { report.note(lookUps) }
         return report
     }
 

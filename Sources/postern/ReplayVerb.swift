@@ -138,12 +138,19 @@ struct ReplayVerb: AsyncParsableCommand {
     }
 
     private func gatherer(_ configuration: Configuration) async throws -> EvidenceGatherer {
+        let started: LookUps?
         do throws(ResolverStartFailure) {
-            if let gatherer = try await EvidenceGatherer.started(configuration) { return gatherer }
+            started = try await LookUps.started(configuration)?.lookUps
         } catch {
             throw ControlFailure(.unavailable, error.description)
         }
-        throw ControlFailure(.unavailable, "no resolver answers (dns.resolvers), so nothing can be looked up")
+        guard let started else {
+            throw ControlFailure(.unavailable, "no resolver answers (dns.resolvers), so nothing can be looked up")
+        }
+        for status in started.lists.statuses where !status.isLive {
+            Output.error("the DNS list \(status.name) is not asked: \(status.ailment?.description ?? "it does not answer")")
+        }
+        return started.gatherer
     }
 
     /// The first policy's look-ups: the second one's are the same where both ask the same resolvers.

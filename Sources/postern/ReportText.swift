@@ -18,10 +18,16 @@ extension TrafficReport {
         }
         parts.append(section("THE WHITEPAPER'S TABLES (Harris 2003)", PolicyReport.whitepapers(policies)))
         parts.append(section("BANDWIDTH", PolicyReport.bandwidths(policies)))
+        parts.append(section("WHAT TO DO", advice.map { "- \($0)" }.joined(separator: "\n").printableLines))
         return parts.filter { !$0.isEmpty }.joined(separator: "\n\n")
     }
 
     private func section(_ title: String, _ body: String) -> String { body.isEmpty ? "" : "\(title)\n\(body)" }
+}
+
+extension String {
+    /// Names in it may be strangers' own.
+    fileprivate var printableLines: String { split(separator: "\n").map { String($0).printable }.joined(separator: "\n") }
 }
 
 extension InputReport {

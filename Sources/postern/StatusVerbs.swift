@@ -41,6 +41,7 @@ extension StatusReport {
                 "\(counts.connections) open, \(counts.refusedConnections) refused; \(counts.malformedRequests) requests not understood"
             ), ("data", dataDirectory),
         ]
+        items += lookUpItems
         if let store {
             if store.state == "ok" {
                 items.append(
@@ -58,6 +59,37 @@ extension StatusReport {
                 ("store failures", "\(counts.storeFailures) answers without the store; the last: \(lastStoreFailure ?? "unknown")"))
         }
         return Output.list(items)
+    }
+}
+
+extension StatusReport {
+    /// What is looked up, by whom, and what it was worth.
+    fileprivate var lookUpItems: [(String, String)] {
+        guard let resolver else { return [("look-ups", "off: dns.resolvers names nobody")] }
+        let state = resolver.answers ? "" : ": NOBODY ANSWERS, decisions are made without"
+        let share = resolver.queries == 0 ? 0 : resolver.hits * 100 / resolver.queries
+        var items = [
+            ("resolvers", resolver.servers.joined(separator: ", ") + state),
+            (
+                "",
+                "\(resolver.queries) questions, \(share) % answered from memory (\(resolver.cacheEntries) entries); \(resolver.sent) sent, \(resolver.timeouts) timed out, \(resolver.failures) failed"
+            ),
+        ]
+        if let evidence {
+            items.append(
+                (
+                    "evidence",
+                    "looked up for \(evidence.gathered) decisions, \(evidence.partial) of them without some of it; \(evidence.known) more knew it from the minute before"
+                ))
+        }
+        for (index, list) in dnsLists.enumerated() {
+            var words = "\(list.name): \(list.listed) listed (\(list.overlapping) also elsewhere), \(list.notListed) not"
+            if list.errors > 0 { words += ", \(list.errors) errors" }
+            if list.silent > 0 { words += ", \(list.silent) unanswered" }
+            if !list.isLive { words += list.ailment.map { "; NOT ASKED: \($0)" } ?? "; not asked before its first test" }
+            items.append((index == 0 ? "DNS lists" : "", words))
+        }
+        return items
     }
 }
 

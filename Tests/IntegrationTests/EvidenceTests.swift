@@ -157,4 +157,98 @@ struct EvidenceTests {
         }
         try await postern.stop()
     }
+
+    /// A provider whose networks are wider than /16: its SPF record tells too little, its hosts' names tell enough.
+    @Test("a pool in a /15 is known by its hosts' names")
+    func widePool() async throws {
+        let zone = ScriptedZone()
+        zone.add("customer.example", text: "v=spf1 include:spf.outbound.example -all")
+        zone.add("spf.outbound.example", text: "v=spf1 ip4:40.92.0.0/15 ip4:52.100.0.0/14 -all")
+        zone.add("customer.example", exchange: "mx.customer.example")
+        for (address, name) in [("1.7.92.40", "mail-a1"), ("9.200.93.40", "mail-b2")] {
+            zone.add("\(address).in-addr.arpa", pointer: "\(name).protection.outbound.example")
+        }
+        zone.add("mail-a1.protection.outbound.example", .a(0x285c_0701))
+        zone.add("mail-b2.protection.outbound.example", .a(0x285d_c809))
+        let server = try ScriptedDNSServer(zone.script)
+        defer { server.stop() }
+        let postern = try await start(server)
+        #expect(try ask(postern, "40.92.7.1", from: "ann@customer.example").contains("DEFER_IF_PERMIT"))
+        // Without a name the network alone is too wide to be anybody.
+        #expect(try ask(postern, "52.101.3.3", from: "bea@customer.example").contains("DEFER_IF_PERMIT"))
+        try await Task.sleep(for: .milliseconds(2100))
+        let answer = try ask(postern, "40.93.200.9", from: "ann@customer.example")
+        #expect(!answer.contains("DEFER"), "\(answer) \(postern.log)")
+        #expect(try ask(postern, "52.103.8.8", from: "bea@customer.example").contains("DEFER_IF_PERMIT"))
+        try await postern.stop()
+    }
+
+    @Test("status tells what resolvers and lists were worth, and never a key")
+    func status() async throws {
+        let zone = zone()
+        zone.add("2.0.0.127.bl.example", .a(0x7f00_0002))
+        zone.add("2.0.0.127.other.example", .a(0x7f00_0002))
+        zone.add("3.100.51.198.bl.example", .a(0x7f00_0003))
+        zone.add("3.100.51.198.other.example", .a(0x7f00_0003))
+        let server = try ScriptedDNSServer(zone.script)
+        defer { server.stop() }
+        let key = "k3y0f0urs0123456789abcdef0"
+        let postern = try await start(server, "dns_lists: [bl.example*3, other.example*1, \(key).dead.example]\n")
+        // Within a second its first test has failed: it lists nothing.
+        try await waitUntil("the lists were tested") { postern.log.contains("DNS list is not asked") }
+        _ = try ask(postern, Self.hosts[2], from: "a@pool.example")
+        _ = try ask(postern, Self.hosts[2], from: "a@pool.example", to: "eve@example.test")
+        let text = try await postern.verb("status").output
+        for words in [
+            "127.0.0.1:\(server.port)", "looked up for 1 decisions, 0 of them without", "1 more knew it",
+            "bl.example: 1 listed (1 also elsewhere), 0 not",
+            "dead.example: 0 listed", "NOT ASKED: it does not list its own test entry",
+        ] { #expect(text.contains(words), "\(words)\n\(text)") }
+        let json = try await postern.verb("status", "--json").output
+        let report = try #require(try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
+        let resolver = try #require(report["resolver"] as? [String: Any])
+        #expect(resolver["answers"] as? Bool == true && (resolver["sent"] as? Int ?? 0) > 5)
+        #expect((report["evidence"] as? [String: Any])?["gathered"] as? Int == 1)
+        let lists = try #require(report["dns_lists"] as? [[String: Any]])
+        #expect(lists.map { $0["is_live"] as? Bool } == [true, true, false])
+        #expect(lists[0]["overlapping"] as? Int == 1 && lists[2]["ailment"] != nil)
+        #expect(!text.contains(key) && !json.contains(key))
+        try await postern.stop()
+    }
+
+    @Test(
+        "a message bears what SPF said, once, also a known sender's", .servers("postfix", "swaks"),
+        arguments: ["received-spf", "authentication-results"])
+    func field(_ kind: String) async throws {
+        let zone = ScriptedZone()
+        zone.add("far.example", text: "v=spf1 ip4:127.0.0.0/8 -all")
+        zone.add("far.example", exchange: "mx.far.example")
+        let server = try ScriptedDNSServer(zone.script)
+        defer { server.stop() }
+        let postern = try await start(server, "spf: { header: \(kind) }\n")
+        let postfix = try await PostfixServer.start(
+            .init(recipients: ["bob@example.test", "eve@example.test"], policy: .init("inet:127.0.0.1:\(postern.port)", atData: true)))
+        let swaks = try Swaks(port: postfix.port)
+        let people = ["bob@example.test", "eve@example.test"]
+        let first = try await swaks.send(from: "ann@far.example", to: people, source: "127.0.0.9")
+        #expect(!first.accepted, "\(first.transcript)")
+        try await Task.sleep(for: .milliseconds(2100))
+        for _ in 0..<2 {
+            let retry = try await swaks.send(from: "ann@far.example", to: people, source: "127.0.0.9")
+            #expect(retry.accepted, "\(retry.transcript)\n\(postern.log)")
+        }
+        let messages = try await postfix.mailbox.waitForMessages(4)
+        for message in messages {
+            if kind == "received-spf" {
+                #expect(message.all("Received-SPF").count == 1 && message["Received-SPF"]?.hasPrefix("pass (mx.example.test: ") == true)
+                #expect(message["Received-SPF"]?.contains("client-ip=127.0.0.9") == true)
+            } else {
+                #expect(
+                    message.all("Authentication-Results") == ["mx.example.test; spf=pass smtp.mailfrom=ann@far.example"],
+                    "\(message.headers)")
+            }
+        }
+        #expect(messages.count { $0["X-Greylist"] != nil } == 2, "\(messages.map(\.headers))")
+        try await postern.stop()
+    }
 }

@@ -13,7 +13,8 @@ struct EvidenceConfigurationTests {
         let lists = loaded.configuration.dnsLists
         #expect(
             lists.map(\.name) == [
-                "zen.spamhaus.org", "b.barracudacentral.org", "list.dnswl.org", "zen.dq.example.net", "dbl", "many.example.net",
+                "zen.spamhaus.org", "b.barracudacentral.org", "list.dnswl.org", "zen.dq.example.net", "dbl", "names.example.net",
+                "many.example.net",
             ])
         #expect(
             lists[0].filters.entries == [
@@ -23,10 +24,12 @@ struct EvidenceConfigurationTests {
         #expect(lists[2].filters.reach == -4...0)
         #expect(lists[4].kind == .domain && !lists[4].tests && lists[4].filters.reach == 0...4)
         #expect(
-            lists[5].filters.entries == [
+            lists[6].filters.entries == [
                 .init(filter: try ReplyFilter("127.0.0.2"), weight: 5), .init(filter: try ReplyFilter("127.0.0.3"), weight: 2),
                 .init(filter: nil, weight: -1),
             ])
+        #expect(lists[4].about == [.sender] && lists[5].about == [.helo, .client] && lists[0].about.isEmpty)
+        #expect(lists[5].yaml.contains("about: [\"helo\", \"client\"]"), "\(lists[5].yaml)")
         #expect(loaded.configuration.geography.databases.count == 2)
         let settings = loaded.configuration.engineSettings
         #expect(settings.countries == ["NO": -1, "DE": 0.5, "XX": 3])

@@ -64,7 +64,8 @@ struct GoodConfigurationTests {
                     .init(address: IPAddress("::1")!),
                 ]))
         #expect(c.dns.timeout == .milliseconds(1500))
-        #expect(c.profile == .classic)
+        #expect(c.profile == .classic && c.spfHeader == .receivedSPF && c.engineSettings.spfHeader == .receivedSPF)
+        #expect(c.greylist.recheck == .zero && c.policy.hold == .seconds(3))
         #expect(
             c.checks == [.earlyTalk: CheckSetting(mode: .shadow, score: 7.5), .pipelining: CheckSetting(mode: .off, score: 4)])
         #expect(c.bands.slow == 4 && c.bands.reject == 12.5)
@@ -77,6 +78,7 @@ struct GoodConfigurationTests {
         greylist.provenAfter = 0
         greylist.widths = IdentityWidths(v4: 32, v6: 48)
         greylist.header = false
+        greylist.recheck = .zero
         greylist.reply = .plain
         greylist.optIn = [Pattern("example.net")!]
         greylist.optOut = [Pattern("support@example.net")!, Pattern("noc@")!, Pattern("sub.example.net")!]

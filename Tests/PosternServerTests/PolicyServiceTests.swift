@@ -27,7 +27,8 @@ final class TestService {
 
     init(
         store: any Store = MemoryStore(), address: ListenAddress = .tcp(IPAddress("127.0.0.1")!, port: 0),
-        limits: PolicyServiceLimits = PolicyServiceLimits(), lists: Lists = Lists(), configure: (inout EngineSettings) -> Void = { _ in }
+        limits: PolicyServiceLimits = PolicyServiceLimits(), lists: Lists = Lists(), evidence: (any EvidenceSource)? = nil,
+        hold: WallTime.Span = .zero, configure: (inout EngineSettings) -> Void = { _ in }
     ) async throws {
         var settings = EngineSettings()
         settings.hostname = "mx.example.org"
@@ -38,7 +39,7 @@ final class TestService {
             decisions: DecisionService(
                 engine: Engine(settings: settings, lists: lists, domains: LastLabelDomains()), store: store,
                 clock: ServiceClock(after: nil),
-                log: DecisionLog(writer: writer, isEnabled: true), counters: Counters()))
+                log: DecisionLog(writer: writer, isEnabled: true), counters: Counters(), evidence: evidence), hold: hold)
         let (descriptor, bound) = try ListeningSocket.open(address)
         listener = try await PolicyListener.start(
             name: "test", address: bound, descriptor: descriptor, group: MultiThreadedEventLoopGroup.singleton, service: service,
@@ -55,6 +56,34 @@ final class TestService {
     func stop() async {
         await listener.drain(patience: .seconds(1))
         await store.close()
+    }
+}
+
+/// Says the same of everybody.
+struct FixedEvidence: EvidenceSource {
+    let findings: Findings
+
+    /// Of a client that its SPF record names, that has a name, and that a list was asked about.
+    static var clean: FixedEvidence {
+        var findings = Findings()
+        findings.spf = SPFFinding(.pass, domain: DomainName("example.com"), identifies: true)
+        findings.listsAnswered = 1
+        findings.spfField = "Received-SPF: pass (mx.example.org: \(String(repeating: "x", count: 500)))"
+        return FixedEvidence(findings: findings)
+    }
+
+    func known(_ attempt: Attempt) -> Findings? { nil }
+
+    func gather(_ attempt: Attempt, for settings: EngineSettings, completion: @escaping @Sendable (Findings) -> Void) {
+        completion(findings)
+    }
+}
+
+extension Findings {
+    fileprivate func without<Value>(_ path: WritableKeyPath<Findings, Value?>) -> Findings {
+        var findings = self
+        findings[keyPath: path] = nil
+        return findings
     }
 }
 
@@ -81,6 +110,67 @@ final class TestService {
         usleep(80_000)
         #expect(try #require(try client.ask([("recipient", "b@example.org"), ("instance", "2")])).contains("PREPEND"))
         #expect(try client.ask([("recipient", "c@example.org"), ("instance", "2")]) == "action=DUNNO")
+        await test.stop()
+    }
+
+    /// What a hold costs the mail server is bounded: once a message, and not while it is short of processes.
+    @Test func aHoldIsAShortWaitOnceAMessageAndNeverUnderStress() async throws {
+        func took(_ client: PolicyClient, _ attributes: [(String, String)]) throws -> Duration {
+            let start = ContinuousClock.now
+            #expect(try #require(try client.ask(attributes)) == "action=DUNNO")
+            return ContinuousClock.now - start
+        }
+        let findings = FixedEvidence.clean.findings
+        for hold in [WallTime.Span.milliseconds(400), .zero] {
+            let test = try await TestService(evidence: FixedEvidence(findings: findings.without(\.spfField)), hold: hold) {
+                $0.looksUp = true
+                $0.delays.clean = .seconds(3)
+            }
+            let client = try test.client()
+            let first = try took(client, [("sender", "a@example.com"), ("instance", "1")])
+            #expect(hold == .zero ? first < .milliseconds(300) : first >= .milliseconds(390) && first < .seconds(2), "\(first)")
+            #expect(
+                try took(client, [("sender", "a@example.com"), ("recipient", "c@example.org"), ("instance", "1")]) < .milliseconds(300))
+            #expect(try took(client, [("sender", "b@example.com"), ("instance", "2"), ("stress", "yes")]) < .milliseconds(300))
+            #expect(try took(client, [("sender", "c@example.com"), ("instance", "")]) < .milliseconds(300))
+            await test.stop()
+        }
+    }
+
+    @Test func aConnectionThatGoesWhileItsAnswerIsHeldHarmsNobody() async throws {
+        let test = try await TestService(evidence: FixedEvidence.clean, hold: .milliseconds(300)) {
+            $0.looksUp = true
+            $0.delays.clean = .seconds(3)
+        }
+        do {
+            let gone = try test.client()
+            gone.send(PolicyClient.request([("instance", "1")]))
+            usleep(50_000)
+        }
+        let client = try test.client()
+        #expect(try client.ask([("protocol_state", "HELO")]) == "action=DUNNO")
+        usleep(400_000)
+        #expect(try client.ask([("protocol_state", "HELO")]) == "action=DUNNO")
+        await test.stop()
+    }
+
+    /// An answer has room for one field; the other comes with the next question about the message.
+    @Test func theFieldAboutSPFIsGivenOnceAMessageAndTheOtherFollows() async throws {
+        let test = try await TestService(evidence: FixedEvidence.clean) {
+            $0.looksUp = true
+            $0.profile = .classic
+            $0.spfHeader = .receivedSPF
+            $0.greylist.delay = .milliseconds(50)
+        }
+        let client = try test.client()
+        #expect(try #require(try client.ask([("instance", "1")])).hasPrefix("action=DEFER"))
+        usleep(80_000)
+        let first = try #require(try client.ask([("instance", "2")]))
+        #expect(first.hasPrefix("action=PREPEND Received-SPF: pass (mx.example.org: xxx") && first.hasSuffix("xxx)"), "\(first)")
+        #expect(try #require(try client.ask([("protocol_state", "DATA"), ("instance", "2")])).hasPrefix("action=PREPEND X-Greylist: "))
+        #expect(try client.ask([("protocol_state", "END-OF-MESSAGE"), ("instance", "2")]) == "action=DUNNO")
+        // Known senders' messages have it too.
+        #expect(try #require(try client.ask([("instance", "3")])).hasPrefix("action=PREPEND Received-SPF"))
         await test.stop()
     }
 

@@ -1,9 +1,12 @@
 // Loads a policy service: many connections, one request outstanding on each as Postfix has it, every triplet new.
 //
-//     policy-load --port PORT [--connections 64] [--seconds 10] [--rate N] [--start N]
+//     policy-load --port PORT [--connections 64] [--seconds 10] [--rate N] [--start N] [--clients N]
 //
 // Prints one JSON object: answers a second, latency percentiles in microseconds, answers by action. With --rate the load
 // is open: requests are due at fixed times, and latency counts from when one was due, so that a stall is charged in full.
+
+// With --clients N there are only so many clients and senders, who write to ever new recipients: what is looked up of them is
+// known soon.
 
 import Glibc
 
@@ -13,6 +16,7 @@ struct Options {
     var seconds = 10.0
     var rate = 0.0
     var start = 0
+    var clients = Int.max
 }
 
 func parseOptions() -> Options {
@@ -26,6 +30,7 @@ func parseOptions() -> Options {
         case "--seconds": options.seconds = Double(value) ?? 10
         case "--rate": options.rate = Double(value) ?? 0
         case "--start": options.start = Int(value) ?? 0
+        case "--clients": options.clients = max(Int(value) ?? 1, 1)
         default: usage()
         }
     }
@@ -34,7 +39,7 @@ func parseOptions() -> Options {
 }
 
 func usage() -> Never {
-    print("usage: policy-load --port PORT [--connections 64] [--seconds 10] [--rate 0] [--start 0]")
+    print("usage: policy-load --port PORT [--connections 64] [--seconds 10] [--rate 0] [--start 0] [--clients N]")
     exit(64)
 }
 
@@ -45,7 +50,9 @@ func now() -> Double {
 }
 
 /// The request of the n-th new triplet: another client network, sender and recipient for each.
-func request(_ n: Int) -> [UInt8] {
+func request(_ number: Int, clients: Int) -> [UInt8] {
+    let n = number % clients
+
     // Spread over the whole of 1.0.0.0 to 223.255.255.0 by a multiplicative step, so that neighbours in time are not neighbours in space.
     let network = UInt32(truncatingIfNeeded: n &* 0x9E37_79B1)
     let a = 1 + (network >> 24) % 223
@@ -59,10 +66,10 @@ func request(_ n: Int) -> [UInt8] {
         reverse_client_name=unknown
         helo_name=host\(n).example.net
         sender=sender\(n)x@origin\(n % 5000).example.com
-        recipient=user\(n % 977)@example.org
+        recipient=user\(clients == .max ? n % 977 : number)@example.org
         recipient_count=0
         queue_id=
-        instance=\(n).\(network).0
+        instance=\(number).\(network).0
         size=0
         etrn_domain=
         stress=
@@ -168,7 +175,7 @@ struct Load {
     }
 
     private mutating func send(_ index: Int, at time: Double) {
-        let bytes = request(next)
+        let bytes = request(next, clients: options.clients)
         next += 1
         var offset = 0
         while offset < bytes.count {

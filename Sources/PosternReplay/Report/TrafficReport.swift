@@ -5,11 +5,14 @@ public struct TrafficReport: Codable, Equatable, Sendable {
     /// One policy, or two where they were compared.
     public var policies: [PolicyReport]
     public var changes: ChangesReport?
+    /// What follows from it, in sentences.
+    public var advice: [String] = []
 
-    public init(input: InputReport, policies: [PolicyReport], changes: ChangesReport? = nil) {
+    public init(input: InputReport, policies: [PolicyReport], changes: ChangesReport? = nil, advice: [String] = []) {
         self.input = input
         self.policies = policies
         self.changes = changes
+        self.advice = advice
     }
 }
 

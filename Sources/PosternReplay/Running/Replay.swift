@@ -78,11 +78,13 @@ public final class Replay {
     public func report(of reader: TrafficReader, files: [String], notes: [String] = []) -> TrafficReport {
         for replayer in replayers { replayer.finish(at: reader.latest ?? WallTime(milliseconds: 0)) }
         compare()
-        return TrafficReport(
+        var report = TrafficReport(
             input: InputReport(
                 files: files, from: reader.earliest?.description, to: reader.latest?.description, counts: reader.counts,
                 problems: reader.problems, evidence: policies[0].findings.name, attemptsWithEvidence: attemptsWithEvidence,
                 retryModel: model.description, notes: notes),
             policies: zip(policies, replayers).map { $1.tally.report(policy: $0.name) }, changes: comparison?.report)
+        report.advice = ReplayAdvice(settings: policies.map(\.engine.settings)).sentences(on: report)
+        return report
     }
 }

@@ -81,14 +81,21 @@ public final class DNSLists: Sendable {
 
 extension DNSLists: ListAsking {
     public func ask(
-        about address: IPAddress, domain: DomainName?, deadline: Deadline, each: @escaping @Sendable (Int, ListOutcome) -> Void
+        about subjects: ListSubjects, deadline: Deadline, each: @escaping @Sendable (Int, ListOutcome) -> Void
     ) -> [ClosedRange<Double>] {
-        let byAddress = live(for: .address(address))
-        ask(byAddress, about: .address(address), deadline: deadline, places: 0, each)
-        guard let domain else { return byAddress.map(\.reach) }
-        let byDomain = live(for: .domain(domain))
-        ask(byDomain, about: .domain(domain), deadline: deadline, places: byAddress.count, each)
-        return (byAddress + byDomain).map(\.reach)
+        var reaches: [ClosedRange<Double>] = []
+        func ask(_ zones: [ListZone], _ subject: ListSubject) {
+            self.ask(zones, about: subject, deadline: deadline, places: reaches.count, each)
+            reaches += zones.map(\.reach)
+        }
+        if let address = subjects.address { ask(live(for: .address(address)), .address(address)) }
+        for (domain, sources) in subjects.grouped {
+            let zones = live(for: .domain(domain)).filter { zone in
+                !zone.list.about.isDisjoint(with: sources) && !zone.list.about.contains { subjects.asked[$0] == domain }
+            }
+            ask(zones, .domain(domain))
+        }
+        return reaches
     }
 
     /// The same with places instead of zones, the first of them `places`.
@@ -100,6 +107,31 @@ extension DNSLists: ListAsking {
             guard let place = zones.firstIndex(where: { $0 === reply.zone }) else { return }
             each(places + place, ListOutcome(reply))
         }
+    }
+}
+
+/// What lists are asked about, for one decision.
+public struct ListSubjects: Sendable {
+    public var address: IPAddress?
+    /// As the DNS has them.
+    public var domains: [Configuration.DNSList.DomainSource: DomainName] = [:]
+    /// Domains that have been asked about before; a list is asked about none of them twice.
+    public var asked: [Configuration.DNSList.DomainSource: DomainName] = [:]
+
+    public init() {}
+
+    /// Each domain once, with all that it is of this client.
+    fileprivate var grouped: [(DomainName, Set<Configuration.DNSList.DomainSource>)] {
+        var groups: [(DomainName, Set<Configuration.DNSList.DomainSource>)] = []
+        for source in Configuration.DNSList.DomainSource.allCases {
+            guard let domain = domains[source] else { continue }
+            if let index = groups.firstIndex(where: { $0.0 == domain }) {
+                groups[index].1.insert(source)
+            } else {
+                groups.append((domain, [source]))
+            }
+        }
+        return groups
     }
 }
 

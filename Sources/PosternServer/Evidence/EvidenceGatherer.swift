@@ -95,11 +95,11 @@ public final class EvidenceGatherer: EvidenceSource {
 
 /// DNS lists, as the gatherer asks them.
 public protocol ListAsking: Sendable {
-    /// Asks every list that is in use about the client and the sender's domain. `each` is called once for each of them, on any
-    /// thread, with the list's place in what is returned: the least and the most that each can add.
-    func ask(
-        about address: IPAddress, domain: DomainName?, deadline: Deadline, each: @escaping @Sendable (Int, ListOutcome) -> Void
-    ) -> [ClosedRange<Double>]
+    /// Asks every list that is in use. `each` is called once for each question, on any thread, with the question's place in what
+    /// is returned: the least and the most that each can add.
+    func ask(about subjects: ListSubjects, deadline: Deadline, each: @escaping @Sendable (Int, ListOutcome) -> Void) -> [ClosedRange<
+        Double
+    >]
 }
 
 /// What one list said.

@@ -16,14 +16,21 @@ final class Gathering: Sendable {
         static let spf = Part(rawValue: 8)
     }
 
+    /// One question to a list. The second round is about what the first look-ups told.
+    private struct ListPlace: Hashable {
+        var round: Int
+        var index: Int
+    }
+
     private struct State {
         var findings: Findings
         var awaited: Part
         /// What each list that has not answered can add.
-        var lists: [Int: ClosedRange<Double>] = [:]
+        var lists: [ListPlace: ClosedRange<Double>] = [:]
         /// Lists that answered before it was known how many there are.
-        var early: [Int: ListOutcome] = [:]
-        var listsAreAsked = false
+        var early: [ListPlace: ListOutcome] = [:]
+        /// Rounds of questions to lists that are not all put yet.
+        var roundsToAsk = 1
         var failed = false
         var completion: (@Sendable (Findings, Bool) -> Void)?
     }
@@ -70,7 +77,7 @@ final class Gathering: Sendable {
         let end: (() -> Void)? = state.withLockedValue { state in
             guard state.completion != nil else { return nil }
             change(&state)
-            guard state.listsAreAsked, state.awaited.isEmpty, state.lists.isEmpty || cannotChange(state) else { return nil }
+            guard state.roundsToAsk == 0, state.awaited.isEmpty, state.lists.isEmpty || cannotChange(state) else { return nil }
             guard let completion = state.completion else { return nil }
             state.completion = nil
             let (findings, isWhole) = (state.findings, state.lists.isEmpty && !state.failed)
@@ -79,42 +86,62 @@ final class Gathering: Sendable {
         end?()
     }
 
-    /// Whether the lists that have not answered can no longer move the score into another band.
+    /// Whether the lists that have not answered can no longer change the verdict's band.
     private func cannotChange(_ state: State) -> Bool {
-        // A clean client is one that a list was asked about.
-        guard state.findings.listsAnswered > 0 || engine.profile == .classic else { return false }
         guard engine.setting(of: .dnsLists).mode == .on else { return true }
-        let score = engine.assess(attempt, state.findings).score
-        let least = state.lists.values.reduce(score) { $0 + min($1.lowerBound, 0) }
-        let most = state.lists.values.reduce(score) { $0 + max($1.upperBound, 0) }
-        return engine.bands.band(of: least) == engine.bands.band(of: most)
+        var findings = state.findings
+        let isWithoutList = findings.listsAnswered == 0
+        findings.listsAnswered = max(findings.listsAnswered, 1)
+        let assessment = engine.assess(attempt, findings)
+        let least = state.lists.values.reduce(assessment.score) { $0 + min($1.lowerBound, 0) }
+        let most = state.lists.values.reduce(assessment.score) { $0 + max($1.upperBound, 0) }
+        guard engine.bands.band(of: least) == engine.bands.band(of: most) else { return false }
+        // A clean client is one that a list was asked about: for whoever could be clean, one answer is worth waiting for.
+        let couldBeClean =
+            engine.profile == .selective && assessment.hasEvidence && assessment.score < engine.bands.greylist
+            && assessment.score > engine.bands.pass
+        return !(isWithoutList && couldBeClean)
     }
 
     // MARK: - Names
 
     private func findReverseName(_ gatherer: EvidenceGatherer) {
         let client = attempt.client
-        if let name = client.confirmedName { return note(.reverseName) { $0.reverseName = .confirmed(name) } }
+        if let name = client.confirmedName { return noteReverseName(.confirmed(name), gatherer.lists) }
         // Whoever asks us has looked already.
-        if client.reverseName != .unknown { return note(.reverseName) { $0.reverseName = client.reverseName } }
-        ReverseName.find(address, asking: gatherer, deadline: deadline) { [self] name in
-            note(.reverseName, failed: name == .unknown) { $0.reverseName = name }
+        if client.reverseName != .unknown { return noteReverseName(client.reverseName, gatherer.lists) }
+        ReverseName.find(address, asking: gatherer, deadline: deadline) { [self, lists = gatherer.lists] name in
+            noteReverseName(name, lists)
         }
+    }
+
+    private func noteReverseName(_ name: Findings.ReverseName, _ lists: (any ListAsking)?) {
+        // A name that does not lead back may be anybody's: nobody is judged by it.
+        if case .confirmed(let name) = name { askListsAboutName(name, lists) }
+        note(.reverseName, failed: name == .unknown) { $0.reverseName = name }
     }
 
     private func findHelo(_ gatherer: EvidenceGatherer) {
         let helo = attempt.client.helo
-        guard let name = DomainName(helo), IPAddress(helo) == nil, helo.utf8.first != UInt8(ascii: "["), let asked = DNSName(helo) else {
-            return note(.helo) { _ in }
-        }
+        guard let name = DomainName(helo), let asked = heloDomain else { return note(.helo) { _ in } }
         if name == attempt.client.confirmedName { return note(.helo) { $0.helo = .client } }
-        addresses(of: asked, gatherer) { [self] answer in
+        addresses(of: DNSName(asked), gatherer) { [self] answer in
             note(.helo, failed: answer == nil) { findings in
                 guard let answer else { return }
                 findings.helo = answer.isEmpty ? .none : answer.contains(address) ? .client : .elsewhere
             }
         }
     }
+
+    /// What the client calls itself, as the DNS would have it.
+    private var heloDomain: DomainName? {
+        let helo = attempt.client.helo
+        guard IPAddress(helo) == nil, helo.utf8.first != UInt8(ascii: "[") else { return nil }
+        return DomainName(helo)?.asciiForm
+    }
+
+    /// The sender's domain, as the DNS has it (RFC 8616 §4, RFC 6531 §3.2: U-labels are looked up as A-labels).
+    private var senderDomain: DomainName? { attempt.sender.mailbox?.domainName?.asciiForm }
 
     /// Both families' addresses; `nil` where nobody knows.
     private func addresses(of name: DNSName, _ gatherer: EvidenceGatherer, completion: @escaping @Sendable ([IPAddress]?) -> Void) {
@@ -129,7 +156,7 @@ final class Gathering: Sendable {
     // MARK: - The sender
 
     private func findSenderDomain(_ gatherer: EvidenceGatherer) {
-        guard let domain = attempt.sender.mailbox?.domainName else { return note(.senderDomain) { _ in } }
+        guard let domain = senderDomain else { return note(.senderDomain) { _ in } }
         let name = DNSName(domain)
         gatherer.ask(Question(name, .mx), deadline: deadline) { [self] answer in
             switch answer.outcome {
@@ -155,40 +182,67 @@ final class Gathering: Sendable {
         Task { [self] in
             var settings = SPFSettings()
             settings.explains = false
+            let field = engine.spfHeader
             let outcome = await SPFCheck.mailFrom(
                 attempt.sender, helo: attempt.client.helo, address: address, receiver: hostname, time: SystemClocks.wall(),
                 settings: settings, resolver: SPFLookups(gatherer.resolver, deadline: deadline))
-            note(.spf, failed: outcome.result == .temperror) { $0.spf = SPFFinding(outcome) }
+            note(.spf, failed: outcome.result == .temperror) { findings in
+                findings.spf = SPFFinding(outcome)
+                findings.spfField = outcome.field(field)
+            }
         }
     }
 
     // MARK: - Lists
 
     private func askLists(_ lists: (any ListAsking)?) {
+        var subjects = ListSubjects()
+        subjects.address = address
+        subjects.domains[.sender] = senderDomain
+        subjects.domains[.helo] = heloDomain
+        ask(lists, about: subjects, round: 0)
+    }
+
+    /// Lists of domains, where they are to be asked about the client's name: it had to be found first.
+    private func askListsAboutName(_ name: DomainName, _ lists: (any ListAsking)?) {
+        guard let lists else { return }
+        var subjects = ListSubjects()
+        subjects.domains[.client] = name
+        subjects.asked[.sender] = senderDomain
+        subjects.asked[.helo] = heloDomain
+        finish { $0.roundsToAsk += 1 }
+        ask(lists, about: subjects, round: 1)
+    }
+
+    private func ask(_ lists: (any ListAsking)?, about subjects: ListSubjects, round: Int) {
         let ranges =
-            lists?.ask(about: address, domain: attempt.sender.mailbox?.domainName, deadline: deadline) { [self] index, outcome in
+            lists?.ask(about: subjects, deadline: deadline) { [self] index, outcome in
+                let place = ListPlace(round: round, index: index)
                 finish { state in
-                    guard state.listsAreAsked else {
-                        state.early[index] = outcome
-                        return
-                    }
-                    Self.note(outcome, of: index, &state)
+                    if state.lists[place] == nil { state.early[place] = outcome } else { Self.note(outcome, of: place, &state) }
                 }
             } ?? []
         finish { state in
-            state.listsAreAsked = true
-            for (index, range) in ranges.enumerated() { state.lists[index] = range }
-            for (index, outcome) in state.early { Self.note(outcome, of: index, &state) }
-            state.early = [:]
+            state.roundsToAsk -= 1
+            for (index, range) in ranges.enumerated() {
+                let place = ListPlace(round: round, index: index)
+                state.lists[place] = range
+                if let outcome = state.early.removeValue(forKey: place) { Self.note(outcome, of: place, &state) }
+            }
         }
     }
 
-    private static func note(_ outcome: ListOutcome, of index: Int, _ state: inout State) {
-        guard state.lists.removeValue(forKey: index) != nil else { return }
+    private static func note(_ outcome: ListOutcome, of place: ListPlace, _ state: inout State) {
+        guard state.lists.removeValue(forKey: place) != nil else { return }
         switch outcome {
         case .listed(let listing):
             state.findings.listsAnswered += 1
-            state.findings.listings.append(listing)
+            // A list that names several domains of a client counts once, with the weightiest.
+            if let index = state.findings.listings.firstIndex(where: { $0.list == listing.list }) {
+                if abs(listing.score) > abs(state.findings.listings[index].score) { state.findings.listings[index] = listing }
+            } else {
+                state.findings.listings.append(listing)
+            }
         case .notListed: state.findings.listsAnswered += 1
         case .silent:
             state.findings.listsSilent += 1

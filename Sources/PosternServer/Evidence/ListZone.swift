@@ -68,6 +68,9 @@ public final class ListZone: Sendable {
 
     public var isLive: Bool { state.withLockedValue { $0 == .live } }
 
+    /// Whether its first test has not ended; a zone without tests never does.
+    var awaitsTest: Bool { state.withLockedValue { $0 == .untested } }
+
     /// `nil` where the name would be too long for DNS, or the zone is not for such a subject.
     func question(_ subject: ListSubject) -> Question? {
         switch (subject, list.kind) {

@@ -247,7 +247,9 @@ extension SessionHandler {
             return go(decision)
         }
         memory = outcome.memory
-        if let header = verdict.header { relay.header = header }
+        for field in [outcome.spfField, verdict.header].compactMap({ $0 }) {
+            relay.header = relay.header.map { "\($0)\r\n\(field)" } ?? field
+        }
         let stutters = verdict.stutters || verdict.action == .tarpit
         output.stutter = stutters ? stutterPause(outcome) : nil
 

@@ -12,7 +12,7 @@ struct SessionRelay {
     fileprivate var wasReused = false
     /// Whom the connection was introduced as.
     fileprivate var client: BackendClient?
-    /// A header field to put on the message.
+    /// Header fields to put on the message, without the last CRLF.
     var header: String?
 }
 

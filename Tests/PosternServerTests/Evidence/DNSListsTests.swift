@@ -200,9 +200,14 @@ private final class ListsUnderTest: Sendable {
         test.zone.add("5.2.0.192.full.example", .a(0x7fff_fffe))
         try await test.whenAllAreLive()
         let said = NIOLockedValueBox<[Int: ListOutcome]>([:])
-        let reach = test.lists.ask(
-            about: IPAddress(v4: 0xc000_0205), domain: DomainName("spam.example"), deadline: .after(.seconds(2))
-        ) { place, outcome in said.withLockedValue { $0[place] = outcome } }
+        var subjects = ListSubjects()
+        subjects.address = IPAddress(v4: 0xc000_0205)
+        subjects.domains[.sender] = DomainName("spam.example")
+        // Nobody asks about it.
+        subjects.domains[.helo] = DomainName("mail.spam.example")
+        let reach = test.lists.ask(about: subjects, deadline: .after(.seconds(2))) { place, outcome in
+            said.withLockedValue { $0[place] = outcome }
+        }
         #expect(reach == [0...3, 0...1, 0...4])
         try await waitUntil("all have answered") { said.withLockedValue { $0.count } == 3 }
         #expect(

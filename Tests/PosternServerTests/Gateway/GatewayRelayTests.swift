@@ -116,6 +116,32 @@ import Testing
         await test.stop()
     }
 
+    @Test func fieldsOfOursStandAheadOfTheContent() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway(
+            [backend.address], evidence: FixedEvidence.clean,
+            engine: {
+                $0.greylist.mode = .on
+                $0.greylist.delay = .milliseconds(100)
+                $0.profile = .classic
+                $0.looksUp = true
+                $0.spfHeader = .receivedSPF
+            })
+        let client = try await test.greeted()
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        #expect(try await client.ask("RCPT TO:<b@example.org>")?.hasPrefix("451") == true)
+        try await Task.sleep(for: .milliseconds(150))
+        for _ in 0..<2 {
+            #expect(try await client.ask("RCPT TO:<b@example.org>") == "250 2.1.5 Ok")
+            _ = try await client.ask("DATA")
+            _ = try await client.ask("Subject: x\r\n\r\ntext\r\n.")
+            _ = try await client.ask("MAIL FROM:<a@example.com>")
+        }
+        let fields = backend.record.messages.map { $0.content.split(separator: "\r\n").map { $0.prefix(12) } }
+        #expect(fields == [["Received-SPF", "X-Greylist: ", "Subject: x", "text"], ["Received-SPF", "Subject: x", "text"]])
+        await test.stop()
+    }
+
     @Test func aNullSenderIsDeferredInReplyToData() async throws {
         let backend = try ScriptedBackend()
         let test = try await TestGateway(

@@ -76,12 +76,12 @@ final class TestGateway {
 
     init(
         _ backends: [ListenAddress], lists: Lists = Lists(), store: any Store = MemoryStore(), clientName: ClientNameLookup? = nil,
-        group: MultiThreadedEventLoopGroup = .singleton, engine: (inout EngineSettings) -> Void,
+        group: MultiThreadedEventLoopGroup = .singleton, evidence: (any EvidenceSource)? = nil, engine: (inout EngineSettings) -> Void,
         configure: (inout GatewaySettings) -> Void = { _ in }
     ) async throws {
         self.store = store
         lines = try LineCapture()
-        decisions = Self.decisions(lists: lists, store: store, lines, engine)
+        decisions = Self.decisions(lists: lists, store: store, lines, evidence, engine)
         let settings = Self.settings(backends, configure)
         let (descriptor, bound) = try ListeningSocket.open(.tcp(IPAddress("127.0.0.1")!, port: 0))
         listener = try await GatewayListener.start(
@@ -98,7 +98,9 @@ final class TestGateway {
         return settings
     }
 
-    private static func decisions(lists: Lists, store: any Store, _ lines: LineCapture, _ engine: (inout EngineSettings) -> Void)
+    private static func decisions(
+        lists: Lists, store: any Store, _ lines: LineCapture, _ evidence: (any EvidenceSource)?, _ engine: (inout EngineSettings) -> Void
+    )
         -> DecisionService
     {
         var settings = EngineSettings()
@@ -108,7 +110,7 @@ final class TestGateway {
         engine(&settings)
         return DecisionService(
             engine: Engine(settings: settings, lists: lists, domains: LastLabelDomains()), store: store, clock: ServiceClock(after: nil),
-            log: DecisionLog(writer: lines.writer, isEnabled: true), counters: Counters())
+            log: DecisionLog(writer: lines.writer, isEnabled: true), counters: Counters(), evidence: evidence)
     }
 
     var counters: GatewayCounters.Values { listener.counters.values }
