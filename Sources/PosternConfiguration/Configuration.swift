@@ -241,7 +241,9 @@ extension Configuration {
     public func keysNeedingRestart(since old: Configuration) -> [String] {
         var keys: [String] = []
         if dataDirectory != old.dataDirectory { keys.append("data_directory") }
-        if listeners != old.listeners { keys.append("listeners") }
+        if listeners.count != old.listeners.count || !zip(listeners, old.listeners).allSatisfy({ $0.isTheSameSocket(as: $1) }) {
+            keys.append("listeners")
+        }
         if store != old.store { keys.append("store") }
         if policy != old.policy { keys.append("policy") }
         if decisions != old.decisions { keys.append("decisions") }

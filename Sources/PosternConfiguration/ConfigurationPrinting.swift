@@ -99,17 +99,21 @@ extension Configuration {
         out += "listeners:\n"
         for listener in listeners {
             out += "  - name: \(YAMLText.quoted(listener.name))\n"
-            out += "    role: \(listener.role.rawValue)\n"
-            out += "    address: \(YAMLText.quoted(listener.address.description))\n"
-            if case .unix(_, let mode, let group) = listener.address {
-                if let mode { out += "    mode: \"0\(String(mode, radix: 8).leftPadded(to: 3))\"\n" }
-                if let group { out += "    group: \(YAMLText.quoted(group))\n" }
-            }
-            for (key, value) in (listener.gateway?.yaml ?? []) + (listener.trap?.yaml ?? []) + (listener.admin?.yaml ?? []) {
-                out += "    \(key): \(value)\n"
-            }
+            for (key, value) in listener.lines { out += "    \(key): \(value)\n" }
         }
         return out
+    }
+}
+
+extension Configuration.Listener {
+    /// All of it but its name: key and value.
+    var lines: [(key: String, value: String)] {
+        var lines = [("role", role.rawValue), ("address", YAMLText.quoted(address.description))]
+        if case .unix(_, let mode, let group) = address {
+            if let mode { lines.append(("mode", "\"0\(String(mode, radix: 8).leftPadded(to: 3))\"")) }
+            if let group { lines.append(("group", YAMLText.quoted(group))) }
+        }
+        return (lines + (gateway?.yaml ?? []) + (trap?.yaml ?? []) + (admin?.yaml ?? [])).map { (key: $0.0, value: $0.1) }
     }
 }
 

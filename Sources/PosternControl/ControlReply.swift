@@ -24,6 +24,7 @@ public enum ControlReply: Codable, Equatable, Sendable {
 
 /// The daemon's state.
 public struct StatusReport: Codable, Equatable, Sendable {
+    public var configuration: ConfigurationState?
     public struct Listener: Codable, Equatable, Sendable {
         public var name: String
         public var role: String
@@ -287,15 +288,6 @@ public struct ReleaseReport: Codable, Equatable, Sendable {
     public var sender: String?
     public var client: String?
     public var expires: String
-}
-
-public struct ReloadReport: Codable, Equatable, Sendable {
-    /// Keys that changed and hold only from the next start.
-    public var needsRestart: [String]
-
-    public init(needsRestart: [String]) {
-        self.needsRestart = needsRestart
-    }
 }
 
 public struct LessonReport: Codable, Equatable, Sendable {

@@ -39,14 +39,14 @@ public final class Daemon: Sendable {
     static let drainPatience = WallTime.Span.seconds(10)
 
     private let load: @Sendable () throws -> Configuration
-    private let current: NIOLockedValueBox<Configuration>
+    private let history: NIOLockedValueBox<ReloadHistory>
     private let log: LogWriter
     private let logger: Logger
 
-    /// `load` reads the configuration anew; it is called at start and at each SIGHUP.
-    public init(load: @escaping @Sendable () throws -> Configuration, configuration: Configuration) {
+    /// `load` reads the configuration anew; it is called at each SIGHUP. `file` is where it stands.
+    public init(load: @escaping @Sendable () throws -> Configuration, configuration: Configuration, file: String? = nil) {
         self.load = load
-        current = NIOLockedValueBox(configuration)
+        history = NIOLockedValueBox(ReloadHistory(configuration, file: file, at: SystemClocks.wall()))
         let writer = LogWriter(
             descriptor: STDERR_FILENO, format: configuration.log.format, redact: configuration.log.redact)
         log = writer
@@ -97,11 +97,13 @@ public final class Daemon: Sendable {
                 },
             traps: { trapListeners.map(\.report) }, gateways: { gateways.map(\.report) }, lookUps: lookUps,
             dataDirectory: configuration.dataDirectory,
+            configuration: { [history] in history.withLockedValue { $0.state } },
             startedAt: Moment(steady: steady, wall: wall),
             reloading: { [self] () async throws(ControlFailure) in
                 do {
                     return try await reload(decisions, lookUps, gateways, trapListeners)
                 } catch {
+                    history.withLockedValue { $0.fail("\(error)", at: SystemClocks.wall()) }
                     throw ControlFailure(.configuration, "\(error)")
                 }
             })
@@ -242,29 +244,13 @@ public final class Daemon: Sendable {
 
     /// Makes the data folder and leaves root behind.
     private func settleIn(_ configuration: Configuration) throws {
-        let path = configuration.dataDirectory
-        if mkdir(path, 0o750) != 0, errno != EEXIST {
-            throw StartFailure(
-                StartFailure.cannotCreate, "cannot make the data folder \(path): \(String(cString: strerror(errno))); see data_directory")
+        do throws(SettlingFailure) {
+            try configuration.settleIn(makingFolder: true)
+        } catch {
+            throw StartFailure(error.code, error.description)
         }
-        guard geteuid() == 0 else { return }
-        guard let name = configuration.user else {
-            logger.warning("running as root: name an account in `user:` and Postern will become it once its sockets are open")
-            return
-        }
-        guard let account = Account(named: name) else {
-            throw StartFailure(
-                StartFailure.configuration,
-                "user: there is no account \(name); make it with `adduser --system --group --no-create-home \(name)`")
-        }
-        // Only what is ours is given away: a folder that belongs to someone else stays theirs.
-        var status = stat()
-        if stat(path, &status) == 0, status.st_uid == 0, chown(path, account.uid, account.gid) != 0 {
-            throw StartFailure(StartFailure.noPermission, "cannot give \(path) to \(name): \(String(cString: strerror(errno)))")
-        }
-        guard account.become() else {
-            throw StartFailure(StartFailure.noPermission, "cannot become \(name): \(String(cString: strerror(errno)))")
-        }
+        guard geteuid() == 0, configuration.user == nil else { return }
+        logger.warning("running as root: name an account in `user:` and Postern will become it once its sockets are open")
     }
 
     private func openStore(_ configuration: Configuration) async throws -> any Store {
@@ -348,6 +334,7 @@ public final class Daemon: Sendable {
         do {
             try await reload(decisions, lookUps, gateways, traps)
         } catch {
+            history.withLockedValue { $0.fail("\(error)", at: SystemClocks.wall()) }
             logger.error("the configuration was not reloaded, the old one stays in force", metadata: ["error": "\(error)"])
         }
         ServiceManners.notify("READY=1")
@@ -372,15 +359,11 @@ public final class Daemon: Sendable {
             guard let settings = configuration.listeners.first(where: { $0.name == trap.name })?.trap else { continue }
             trap.update(settings, of: configuration)
         }
-        let needsRestart = current.withLockedValue { current in
-            defer { current = configuration }
-            return configuration.keysNeedingRestart(since: current)
-        }
+        let report = history.withLockedValue { $0.reload(configuration, at: SystemClocks.wall()) }
         decisions.update { $0.settings = configuration.engineSettings }
         lookUps.update(configuration)
-        logger.info(
-            "configuration reloaded", metadata: needsRestart.isEmpty ? [:] : ["needs_restart": "\(needsRestart.joined(separator: ","))"])
-        return ReloadReport(needsRestart: needsRestart)
+        report.log(to: logger)
+        return report
     }
 }
 

@@ -14,6 +14,7 @@ struct RunningState: DaemonState {
     let gateways: @Sendable () -> [StatusReport.Gateway]
     let lookUps: LookUps?
     let dataDirectory: String
+    let configuration: @Sendable () -> StatusReport.ConfigurationState
     let startedAt: Moment
     /// Reads the configuration anew and puts it in force.
     let reloading: @Sendable () async throws(ControlFailure) -> ReloadReport
@@ -50,6 +51,7 @@ struct RunningState: DaemonState {
         report.gateways = gateways()
         report.checks = decisions.counters.checks.report
         if let lookUps { report.note(lookUps) }
+        report.configuration = configuration()
         return report
     }
 

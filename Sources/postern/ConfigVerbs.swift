@@ -14,7 +14,8 @@ struct ConfigCheck: AsyncParsableCommand {
         abstract: "Tell everything that is wrong with a configuration.",
         discussion: """
             Prints a line `file:line:column: message` for each error, and `file:line:column: warning: message` for what works but is \
-            risky, to standard error. Exits with 78 where there is an error, else with 0.
+            risky, to standard error; each says what to do. Exits with 78 where there is an error, else with 0. Files, accounts and \
+            addresses that the file names are looked at on this machine.
 
             EXAMPLES
               postern config check
@@ -53,15 +54,16 @@ struct ConfigCheck: AsyncParsableCommand {
     func run() async throws {
         let file = ConfigurationFile(named: path ?? options.config)
         do throws(ConfigurationFailure) {
-            let loaded = try file.load(descriptors: Self.descriptorLimit)
-            if options.json { return try report(Report(file, ok: true, loaded.warnings)) }
-            for warning in loaded.warnings { Output.error("\(warning)") }
+let loaded = try file.load(descriptors: Self.descriptorLimit)
+            let warnings = file.review(loaded)
+            if options.json { return try report(Report(file, ok: true, warnings)) }
+            for warning in warnings { Output.diagnostic(warning) }
             Output.line(file.path.map { "\($0): the configuration is good" } ?? "there is no file; the built-in defaults are good")
         } catch {
             if options.json {
                 try report(Report(file, ok: false, error.diagnostics))
             } else {
-                for diagnostic in error.diagnostics { Output.error("\(diagnostic)") }
+                for diagnostic in error.diagnostics { Output.diagnostic(diagnostic) }
             }
             throw ExitCode(ControlFailure.Code.configuration.rawValue)
         }

@@ -42,12 +42,18 @@ struct Explain: AsyncParsableCommand {
             account: account)
         try await options.ask(.explain(question), for: .reading) { reply in
             guard case .explanation(let explanation) = reply else { throw unexpected(reply) }
-            if options.json { try Output.json(explanation) } else { Output.line(explanation.text) }
+            if options.json {
+                try Output.json(explanation)
+            } else {
+                Output.line(explanation.text.replacingFirst(explanation.verdict, with: Terminal.output.verdict(explanation.verdict)))
+            }
         }
     }
 }
 
 extension String {
+    fileprivate func replacingFirst(_ text: String, with other: String) -> String { replacing(text, with: other, maxReplacements: 1) }
+
     /// People paste addresses from logs.
     var withoutBrackets: String { hasPrefix("<") && hasSuffix(">") ? String(dropFirst().dropLast()) : self }
 }

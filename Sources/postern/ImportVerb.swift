@@ -6,7 +6,7 @@ import PosternCore
 struct Import: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Take over what another greylister knows, or what past logs tell.",
-        subcommands: [ImportPostgrey.self, ImportMaillog.self])
+        subcommands: [ImportPostgrey.self, ImportSqlgrey.self, ImportMaillog.self])
 }
 
 struct ImportPostgrey: AsyncParsableCommand {
@@ -73,10 +73,7 @@ struct ImportPostgrey: AsyncParsableCommand {
         } catch let failure as ControlFailure {
             throw Output.exit(failure)
         }
-        if options.json { return try Output.json(report) }
-        for skipped in report.skipped { Output.error("\(skipped.file):\(skipped.line): left out: \(skipped.reason)") }
-        if report.skippedCount > report.skipped.count { Output.error("and \(report.skippedCount - report.skipped.count) more") }
-        Output.line(report.words(dryRun: dryRun, database: database))
+        try report.print(options, dryRun: dryRun, database: database)
     }
 
     // MARK: - Lists
@@ -137,29 +134,6 @@ struct ImportPostgrey: AsyncParsableCommand {
         report.clients = sum.clients
         report.expired = sum.skipped
     }
-
-    private func readLines(of file: String, _ body: (Int, String) -> Void) throws(ControlFailure) {
-        let data = try contents(of: file)
-        var number = 0
-        for line in data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
-            number += 1
-            body(number, String(decoding: line.last == UInt8(ascii: "\r") ? line.dropLast() : line, as: UTF8.self))
-        }
-    }
-}
-
-extension ImportPostgrey {
-    private func contents(of file: String) throws(ControlFailure) -> Data {
-        guard file != "-" else { return (try? FileHandle.standardInput.readToEnd()) ?? Data() }
-        func failure(_ words: String) -> ControlFailure { ControlFailure(.noInput, "cannot read \(file): \(words)") }
-        guard access(file, R_OK) == 0 else { throw failure(String(cString: strerror(errno))) }
-        // Mapped: the text of a large database is read once, from front to back.
-        do {
-            return try Data(contentsOf: URL(filePath: file), options: .mappedIfSafe)
-        } catch {
-            throw failure(error.localizedDescription)
-        }
-    }
 }
 
 /// What was taken and what was not; the fields of `--json`.
@@ -176,6 +150,8 @@ struct ImportReport: Encodable {
     /// Too old.
     var expired = 0
     var hashed = 0
+    /// Recipients that had opted in, for the configuration; of sqlgrey only.
+    var optIn: [String]?
     var skippedCount = 0
     /// The first so many.
     var skipped: [Skipped] = []
@@ -187,8 +163,19 @@ struct ImportReport: Encodable {
         if skipped.count < Self.maximumSkipped { skipped.append(Skipped(file: file, line: line, reason: reason.printable)) }
     }
 
-    func words(dryRun: Bool, database: Bool) -> String {
-        let taken = database ? "\(triplets) triplets and \(clients) clients" : "\(entries) entries"
+    func print(_ options: CommonOptions, dryRun: Bool, database: Bool) throws {
+        if options.json { return try Output.json(self) }
+        for skipped in skipped { Output.error("\(skipped.file):\(skipped.line): left out: \(skipped.reason)") }
+        if skippedCount > skipped.count { Output.error("and \(skippedCount - skipped.count) more") }
+        if let optIn {
+            Output.error("these had opted in; put them into greylist.opt_in of the configuration: \(optIn.joined(separator: ", "))")
+        }
+        Output.line(words(dryRun: dryRun, database: database))
+    }
+
+    private func words(dryRun: Bool, database: Bool) -> String {
+        var taken = database ? "\(triplets) triplets and \(clients) clients" : "\(entries) entries"
+        if database, entries > 0 { taken += " and \(entries) entries" }
         var words = (dryRun ? "would take: " : "taken: ") + taken
         if expired > 0 { words += "; \(expired) too old" }
         if hashed > 0 { words += "; \(hashed) hashed" }

@@ -23,7 +23,7 @@ struct CommonOptions: ParsableArguments {
         do throws(ConfigurationFailure) {
             return try file.load().configuration
         } catch {
-            for diagnostic in error.diagnostics { Output.error("\(diagnostic)") }
+            for diagnostic in error.diagnostics { Output.diagnostic(diagnostic) }
             throw ExitCode(ControlFailure.Code.configuration.rawValue)
         }
     }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import PosternConfiguration
 import PosternControl
 
 /// What the verbs print.
@@ -15,6 +16,15 @@ enum Output {
     /// For a person who looks on; scripts do not want it.
     static func note(_ text: String) {
         if isatty(STDERR_FILENO) == 1 { error("note: \(text)") }
+    }
+
+    /// As editors read it; on a terminal its place is bold, and its kind has a colour.
+    static func diagnostic(_ diagnostic: Diagnostic) {
+        let terminal = Terminal.errors
+        guard terminal.hasColour else { return error("\(diagnostic)") }
+        let place = terminal.styled("\(diagnostic.file):\(diagnostic.line):\(diagnostic.column):", .bold)
+        let kind = terminal.styled("\(diagnostic.severity.rawValue):", diagnostic.severity == .error ? .red : .yellow)
+        error("\(place) \(kind) \(diagnostic.message)")
     }
 
     private static func write(_ text: String, to handle: FileHandle) {
@@ -41,21 +51,23 @@ enum Output {
         guard !rows.isEmpty else { return "" }
         let cells = ([heading] + rows).map { $0.map { $0.printable } }
         let widths = heading.indices.map { column in cells.map { $0[column].count }.max() ?? 0 }
-        return cells.map { row in
+        return cells.enumerated().map { index, row in
             var line = ""
             for (column, cell) in row.enumerated() {
                 line += cell
                 // The last column ends with its text.
                 if column < row.count - 1 { line += String(repeating: " ", count: widths[column] - cell.count + 2) }
             }
-            return line
+            return index == 0 ? Terminal.output.styled(line, .bold) : line
         }.joined(separator: "\n")
     }
 
     /// Names and values below each other.
     static func list(_ items: [(String, String)]) -> String {
         let width = items.map(\.0.count).max() ?? 0
-        return items.map { $0.0 + String(repeating: " ", count: width - $0.0.count + 2) + $0.1.printable }.joined(separator: "\n")
+        return items.map { name, value in
+            Terminal.output.styled(name, .bold) + String(repeating: " ", count: width - name.count + 2) + value.printable
+        }.joined(separator: "\n")
     }
 }
 

@@ -167,7 +167,7 @@ struct ReplayVerb: AsyncParsableCommand {
         do throws(ConfigurationFailure) {
             return try file.load().configuration
         } catch {
-            for diagnostic in error.diagnostics { Output.error("\(diagnostic)") }
+            for diagnostic in error.diagnostics { Output.diagnostic(diagnostic) }
             throw ExitCode(ControlFailure.Code.configuration.rawValue)
         }
     }

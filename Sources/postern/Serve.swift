@@ -21,7 +21,7 @@ struct Serve: AsyncParsableCommand {
         let file = options.file
         let configuration = try options.configuration()
         let positions = (try? file.load().listenerPositions) ?? [:]
-        let daemon = Daemon(load: { try file.load().configuration }, configuration: configuration)
+        let daemon = Daemon(load: { try file.load().configuration }, configuration: configuration, file: file.path)
         do {
             try await daemon.run(configuration) { Output.line($0) }
         } catch let failure as StartFailure {

@@ -42,6 +42,7 @@ extension StatusReport {
             ), ("data", dataDirectory),
         ]
         items += lookUpItems
+        if let configuration { items += configuration.items }
         if let store {
             if store.state == "ok" {
                 items.append(
@@ -110,7 +111,8 @@ struct Reload: AsyncParsableCommand {
         try await options.ask(.reload, for: .daemonOnly) { reply in
             guard case .reloaded(let report) = reply else { throw unexpected(reply) }
             if options.json { return try Output.json(report) }
-            Output.line("reloaded")
+            Output.line(report.changed.isEmpty ? "reloaded; nothing has changed" : "reloaded")
+            for change in report.changed { Output.line("  \(change.words)") }
             if !report.needsRestart.isEmpty { Output.line("needs a restart: \(report.needsRestart.joined(separator: ", "))") }
         }
     }

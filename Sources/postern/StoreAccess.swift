@@ -67,7 +67,11 @@ final class StoreAccess {
     // MARK: - Without a daemon
 
     private static func store(_ configuration: Configuration, _ purpose: Purpose) throws(ControlFailure) -> any Store {
-        try settleIn(configuration, purpose)
+        do throws(SettlingFailure) {
+            try configuration.settleIn(makingFolder: purpose == .writing)
+        } catch {
+            throw ControlFailure(ControlFailure.Code(rawValue: error.code) ?? .unavailable, error.description)
+        }
         if purpose == .reading, !FileManager.default.fileExists(atPath: configuration.databasePath) {
             guard access(configuration.dataDirectory, X_OK) == 0 || errno != EACCES else {
                 throw ControlFailure(
@@ -79,29 +83,6 @@ final class StoreAccess {
             return try configuration.openStore()
         } catch {
             throw ControlFailure(ControlFailure(error).code, "no daemon runs, and the store cannot be opened: \(error.message)")
-        }
-    }
-
-    /// Makes the data folder where it is wanted, and becomes the daemon's account where we are root: what root made the
-    /// daemon could not write.
-    private static func settleIn(_ configuration: Configuration, _ purpose: Purpose) throws(ControlFailure) {
-        let path = configuration.dataDirectory
-        var isNew = false
-        if purpose == .writing {
-            isNew = mkdir(path, 0o750) == 0
-            if !isNew, errno != EEXIST {
-                let code: ControlFailure.Code = errno == EACCES ? .noPermission : .cannotCreate
-                throw ControlFailure(code, "cannot make the data folder \(path): \(String(cString: strerror(errno))); see data_directory")
-            }
-        }
-        guard geteuid() == 0, let name = configuration.user else { return }
-        guard let entry = getpwnam(name) else { throw ControlFailure(.configuration, "user: there is no account \(name)") }
-        let (user, group) = (entry.pointee.pw_uid, entry.pointee.pw_gid)
-        if isNew, chown(path, user, group) != 0 {
-            throw ControlFailure(.noPermission, "cannot give \(path) to \(name): \(String(cString: strerror(errno)))")
-        }
-        guard initgroups(name, group) == 0, setgid(group) == 0, setuid(user) == 0 else {
-            throw ControlFailure(.noPermission, "cannot become \(name): \(String(cString: strerror(errno)))")
         }
     }
 }

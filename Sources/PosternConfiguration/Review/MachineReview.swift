@@ -1,0 +1,158 @@
+import Foundation
+import PosternCore
+import PosternEngine
+
+// What this machine has to say to a configuration: files, accounts, addresses. Only `config check` asks; a file may well be checked
+// on another machine than the one it is for, so all of it is warnings.
+
+extension ConfigurationReview {
+    static func findings(onThisMachine configuration: Configuration, text: String, file: String, resolvConf: String = "/etc/resolv.conf")
+        -> [Diagnostic]
+    {
+        var review = ConfigurationReview(configuration, text: text, file: file)
+        review.reviewFile(file)
+        review.reviewAccount()
+        review.reviewData()
+        review.reviewSockets()
+        review.reviewCertificates()
+        review.reviewResolvers(resolvConf)
+        for (index, path) in configuration.geography.databases.enumerated() {
+            if let why = unreadable(path) {
+                review.find([.key("geo"), .key("databases"), .element(index)], "geo.databases: \(path): \(why); nothing is known from it")
+            }
+        }
+        return review.findings
+    }
+
+    private mutating func reviewFile(_ path: String) {
+        guard let status = status(of: path), status.st_mode & 0o002 != 0 else { return }
+        find([], "everybody on this machine may change this file; chmod o-w \(path)")
+    }
+
+    private mutating func reviewAccount() {
+        guard let name = configuration.user, getpwnam(name) == nil else { return }
+        find("user", say: "there is no account \(name) here; make it with: adduser --system --group --no-create-home \(name)")
+    }
+
+    // MARK: - Data
+
+    private mutating func reviewData() {
+        let path = configuration.dataDirectory
+        guard let folder = status(of: path) else {
+            let parent = (path as NSString).deletingLastPathComponent
+            if !parent.isEmpty, status(of: parent) == nil {
+                find("data_directory", say: "\(parent) is not there; make it with: mkdir -p \(parent)")
+            }
+            return
+        }
+        guard folder.st_mode & S_IFMT == S_IFDIR else {
+            find("data_directory", say: "\(path) is not a folder; name another")
+            return
+        }
+        if folder.st_mode & 0o007 != 0 {
+            find(
+                "data_directory",
+                say: "everybody on this machine may look into \(path), where it stands who wrote to whom; chmod o-rwx \(path)")
+        }
+        if let name = configuration.user, let account = getpwnam(name), folder.st_uid != account.pointee.pw_uid, folder.st_uid != 0 {
+            find("data_directory", say: "\(path) does not belong to \(name), who has to write there; chown -R \(name): \(path)")
+        }
+        for file in [configuration.databasePath, configuration.keyPath] {
+            guard let status = status(of: file), status.st_mode & 0o007 != 0 else { continue }
+            let key = file == configuration.databasePath ? ["store", "sqlite"] : ["data_directory"]
+            find(key.map { .key($0) }, "\(key.joined(separator: ".")): everybody on this machine may read \(file); chmod o-rwx \(file)")
+        }
+    }
+
+    // MARK: - Sockets
+
+    private mutating func reviewSockets() {
+        for (index, listener) in configuration.listeners.enumerated() {
+            switch listener.address {
+            case .unix(let path, _, let group):
+                let folder = (path as NSString).deletingLastPathComponent
+                if status(of: folder) == nil {
+                    find(listener: index, "address", "the folder \(folder) is not there; make it with: install -d -m 2750 \(folder)")
+                }
+                if let group, getgrnam(group) == nil {
+                    find(listener: index, "group", "there is no group \(group) here; is its mail server installed?")
+                }
+            case .tcp(let host, _):
+                if !Self.isOfThisMachine(host) {
+                    find(listener: index, "address", "no interface of this machine has \(host); `ip address` shows those that it has")
+                }
+            }
+        }
+    }
+
+    /// Asked of the kernel, which knows of more than interfaces (bind(2), EADDRNOTAVAIL).
+    private static func isOfThisMachine(_ host: IPAddress) -> Bool {
+        var hints = addrinfo()
+        hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        var found: UnsafeMutablePointer<addrinfo>?
+        guard getaddrinfo("\(host)", "0", &hints, &found) == 0, let address = found?.pointee else { return true }
+        defer { freeaddrinfo(found) }
+        let descriptor = socket(address.ai_family, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { return true }
+        defer { close(descriptor) }
+        return bind(descriptor, address.ai_addr, address.ai_addrlen) == 0 || errno != EADDRNOTAVAIL
+    }
+
+    // MARK: - Certificates
+
+    private mutating func reviewCertificates() {
+        for (index, listener) in configuration.listeners.enumerated() {
+            guard let gateway = listener.gateway else { continue }
+            for (key, path) in [
+                ("tls_certificate", gateway.certificate), ("tls_key", gateway.key), ("backend_ca", gateway.backendAuthorities),
+            ] {
+                guard let path, let why = Self.unreadable(path) else { continue }
+                find(listener: index, key, "\(path): \(why); Postern will not start without it")
+            }
+            if let key = gateway.key, let status = status(of: key), status.st_mode & 0o007 != 0 {
+                find(listener: index, "tls_key", "everybody on this machine may read the key; chmod o-rwx \(key)")
+            }
+        }
+    }
+
+    // MARK: - Resolvers
+
+    private mutating func reviewResolvers(_ path: String) {
+        guard configuration.dns.resolvers == .system, !configuration.dnsLists.isEmpty,
+            let text = try? String(contentsOfFile: path, encoding: .utf8)
+        else { return }
+        for line in text.split(whereSeparator: \.isNewline) {
+            let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
+            guard words.count > 1, words[0] == "nameserver", let address = IPAddress(String(words[1])),
+                PublicResolvers.contains(address)
+            else { continue }
+            find([.key("dns_lists")], "dns_lists: \(address) in \(path) \(PublicResolvers.advice)")
+        }
+    }
+
+    // MARK: - Files
+
+    private func status(of path: String) -> stat? {
+        var status = stat()
+        return stat(path, &status) == 0 ? status : nil
+    }
+
+    /// In words, why a file cannot be read; `nil` where it can.
+    private static func unreadable(_ path: String) -> String? {
+        access(path, R_OK) == 0 ? nil : String(cString: strerror(errno)).lowercased()
+    }
+}
+
+extension ConfigurationFile {
+    /// All that is risky: what the loader said, what the file taken as a whole tells, and what this machine adds; in the order of
+    /// the file. Built-in defaults hold nothing of the kind.
+    public func review(_ loaded: ConfigurationLoader.Loaded) -> [Diagnostic] {
+        guard let path, let text = try? String(contentsOfFile: path, encoding: .utf8) else { return loaded.warnings }
+        let found =
+            ConfigurationReview.risks(loaded.configuration, text: text, file: path)
+            + ConfigurationReview.findings(onThisMachine: loaded.configuration, text: text, file: path)
+        return (loaded.warnings + found).enumerated()
+            .sorted { ($0.element.line, $0.element.column, $0.offset) < ($1.element.line, $1.element.column, $1.offset) }.map(\.element)
+    }
+}

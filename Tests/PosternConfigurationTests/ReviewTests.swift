@@ -1,0 +1,258 @@
+import Foundation
+import PosternCore
+import Testing
+
+@testable import PosternConfiguration
+
+/// What `config check` finds in a configuration that can be used.
+struct ReviewTests {
+    private func risks(_ text: String) throws -> [String] {
+        ConfigurationReview.risks(try ConfigurationLoader.load(text, file: "f").configuration, text: text, file: "f").map(\.description)
+    }
+
+    private static let gateway = "role: gateway, backend_client_info: xclient"
+
+    /// Each is found, at the place where it is written, and says what to do.
+    @Test(arguments: [
+        ("greylist:\n  delay: 31m\n", "f:2:10: warning: greylist.delay: some senders give up before 31m", "3m"),
+        ("greylist: { window: 1h }", "f:1:21: warning: greylist.window: honest servers that come back later than 1h", "24h"),
+        ("greylist: { lifetime: 6d }", "f:1:23: warning: greylist.lifetime: whoever writes less often than every 6d", "36d"),
+        ("greylist: { ipv4_prefix: 32 }", "f:1:26: warning: greylist.ipv4_prefix: senders that retry", "use 24"),
+        ("greylist: { ipv4_prefix: 8 }", "f:1:26: warning: greylist.ipv4_prefix: all who share a /8", "use 24"),
+        ("greylist: { ipv6_prefix: 128 }", "f:1:26: warning: greylist.ipv6_prefix: one host", "use 64"),
+        ("greylist: { mode: off, opt_out: [a@example.org] }", "f:1:33: warning: greylist.opt_out: means nothing", "mode: on"),
+        ("greylist: { mode: off, opt_in: [a@example.org] }", "f:1:32: warning: greylist.opt_in: means nothing", "mode: on"),
+        ("profile: selective\ndns: { resolvers: [] }", "f:1:10: warning: profile: dns.resolvers is []", "name a resolver"),
+        ("profile: selective", "f:1:10: warning: profile: nobody is clean", "name one in dns_lists"),
+        (
+            "dns_lists:\n  - zen.spamhaus.org*2\n  - bl.example.org*10\n", "f:3:5: warning: dns_lists: bl.example.org adds 10",
+            "keep it below"
+        ),
+        ("checks: { helo-syntax: { score: 12 } }", "f:1:24: warning: checks.helo-syntax: it adds 12", "keep it below"),
+        ("checks: { helo-syntax: { mode: on, score: 0 } }", "f:1:24: warning: checks.helo-syntax: it is on and adds nothing", "mode: off"),
+        ("bands: { pass: 0 }", "f:1:16: warning: bands.pass: a client of whom nothing is known", "below 0"),
+        ("policy: { max_connections: 99 }", "f:1:28: warning: policy.max_connections: Postfix opens up to 100", "as many"),
+        ("dns: { timeout: 9s }", "f:1:17: warning: dns.timeout: Postfix waits 10s", "stay at 8s or below"),
+        ("decisions: { keep: 91d }", "f:1:20: warning: decisions.keep: who wrote to whom stays readable for 91d", "docs/privacy.md"),
+        ("user: root", "f:1:7: warning: user: everything that strangers send", "such as postern"),
+        ("data_directory: /tmp/p", "f:1:17: warning: data_directory: /tmp is emptied", "/var/lib/postern"),
+        ("data_directory: /run/p/", "f:1:17: warning: data_directory: /run is emptied", "/var/lib/postern"),
+        (
+            "data_directory: /srv/p\nstore: { sqlite: /srv/q/p.db }", "f:2:18: warning: store.sqlite: the database stands elsewhere",
+            "back both up"
+        ),
+        ("networks: { proxies: [192.0.2.9, 10.0.0.0/16] }", "f:1:34: warning: networks.proxies: whoever is in 10.0.0.0/16", "single hosts"),
+        ("networks: { xclient: [\"2001:db8::/48\"] }", "f:1:23: warning: networks.xclient: whoever is in 2001:db8::/48", "single hosts"),
+        ("networks: { local: [192.0.0.0/9] }", "f:1:21: warning: networks.local: nothing is asked of the strangers", "of your own"),
+        ("networks: { forwarders: [\"2000::/16\"] }", "f:1:26: warning: networks.forwarders: nothing is asked", "of your own"),
+        (
+            "user: p\nlisteners:\n  - { role: policy, address: \"unix:/run/x\", mode: \"0666\" }\n",
+            "f:3:51: warning: listeners[].mode: every program on this machine", "0660"
+        ),
+        (
+            "user: p\nhostname: a.example\nlisteners:\n  - { role: trap, mode: tarpit, address: \"0.0.0.0:25\" }\n",
+            "f:4:42: warning: listeners[].address: 0.0.0.0:25 is every address of this machine", "spare address"
+        ),
+        (
+            "networks: { backup_mx: [192.0.2.9] }\nuser: p\nhostname: a.example\nlisteners: [{ role: trap, mode: tarpit, address: \"192.0.2.9:25\" }]\n",
+            "f:4:50: warning: listeners[].address: 192.0.2.9 is in networks.backup_mx", "give the trap another"
+        ),
+        (
+            "user: p\nhostname: a.example\nlisteners:\n  - { \(gateway), address: \"10.0.0.9:2525\", backend: \"10.0.0.1:25\" }\n  - { role: trap, mode: tarpit, address: \"10.0.0.9:25\" }\n",
+            "f:5:42: warning: listeners[].address: 10.0.0.9 is the address of the gateway 'gateway' too", "no MX of yours has"
+        ),
+        (
+            "user: p\nhostname: a.example\ndomains: [\"*\"]\nlisteners: [{ role: gateway, backend_client_info: none, address: \"10.0.0.9:25\", backend: \"10.0.0.1:25\" }]\n",
+            "f:4:51: warning: listeners[].backend_client_info: the mail server behind takes Postern for the client", "list your domains"
+        ),
+        (
+            "user: p\nhostname: a.example\nlisteners: [{ \(gateway), address: \"127.0.0.1:2525\", backend: \"127.0.0.1:2525\" }]\n",
+            "f:3:99: warning: listeners[].backend: 127.0.0.1:2525 is the listener 'gateway' itself", "the mail server behind"
+        ),
+        (
+            "user: p\nhostname: a.example\nlisteners: [{ \(gateway), address: \"10.0.0.9:25\", backend: \"192.0.2.1:25\" }]\n",
+            "f:3:96: warning: listeners[].backend: mail crosses a public network to 192.0.2.1", "backend_tls: required"
+        ),
+        (
+            "user: p\nhostname: a.example\nlisteners: [{ \(gateway), address: \"10.0.0.9:25\", backend: \"192.0.2.1:25\", backend_tls: required }]\n",
+            "f:3:125: warning: listeners[].backend_tls: any certificate will do", "backend_ca"
+        ),
+        (
+            "user: p\nhostname: a.example\nlisteners: [{ \(gateway), address: \"192.0.2.9:25\", backend: \"10.0.0.1:25\" }]\n",
+            "f:3:72: warning: listeners[].address: without tls_certificate and tls_key", "name those of your mail server"
+        ),
+        (
+            "hostname: a.example\nlisteners: [{ \(gateway), address: \"10.0.0.9:25\", backend: \"10.0.0.1:25\" }]\n",
+            "f:2:12: warning: listeners: a port below 1024 is opened by root", "user: postern"
+        ),
+        (
+            "hostname: mail\nuser: p\nlisteners: [{ \(gateway), address: \"10.0.0.9:25\", backend: \"10.0.0.1:25\" }]\n",
+            "f:1:11: warning: hostname: 'mail' is what clients are greeted with", "in the DNS"
+        ),
+    ])
+    func riskyIsFound(text: String, beginning: String, advice: String) throws {
+        let found = try risks(text)
+        #expect(found.count == 1 && found[0].hasPrefix(beginning) && found[0].contains(advice), "\(found)")
+    }
+
+    @Test func whatIsFineIsNotFound() throws {
+        let text = """
+            hostname: mx1.example.net
+            data_directory: /var/lib/postern
+            user: postern
+            listeners:
+              - { name: policy, role: policy, address: "unix:/var/spool/postfix/postern/policy.sock", mode: "0660", group: postfix }
+              - name: mx
+                role: gateway
+                address: "0.0.0.0:2525"
+                backend: "127.0.0.1:10025"
+              - { name: trap, role: trap, address: "192.0.2.9:25", mode: tarpit }
+            networks: { local: [10.0.0.0/8, 192.0.2.0/24, "2001:db8::/32"], proxies: [192.0.2.7], xclient: [127.0.0.1] }
+            greylist: { mode: on, delay: 3m, opt_out: [support@example.net] }
+            dns_lists: [zen.spamhaus.org*4]
+            profile: selective
+            checks: { helo-is-address: { mode: off, score: 0 } }
+
+            """
+        #expect(try risks(text) == [])
+        #expect(try risks("") == [])
+        // A short form of a list, and an alias, have their place too.
+        #expect(
+            try risks("x: &a 31m\n".replacing("x: &a 31m\n", with: "greylist: { delay: &a 31m }\n")).first?.hasPrefix("f:1:20:") == true)
+    }
+
+    // MARK: - This machine
+
+    private func machine(_ text: String, resolvConf: String = "/nowhere") throws -> [String] {
+        let configuration = try ConfigurationLoader.load(text, file: "f").configuration
+        return ConfigurationReview.findings(onThisMachine: configuration, text: text, file: "f", resolvConf: resolvConf).map(\.message)
+    }
+
+    private func withFolder(_ body: (String) throws -> Void) throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "postern-review-\(UUID().uuidString.prefix(8))").path
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        try body(folder)
+    }
+
+    @Test func dataThatOthersMayRead() throws {
+        try withFolder { (folder: String) throws in
+            chmod(folder, 0o750)
+            #expect(try machine("data_directory: \(folder)") == [])
+            chmod(folder, 0o755)
+            #expect(try machine("data_directory: \(folder)").first?.contains("chmod o-rwx \(folder)") == true)
+            chmod(folder, 0o700)
+            _ = FileManager.default.createFile(atPath: folder + "/postern.db", contents: nil)
+            chmod(folder + "/postern.db", 0o644)
+            #expect(try machine("data_directory: \(folder)").map { $0.contains("may read \(folder)/postern.db") } == [true])
+            chmod(folder + "/postern.db", 0o600)
+            #expect(try machine("data_directory: \(folder)/a/b").map { $0.contains("mkdir -p \(folder)/a") } == [true])
+            #expect(try machine("data_directory: \(folder)/postern.db").map { $0.contains("is not a folder") } == [true])
+        }
+    }
+
+    @Test func accountsFilesAndAddressesThatAreNotThere() throws {
+        try withFolder { (folder: String) throws in
+            chmod(folder, 0o700)
+            let data = "data_directory: \(folder)\n"
+            #expect(try machine(data + "user: nobody-has-this").map { $0.contains("adduser --system") } == [true])
+            let listeners =
+                data + """
+                    listeners:
+                      - { name: a, role: policy, address: "unix:\(folder)/x/p.sock", mode: "0660", group: nobody-has-this }
+                      - { name: b, role: policy, address: "192.0.2.77:0" }
+                      - { name: c, role: gateway, address: "127.0.0.1:0", backend: "127.0.0.1:1", tls_certificate: \(folder)/c, tls_key: \(folder)/k }
+                      - { name: d, role: policy, address: "[::1]:0" }
+
+                    """
+            _ = FileManager.default.createFile(atPath: folder + "/k", contents: nil)
+            chmod(folder + "/k", 0o644)
+            let found = try machine(listeners)
+            #expect(found.count == 5, "\(found)")
+            for words in [
+                "install -d -m 2750 \(folder)/x", "no group nobody-has-this", "no interface of this machine has 192.0.2.77",
+                "\(folder)/c: no such file", "may read the key",
+            ] {
+                #expect(found.contains { $0.contains(words) }, "\(words)")
+            }
+            #expect(try machine(data + "geo: { databases: [\(folder)/none.mmdb] }").map { $0.contains("no such file") } == [true])
+        }
+    }
+
+    @Test func aPublicResolverOfTheSystem() throws {
+        try withFolder { (folder: String) throws in
+            chmod(folder, 0o700)
+            let path = folder + "/resolv.conf"
+            try "# comment\nnameserver\t8.8.8.8\nnameserver 192.0.2.53\nsearch example.org\n".write(
+                toFile: path, atomically: true, encoding: .utf8)
+            let data = "data_directory: \(folder)\n"
+            #expect(
+                try machine(data + "dns_lists: [a.example]", resolvConf: path).map { $0.contains("8.8.8.8 in \(path) is a public") } == [
+                    true
+                ])
+            #expect(try machine(data, resolvConf: path) == [])
+            #expect(try machine(data + "dns: { resolvers: [192.0.2.1] }\ndns_lists: [a.example]", resolvConf: path) == [])
+        }
+    }
+
+    @Test func aFileThatAnybodyMayChange() throws {
+        try withFolder { (folder: String) throws in
+            chmod(folder, 0o700)
+            let path = folder + "/c.yaml"
+            try "data_directory: \(folder)\ngreylist: { delay: 45m }\n".write(toFile: path, atomically: true, encoding: .utf8)
+            chmod(path, 0o666)
+            let file = ConfigurationFile(named: path, environment: [:])
+            let found = file.review(try file.load())
+            #expect(found.map(\.line) == [1, 2] && found[0].message.contains("chmod o-w \(path)"), "\(found)")
+        }
+    }
+}
+
+/// What a reload tells.
+struct ConfigurationChangeTests {
+    private func changes(_ old: String, _ new: String) throws -> [String] {
+        let (old, new) = (
+            try ConfigurationLoader.load(old, file: "f").configuration, try ConfigurationLoader.load(new, file: "f").configuration
+        )
+        return new.changes(since: old).map { "\($0)\($0.needsRestart ? " !" : "")" }
+    }
+
+    @Test func everyKeyThatChangedIsNamed() throws {
+        #expect(try changes("hostname: a.example", "hostname: a.example") == [])
+        #expect(
+            try changes("greylist: { delay: 3m }\nuser: a", "greylist: { delay: 5m }\nlog: { level: debug }")
+                == ["greylist.delay: 3m → 5m", "log.level: info → debug !", "user: \"a\" → nothing !"])
+        #expect(
+            try changes("checks: { helo-syntax: { score: 1 } }", "checks: { helo-syntax: { mode: off, score: 1 } }").map {
+                $0.hasPrefix("checks.helo-syntax: ")
+            }
+                == [true])
+        let long = "[" + (0..<100).map { "a\($0)@example.org" }.joined(separator: ", ") + "]"
+        #expect(try changes("", "greylist: { opt_out: \(long) }")[0].count < 200)
+    }
+
+    @Test func listenersAreNamedByTheirNames() throws {
+        let gateway = "listeners: [{ name: mx, role: gateway, address: \"127.0.0.1:25\", backend: \"127.0.0.1:26\" }]"
+        #expect(
+            try changes(gateway, gateway.replacing(":26", with: ":27"))
+                == ["listeners.mx.backend: \"127.0.0.1:26\" → \"127.0.0.1:27\""])
+        #expect(
+            try changes(gateway, gateway.replacing(":25", with: ":28"))
+                == ["listeners.mx.address: \"127.0.0.1:25\" → \"127.0.0.1:28\" !"])
+        #expect(
+            try changes(gateway, gateway.replacing("name: mx", with: "name: other"))
+                == ["listeners.mx: gateway on 127.0.0.1:25 → nothing !", "listeners.other: nothing → gateway on 127.0.0.1:25 !"])
+        let certificate = gateway.replacing(" }]", with: ", tls_certificate: /c, tls_key: /k }]")
+        #expect(
+            try changes(gateway, certificate) == [
+                "listeners.mx.tls_certificate: nothing → \"/c\"", "listeners.mx.tls_key: nothing → \"/k\"",
+            ])
+    }
+
+    @Test func onlyASocketsOwnKeysWaitForARestart() throws {
+        let gateway = "listeners: [{ name: mx, role: gateway, address: \"127.0.0.1:25\", backend: \"127.0.0.1:26\" }]"
+        func load(_ text: String) throws -> Configuration { try ConfigurationLoader.load(text, file: "f").configuration }
+        #expect(try load(gateway.replacing(":26", with: ":27")).keysNeedingRestart(since: load(gateway)) == [])
+        #expect(try load(gateway.replacing(":25", with: ":27")).keysNeedingRestart(since: load(gateway)) == ["listeners"])
+    }
+}

@@ -1,0 +1,207 @@
+#!/usr/bin/env bash
+# Installs the Debian package in a fresh Debian 12, starts what it brings, asks it something, upgrades, removes and purges it.
+#
+#   scripts/test_package.sh [--program FILE] [--package FILE] [--lintian]
+#
+# Without --package it makes one from FILE, .build/debug/postern where it is left out. The system is made by debootstrap in
+# .build/roots, once; each run has a copy of its own laid over it and leaves nothing behind. Needs root, or says so and exits with
+# 77, as it does where the machine lets nobody mount; with the environment variable CI set that is a failure.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+self=$here/scripts/test_package.sh
+roots=${POSTERN_ROOTS:-$here/.build/roots}
+export LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+umask 022
+export DEBIAN_FRONTEND=noninteractive
+mirror=${POSTERN_MIRROR:-http://deb.debian.org/debian}
+# Raise it when what is in the system changes.
+recipe=1
+# What the package needs, so that a run fetches nothing, and what the tests do.
+included=systemd,init-system-helpers,libpsl5,publicsuffix,libc-ares2,libmaxminddb0,libsqlite3-0,zlib1g,libzstd1,libstdc++6
+
+fail() { echo "package: $*" >&2; exit 1; }
+skip() {
+    [ -z "${CI:-}" ] || fail "$*"
+    echo "package: not tested: $*" >&2
+    exit 77
+}
+
+# -------------------------------------------------------------------------------------------------------------- the system
+
+fetch() {
+    [ "$(cat "$roots/bookworm/.complete" 2>/dev/null)" = "recipe $recipe" ] && return
+    mkdir -p "$roots"
+    exec 8>"$roots/.lock"
+    flock 8
+    [ "$(cat "$roots/bookworm/.complete" 2>/dev/null)" = "recipe $recipe" ] && return
+    local program=debootstrap new=$roots/bookworm.new
+    if ! command -v debootstrap >/dev/null; then
+        # It is a shell script; nothing is installed.
+        rm -rf "$roots/debootstrap" && mkdir -p "$roots/debootstrap"
+        (cd "$roots/debootstrap" && apt-get -o APT::Sandbox::User=root -qq download debootstrap) || fail "debootstrap cannot be fetched. As root: apt-get update && apt-get install debootstrap"
+        dpkg-deb -x "$roots"/debootstrap/debootstrap_*.deb "$roots/debootstrap"
+        export DEBOOTSTRAP_DIR=$roots/debootstrap/usr/share/debootstrap
+        program=$roots/debootstrap/usr/sbin/debootstrap
+    fi
+    rm -rf "$new"
+    echo "package: making a Debian 12 in $roots, once" >&2
+    sh "$program" --variant=minbase --include="$included" bookworm "$new" "$mirror" >"$roots/debootstrap.log" 2>&1 ||
+        { tail -n 20 "$roots/debootstrap.log" >&2; fail "debootstrap failed"; }
+    rm -rf "$new"/var/cache/apt/archives/*.deb
+    echo "recipe $recipe" >"$new/.complete"
+    rm -rf "$roots/bookworm"
+    mv "$new" "$roots/bookworm"
+    flock -u 8
+}
+
+# ---------------------------------------------------------------------------------------------------------- inside the root
+
+say() { echo "package: $*"; }
+policy() { # PORT SENDER: what Postfix would be told
+    exec 3<>"/dev/tcp/127.0.0.1/$1"
+    printf 'request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=192.0.2.7\nclient_name=unknown\nhelo_name=mail.example.org\nsender=%s\nrecipient=b@example.net\ninstance=1\n\n' "$2" >&3
+    head -n 1 <&3
+    exec 3>&-
+}
+# As the unit starts it: its command, its account, its folder, a service manager that is told.
+serve() {
+    local unit=/usr/lib/systemd/system/postern.service
+    setpriv --reuid postern --regid postern --init-groups --no-new-privs --inh-caps=-all,+net_bind_service --ambient-caps=-all,+net_bind_service \
+        --bounding-set=-all,+net_bind_service env -C /var/lib/postern $(sed -n 's/^ExecStart=//p' $unit) >/tmp/out 2>/tmp/log &
+    pid=$!
+    for _ in $(seq 300); do
+        grep -q 'Postern is ready' /tmp/out && return
+        kill -0 $pid 2>/dev/null || break
+        sleep 0.1
+    done
+    cat /tmp/out /tmp/log >&2
+    fail "the service did not start"
+}
+stop() { kill -TERM "$pid" && wait "$pid" || fail "the service ended with $?: $(cat /tmp/log)"; }
+
+# Runs in the fresh system, with the package as /package.deb.
+inside() {
+    mount -t proc proc /proc
+    mount -t tmpfs tmpfs /tmp
+
+    apt-get install -y --no-install-recommends /package.deb >/tmp/install 2>&1 || {
+        # A library that is new, or lists that are old.
+        apt-get update -qq && apt-get install -y --no-install-recommends /package.deb >/tmp/install 2>&1 || { cat /tmp/install >&2; fail "it cannot be installed"; }
+    }
+    say "installed"
+    # Ports are its own from here on, and nobody is reached by accident.
+    exec unshare --net /bin/bash /test_package.sh running
+}
+
+running() {
+    # SIOCSIFFLAGS: IFF_UP and IFF_RUNNING for lo; a minimal system has no ip(8).
+    perl -e 'socket(my $s, 2, 2, 0) or die; my $r = pack("a16sx14", "lo", 0x41); ioctl($s, 0x8914, $r) or die "lo: $!"'
+    getent passwd postern >/dev/null || fail "there is no account"
+    [ "$(stat -c %U:%a /var/lib/postern)" = postern:750 ] || fail "the data folder: $(stat -c %U:%a /var/lib/postern)"
+    [ -L /etc/systemd/system/multi-user.target.wants/postern.service ] || fail "the service is not enabled"
+    [ ! -e /etc/systemd/system/sockets.target.wants/postern-policy.socket ] || fail "the socket is enabled, though its address may be another"
+    [ "$(postern --version)" = "$(dpkg-query -W -f '${Version}' postern)" ] || fail "the version"
+    found=$(postern config check 2>&1) || fail "its own configuration: $found"
+    [ "$found" = "/etc/postern/postern.yaml: the configuration is good" ] || fail "its own configuration: $found"
+
+    systemd-analyze verify --man=no /usr/lib/systemd/system/postern.service /usr/lib/systemd/system/postern-policy.socket 2>/tmp/verify ||
+        { cat /tmp/verify >&2; fail "systemd-analyze verify"; }
+    [ ! -s /tmp/verify ] || { cat /tmp/verify >&2; fail "systemd-analyze verify"; }
+    # 10 is unprotected, 0 is perfect; systemd calls what is below 2 OK.
+    exposure=$(systemd-analyze security --offline=yes --no-pager postern.service 2>/dev/null | sed -n 's/.*Overall exposure level for postern.service: \([0-9.]*\).*/\1/p')
+    [ -n "$exposure" ] && awk -v e="$exposure" 'BEGIN { exit !(e <= 1.9) }' || fail "systemd-analyze security rates it $exposure, above 1.9"
+    say "systemd-analyze security: $exposure (at most 1.9)"
+
+    serve
+    policy 10023 a@example.org | grep -q '^action=DEFER_IF_PERMIT' || fail "it does not answer"
+    postern status | grep -q '1 deferred' || fail "postern status: $(postern status)"
+    postern greylist list | grep -q a@example.org || fail "postern greylist list"
+    stop
+    say "started, asked, stopped"
+
+    # A port below 1024, as the capability in the unit allows.
+    sed -i 's/127.0.0.1:10023/127.0.0.1:923/' /etc/postern/postern.yaml
+    serve
+    policy 923 a@example.org | grep -q '^action=DEFER_IF_PERMIT' || fail "it does not answer on a low port"
+    stop
+
+    # What the admin changed stays, with what was learnt.
+    apt-get install -y --reinstall --no-install-recommends /package.deb >/tmp/install 2>&1 || { cat /tmp/install >&2; fail "it cannot be installed again"; }
+    grep -q 127.0.0.1:923 /etc/postern/postern.yaml || fail "an upgrade changed the configuration"
+    postern greylist list | grep -q a@example.org || fail "an upgrade lost what was learnt"
+    say "upgraded"
+
+    for shell in bash-completion/completions/postern zsh/vendor-completions/_postern fish/vendor_completions.d/postern.fish; do
+        [ -s "/usr/share/$shell" ] || fail "no completion: $shell"
+    done
+    bash -c '. /usr/share/bash-completion/completions/postern && complete -p postern' >/dev/null || fail "bash completion"
+    # minbase leaves manual pages out of what it unpacks only where told so; ours are there.
+    [ -s /usr/share/man/man1/postern-explain.1.gz ] && [ -s /usr/share/man/man5/postern.yaml.5.gz ] || fail "no manual"
+
+    apt-get remove -y postern >/tmp/remove 2>&1 || { cat /tmp/remove >&2; fail "it cannot be removed"; }
+    [ ! -e /usr/bin/postern ] && [ -e /etc/postern/postern.yaml ] && [ -e /var/lib/postern/postern.db ] || fail "removing took too much, or too little"
+    [ ! -e /etc/systemd/system/multi-user.target.wants/postern.service ] || true
+    dpkg --purge postern >/tmp/remove 2>&1 || { cat /tmp/remove >&2; fail "it cannot be purged"; }
+    left=$(find / -xdev \( -path /proc -o -path /tmp -o -path /var/log -o -path /var/lib/dpkg -o -path /var/cache \) -prune -o -name '*postern*' -print)
+    [ -z "$left" ] || fail "purging left: $left"
+    say "removed and purged"
+}
+
+# ------------------------------------------------------------------------------------------------------------------- outside
+
+case ${1:-} in
+inside | running)
+    "$1"
+    exit
+    ;;
+esac
+program=$here/.build/debug/postern package= lintian=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --program) program=$2; shift 2 ;;
+    --package) package=$(realpath "$2"); shift 2 ;;
+    --lintian) lintian=yes; shift ;;
+    *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$self" >&2; exit 64 ;;
+    esac
+done
+[ "$(id -u)" = 0 ] || skip "this needs root"
+unshare --mount true 2>/dev/null || skip "no mount namespaces here"
+runtime=
+[ -n "$package" ] || runtime=$(ldd "$program" | sed -n 's,.* => \(/.*\)/libswiftCore\.so .*,\1,p')
+work=$(mktemp -d "${TMPDIR:-/tmp}/postern-package.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+if [ -z "$package" ]; then
+    # Only its being there is tested: what the linker kept for debuggers is stripped, and nothing is compressed.
+    package=$(cd "$here" && scripts/deb.sh --quick --program "$program" --output "$work/deb")
+    package=$(realpath "$package")
+fi
+fetch
+began=$SECONDS
+# All of it ends with its first process.
+unshare --mount --pid --fork --kill-child=KILL bash -euo pipefail -c '
+    base=$1 work=$2 package=$3 self=$4 runtime=$5
+    mkdir -p "$work/over"
+    mount -t tmpfs -o size=2g,mode=755 over "$work/over"
+    mkdir "$work/over/upper" "$work/over/work" "$work/over/root"
+    if ! mount -t overlay -o "lowerdir=$base,upperdir=$work/over/upper,workdir=$work/over/work" overlay "$work/over/root" 2>/dev/null; then
+        cp -a "$base/." "$work/over/root/"
+    fi
+    root=$work/over/root
+    rm -f "$root/.complete"
+    cp "$package" "$root/package.deb"
+    cp "$self" "$root/test_package.sh"
+    # What a release has inside.
+    if [ -n "$runtime" ]; then
+        mkdir "$root/opt/swift"
+        mount --bind -o ro "$runtime" "$root/opt/swift"
+        echo /opt/swift >"$root/etc/ld.so.conf.d/swift.conf"
+        chroot "$root" ldconfig
+    fi
+    for node in null zero full random urandom tty; do
+        [ -e "$root/dev/$node" ] || : >"$root/dev/$node"
+        mount --bind "/dev/$node" "$root/dev/$node"
+    done
+    cp --dereference /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
+    exec chroot "$root" /bin/bash /test_package.sh inside
+' bash "$roots/bookworm" "$work" "$package" "$self" "$runtime"
+echo "package: tested in $((SECONDS - began)) s"
