@@ -1,7 +1,7 @@
 # Two commands matter: `make run` and `make test`. Each does all of its own set-up on Debian 12 with a Swift toolchain.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench fuzz
+.PHONY: help setup run test lint bench fuzz deb
 
 help: ## what can be done here
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -18,12 +18,13 @@ clocked := PosternResolverTests|OverTheWire|PosternTarpitTests
 real := IntegrationTests|CommandTests
 heavy := GatewayNothingLostTests|GatewayMemoryTests|NeverLostTests|TrapTests
 test: setup ## the whole suite, with real mail servers in private roots
-	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace unbound
+	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace unbound sqlgrey shells
 	swift build --build-tests
 	swift test --skip-build --skip '$(clocked)|$(real)'
 	swift test --skip-build --filter '$(clocked)'
 	swift test --skip-build --filter '$(real)' --skip '$(heavy)'
 	swift test --skip-build --filter '$(heavy)'
+	scripts/test_package.sh || [ $$? = 77 ]
 	scripts/fuzz.sh
 
 lint: ## the format, and who may import what
@@ -32,6 +33,10 @@ lint: ## the format, and who may import what
 # What it learns stays in .build-fuzz for the next time; SECONDS_EACH says how long each of the ten is fuzzed.
 fuzz: setup ## every parser and protocol machine, for ten minutes each
 	scripts/fuzz.sh --seconds $${SECONDS_EACH:-600}
+
+deb: setup ## a Debian package in .build/deb, with the Swift runtime inside
+	swift build -c release --static-swift-stdlib --product postern
+	scripts/deb.sh
 
 bench: setup ## measure beside the peers, in one run
 	scripts/servers.sh fetch postgrey postfix haproxy

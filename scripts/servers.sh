@@ -38,7 +38,7 @@ case $servers in /*) ;; *) servers=$PWD/$servers ;; esac
 # Raise it when what is unpacked changes: older roots are then fetched anew.
 recipe=1
 
-names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace chromium prometheus)
+names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace chromium prometheus sqlgrey shells)
 
 packages_of() {
     case $1 in
@@ -49,6 +49,8 @@ packages_of() {
     swaks) echo swaks libnet-ssleay-perl libio-socket-inet6-perl openssl netbase ;;
     haproxy) echo haproxy ;;
     strace) echo strace ;;
+    sqlgrey) echo sqlgrey libdbd-sqlite3-perl netbase ;;
+    shells) echo zsh fish ;;
     unbound) echo unbound ;;
     rbldnsd) echo rbldnsd ;;
     nsd) echo nsd ;;
@@ -219,6 +221,7 @@ unbound:x:108:108::/var/lib/unbound:/bin/false
 rbldns:x:109:109::/var/lib/rbldns:/bin/false
 nsd:x:110:110::/var/lib/nsd:/bin/false
 redis:x:111:111::/var/lib/redis:/bin/false
+sqlgrey:x:112:112::/var/lib/sqlgrey:/bin/false
 vmail:x:1000:1000::/var/vmail:/bin/false
 nobody:x:65534:65534:nobody:/nonexistent:/bin/false
 PASSWD

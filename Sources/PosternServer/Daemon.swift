@@ -178,6 +178,12 @@ public final class Daemon: Sendable {
             }
             if let index {
                 let socket = inherited.remove(at: index)
+                let bound = SocketAddresses.local(socket.descriptor)?.description
+                if let bound, bound != listener.address.description {
+                    logger.warning(
+                        "the service manager opened another address than the configuration names; make them the same",
+                        metadata: ["listener": "\(listener.name)", "opened": "\(bound)", "configured": "\(listener.address)"])
+                }
                 sockets.append(
                     OpenSocket(
                         name: listener.name, address: SocketAddresses.local(socket.descriptor) ?? listener.address,

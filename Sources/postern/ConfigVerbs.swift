@@ -54,7 +54,7 @@ struct ConfigCheck: AsyncParsableCommand {
     func run() async throws {
         let file = ConfigurationFile(named: path ?? options.config)
         do throws(ConfigurationFailure) {
-let loaded = try file.load(descriptors: Self.descriptorLimit)
+            let loaded = try file.load(descriptors: Self.descriptorLimit)
             let warnings = file.review(loaded)
             if options.json { return try report(Report(file, ok: true, warnings)) }
             for warning in warnings { Output.diagnostic(warning) }

@@ -13,7 +13,7 @@ struct CommonOptions: ParsableArguments {
             valueName: "file"))
     var config: String?
 
-    @Flag(name: .long, help: "Print JSON; its fields are listed in docs/commands.md.")
+    @Flag(name: .long, help: "Print JSON; docs/json.md lists its fields.")
     var json = false
 
     var file: ConfigurationFile { ConfigurationFile(named: config) }

@@ -129,12 +129,15 @@ final class Workplace: Sendable {
     }
 
     /// Asks the policy service as Postfix does at RCPT; returns the action.
-    func policy(_ port: UInt16, sender: String, recipient: String, address: String = "192.0.2.7", helo: String = "mail.example.org")
+    func policy(
+        _ port: UInt16, sender: String, recipient: String, address: String = "192.0.2.7", name: String = "unknown",
+        helo: String = "mail.example.org"
+    )
         async throws
         -> String
     {
         let request =
-            "request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=ESMTP\nclient_address=\(address)\nclient_name=unknown\n"
+            "request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=ESMTP\nclient_address=\(address)\nclient_name=\(name)\n"
             + "helo_name=\(helo)\nsender=\(sender)\nrecipient=\(recipient)\ninstance=\(UUID().uuidString)\n\n"
         return try await withCheckedThrowingContinuation { continuation in
             DispatchQueue.global().async { continuation.resume(with: Result { try Self.exchange(port, request) }) }

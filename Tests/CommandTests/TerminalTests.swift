@@ -1,4 +1,5 @@
 import Foundation
+import IntegrationSupport
 import Testing
 
 /// What is for people at a terminal: completion, colour, the manual.
@@ -53,6 +54,30 @@ struct TerminalTests {
         #expect(try await complete(["postern", "status", "--"]).isSuperset(of: ["--json", "--config"]))
     }
 
+    @Test(.enabled(if: requireServer("shells"))) func zshAndFishComplete() async throws {
+        let folder = try TemporaryFolder("shells")
+        let root = try PrivateRoot("shells", folder: folder)
+        let zsh = try folder.write(try await place.run("--generate-completion-script", "zsh").output, to: "completions/_postern")
+        #expect(try await root.run(["/bin/zsh", "-n", zsh]).succeeded)
+        let program =
+            "fpath=(\(folder.file("completions")) $fpath); autoload -Uz compinit; compinit -u -D; print -r -- $_comps[postern]; autoload -Uz +X _postern && functions _postern >/dev/null && print loaded"
+        let loaded = try await root.run(["/bin/zsh", "-f", "-c", program])
+        #expect(loaded.output.split(whereSeparator: \.isNewline) == ["_postern", "loaded"], "\(loaded.output)")
+
+        let fish = try folder.write(try await place.run("--generate-completion-script", "fish").output, to: "postern.fish")
+        #expect(try await root.run(["/usr/bin/fish", "--no-execute", fish]).succeeded)
+        func complete(_ line: String) async throws -> Set<Substring> {
+            let result = try await root.run([
+                "/usr/bin/fish", "--no-config", "-c", "source \(fish); complete -C '\(line)'",
+            ])
+            // A word, and after a tab what it is for.
+            return Set(result.output.split(whereSeparator: \.isNewline).compactMap { $0.split(separator: "\t").first })
+        }
+        #expect(try await complete("postern gre") == ["greylist"])
+        #expect(try await complete("postern import ").isSuperset(of: ["postgrey", "sqlgrey", "maillog"]))
+        #expect(try await complete("postern status --").isSuperset(of: ["--json", "--config"]))
+    }
+
     // MARK: - Colour
 
     /// Through util-linux's script(1), whose standard output is a terminal.
@@ -101,7 +126,8 @@ struct TerminalTests {
         #expect(reference.contains("\\fBproven_after\\fR"))
         // groff, where it is there, finds nothing to complain of.
         let pages = verbs.map { place.path("man/\($0).1") } + [place.path("man/postern.yaml.5")]
-        let checked = try await shell(["sh", "-c", "command -v groff >/dev/null || exit 0; groff -man -Tutf8 -ww -z \"$@\" 2>&1", "sh"] + pages)
+        let checked = try await shell(
+            ["sh", "-c", "command -v groff >/dev/null || exit 0; groff -man -Tutf8 -ww -z \"$@\" 2>&1", "sh"] + pages)
         #expect(checked.code == 0 && checked.output.isEmpty, "\(checked.output.prefix(2000))")
     }
 }

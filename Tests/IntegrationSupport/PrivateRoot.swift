@@ -56,7 +56,7 @@ public struct PrivateRoot: Sendable {
     }
 
     /// Makes what the servers wrote at `path`, below the folder, readable for every user.
-    func makeReadable(_ path: String) throws {
+    public func makeReadable(_ path: String) throws {
         let result = try ServerRoots.script(["readable", folder.path, path])
         guard result.status == 0 else { throw TestFailure(result.output) }
     }

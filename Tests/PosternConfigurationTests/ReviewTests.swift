@@ -171,7 +171,7 @@ struct ReviewTests {
             #expect(found.count == 5, "\(found)")
             for words in [
                 "install -d -m 2750 \(folder)/x", "no group nobody-has-this", "no interface of this machine has 192.0.2.77",
-                "\(folder)/c: no such file", "may read the key",
+                "\(folder)/c: no such file", "everybody on this machine may read it",
             ] {
                 #expect(found.contains { $0.contains(words) }, "\(words)")
             }

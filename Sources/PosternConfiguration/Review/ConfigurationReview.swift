@@ -170,7 +170,7 @@ struct ConfigurationReview {
                 "listeners: a port below 1024 is opened by root, which Postern then stays; write user: postern, or let systemd open it")
         }
         if !configuration.hostname.contains("."),
-            let index = listeners.firstIndex(where: { $0.role != .policy }), places.isWritten("listeners")
+            let index = listeners.firstIndex(where: { [.gateway, .trap].contains($0.role) }), places.isWritten("listeners")
         {
             find(
                 places.isWritten("hostname") ? [.key("hostname")] : [.key("listeners"), .element(index)],

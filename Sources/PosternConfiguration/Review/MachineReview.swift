@@ -103,15 +103,18 @@ extension ConfigurationReview {
 
     private mutating func reviewCertificates() {
         for (index, listener) in configuration.listeners.enumerated() {
-            guard let gateway = listener.gateway else { continue }
-            for (key, path) in [
-                ("tls_certificate", gateway.certificate), ("tls_key", gateway.key), ("backend_ca", gateway.backendAuthorities),
-            ] {
+            let key = listener.gateway?.key ?? listener.admin?.key
+            let files = [
+                ("tls_certificate", listener.gateway?.certificate ?? listener.admin?.certificate), ("tls_key", key),
+                ("backend_ca", listener.gateway?.backendAuthorities), ("token_file", listener.admin?.tokenFile),
+            ]
+            for (name, path) in files {
                 guard let path, let why = Self.unreadable(path) else { continue }
-                find(listener: index, key, "\(path): \(why); Postern will not start without it")
+                find(listener: index, name, "\(path): \(why); Postern will not start without it")
             }
-            if let key = gateway.key, let status = status(of: key), status.st_mode & 0o007 != 0 {
-                find(listener: index, "tls_key", "everybody on this machine may read the key; chmod o-rwx \(key)")
+            for (name, path) in [("tls_key", key), ("token_file", listener.admin?.tokenFile)] {
+                guard let path, let status = status(of: path), status.st_mode & 0o007 != 0 else { continue }
+                find(listener: index, name, "everybody on this machine may read it; chmod o-rwx \(path)")
             }
         }
     }
