@@ -63,7 +63,8 @@ for section in 1 5; do
     mv "$root"/usr/share/man/*."$section" "$root/usr/share/man/man$section/"
     gzip -9n "$root/usr/share/man/man$section"/*
 done
-completion() { mkdir -p "$(dirname "$2")" && "$program" --generate-completion-script "$1" >"$2"; }
+# They are read by shells, never run.
+completion() { mkdir -p "$(dirname "$2")" && "$program" --generate-completion-script "$1" | sed '1{/^#!/d}' >"$2"; }
 completion bash "$root/usr/share/bash-completion/completions/postern"
 completion zsh "$root/usr/share/zsh/vendor-completions/_postern"
 completion fish "$root/usr/share/fish/vendor_completions.d/postern.fish"

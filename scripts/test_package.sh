@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian package in a fresh Debian 12, starts what it brings, asks it something, upgrades, removes and purges it.
 #
-#   scripts/test_package.sh [--program FILE] [--package FILE] [--lintian]
+#   scripts/test_package.sh [--program FILE] [--package FILE]
 #
 # Without --package it makes one from FILE, .build/debug/postern where it is left out. The system is made by debootstrap in
 # .build/roots, once; each run has a copy of its own laid over it and leaves nothing behind. Needs root, or says so and exits with
@@ -17,7 +17,7 @@ mirror=${POSTERN_MIRROR:-http://deb.debian.org/debian}
 # Raise it when what is in the system changes.
 recipe=1
 # What the package needs, so that a run fetches nothing, and what the tests do.
-included=systemd,init-system-helpers,libpsl5,publicsuffix,libc-ares2,libmaxminddb0,libsqlite3-0,zlib1g,libzstd1,libstdc++6
+included=systemd,init-system-helpers,adduser,libpsl5,publicsuffix,libc-ares2,libmaxminddb0,libsqlite3-0,zlib1g,libzstd1,libstdc++6
 
 fail() { echo "package: $*" >&2; exit 1; }
 skip() {
@@ -155,12 +155,11 @@ inside | running)
     exit
     ;;
 esac
-program=$here/.build/debug/postern package= lintian=
+program=$here/.build/debug/postern package=
 while [ $# -gt 0 ]; do
     case $1 in
     --program) program=$2; shift 2 ;;
     --package) package=$(realpath "$2"); shift 2 ;;
-    --lintian) lintian=yes; shift ;;
     *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$self" >&2; exit 64 ;;
     esac
 done
