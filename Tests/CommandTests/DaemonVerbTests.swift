@@ -71,10 +71,10 @@ struct DaemonVerbTests {
         try await place.withDaemon(["--config", file]) { daemon in
             let text = place.read("c.yaml")
             try place.write(text.replacing("delay: 1h", with: "delay: 0s"), to: "c.yaml")
-            #expect(try await run("reload").output == "reloaded\n  greylist.delay: 1h → 0ms\n")
+            #expect(try await run("reload").output == "reloaded\n  greylist.delay: 1h → 0s\n")
             let state = try await run("status", "--json").object["configuration"] as? [String: Any]
             #expect((state?["changed"] as? [[String: Any]])?.first?["key"] as? String == "greylist.delay")
-            #expect(try await run("status").output.contains("then changed: greylist.delay: 1h → 0ms"))
+            #expect(try await run("status").output.contains("then changed: greylist.delay: 1h → 0s"))
             #expect(place.read("serve.err").contains("key=greylist.delay"))
             _ = try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net")
             let second = try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net")

@@ -67,19 +67,19 @@ struct ReviewTests {
         ),
         (
             "user: p\nhostname: a.example\nlisteners: [{ \(gateway), address: \"127.0.0.1:2525\", backend: \"127.0.0.1:2525\" }]\n",
-            "f:3:99: warning: listeners[].backend: 127.0.0.1:2525 is the listener 'gateway' itself", "the mail server behind"
+            "f:3:96: warning: listeners[].backend: 127.0.0.1:2525 is the listener 'gateway' itself", "the mail server behind"
         ),
         (
             "user: p\nhostname: a.example\nlisteners: [{ \(gateway), address: \"10.0.0.9:25\", backend: \"192.0.2.1:25\" }]\n",
-            "f:3:96: warning: listeners[].backend: mail crosses a public network to 192.0.2.1", "backend_tls: required"
+            "f:3:93: warning: listeners[].backend: mail crosses a public network to 192.0.2.1", "backend_tls: required"
         ),
         (
             "user: p\nhostname: a.example\nlisteners: [{ \(gateway), address: \"10.0.0.9:25\", backend: \"192.0.2.1:25\", backend_tls: required }]\n",
-            "f:3:125: warning: listeners[].backend_tls: any certificate will do", "backend_ca"
+            "f:3:122: warning: listeners[].backend_tls: any certificate will do", "backend_ca"
         ),
         (
             "user: p\nhostname: a.example\nlisteners: [{ \(gateway), address: \"192.0.2.9:25\", backend: \"10.0.0.1:25\" }]\n",
-            "f:3:72: warning: listeners[].address: without tls_certificate and tls_key", "name those of your mail server"
+            "f:3:69: warning: listeners[].address: without tls_certificate and tls_key", "name those of your mail server"
         ),
         (
             "hostname: a.example\nlisteners: [{ \(gateway), address: \"10.0.0.9:25\", backend: \"10.0.0.1:25\" }]\n",
