@@ -70,7 +70,7 @@ serve() {
         --bounding-set=-all,+net_bind_service env -C /var/lib/postern $(sed -n 's/^ExecStart=//p' $unit) >/tmp/out 2>/tmp/log &
     pid=$!
     for _ in $(seq 300); do
-        grep -q 'Postern is ready' /tmp/out && return
+        grep -qs 'Postern is ready' /tmp/out && return
         kill -0 $pid 2>/dev/null || break
         sleep 0.1
     done

@@ -127,9 +127,9 @@ struct DaemonVerbTests {
         }
     }
 
-    /// docs/commands.md promises the fields of `--json`: none is printed that it does not name.
+    /// docs/json.schema.json promises the fields of `--json`: none is printed that it does not name.
     @Test func theFieldsOfJSONAreDocumented() async throws {
-        let path = URL(filePath: #filePath).deletingLastPathComponent().path + "/../../docs/commands.md"
+        let path = URL(filePath: #filePath).deletingLastPathComponent().path + "/../../docs/json.schema.json"
         let documentation = try String(contentsOfFile: path, encoding: .utf8)
         var fields: Set<String> = []
         func collect(_ value: Any?) {
@@ -160,6 +160,6 @@ struct DaemonVerbTests {
             }
         }
         #expect(fields.count > 60)
-        for field in fields { #expect(documentation.contains("`\(field)`"), "\(field)") }
+        for field in fields { #expect(documentation.contains("\"\(field)\""), "\(field)") }
     }
 }

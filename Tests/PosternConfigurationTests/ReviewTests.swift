@@ -199,7 +199,7 @@ struct ReviewTests {
         try withFolder { (folder: String) throws in
             chmod(folder, 0o700)
             let path = folder + "/c.yaml"
-            try "data_directory: \(folder)\ngreylist: { delay: 45m }\n".write(toFile: path, atomically: true, encoding: .utf8)
+            try "hostname: a.example\ngreylist: { delay: 45m }\n".write(toFile: path, atomically: true, encoding: .utf8)
             chmod(path, 0o666)
             let file = ConfigurationFile(named: path, environment: [:])
             let found = file.review(try file.load())
