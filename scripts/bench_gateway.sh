@@ -158,13 +158,13 @@ exec 7>&-
 sleep 2
 
 echo "== deliveries with $held clients held"
-idle=$("$latency" --port "$gateway_port")
+idle=$("$latency" --port "$gateway_port" --messages 1000 --rate 50)
 echo "   idle gateway: p50 $(field "$idle" p50_us) us, p99 $(field "$idle" p99_us) us"
 "$hold" --port "$gateway_port" --sessions "$held" --mode slow <"$work/held.in" >"$work/held.out" &
 pids+=("$!")
 exec 7>"$work/held.in"
 for _ in $(seq 1200); do grep -q holding "$work/held.out" && break; sleep 0.1; done
-busy=$("$latency" --port "$gateway_port")
+busy=$("$latency" --port "$gateway_port" --messages 1000 --rate 50)
 echo "   $(cat "$work/held.out"): p50 $(field "$busy" p50_us) us, p99 $(field "$busy" p99_us) us; $(($(resident "$gateway") / 1024)) MiB resident"
 exec 7>&-
 

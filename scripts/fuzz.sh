@@ -21,10 +21,10 @@ done
 # Executions of each in a run of fixed length; those of whole sessions take the most time.
 declare -A runs=(
     [server-session]=130000 [backend-session]=130000 [command]=200000 [xclient]=150000 [proxy-header]=150000 [reply]=150000
-    [data]=150000 [chunk]=120000 [policy-request]=150000
+    [data]=150000 [chunk]=120000 [policy-request]=150000 [socketmap]=150000
     [spf]=100000
 )
-order=(server-session backend-session chunk data command reply proxy-header policy-request spf xclient)
+order=(server-session backend-session chunk data command reply proxy-header policy-request socketmap spf xclient)
 [ -z "$only" ] || order=("$only")
 
 swift build -c release --sanitize fuzzer --package-path Fuzz --scratch-path .build-fuzz

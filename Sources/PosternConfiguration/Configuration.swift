@@ -47,9 +47,12 @@ extension Configuration {
         public var trap: Trap?
         /// What an admin listener needs; `nil` for every other role.
         public var admin: Admin?
+        /// What a socketmap needs; `nil` for every other role.
+        public var socketmap: Socketmap?
 
         public init(
-            name: String, role: Role, address: Address, gateway: Gateway? = nil, trap: Trap? = nil, admin: Admin? = nil
+            name: String, role: Role, address: Address, gateway: Gateway? = nil, trap: Trap? = nil, admin: Admin? = nil,
+            socketmap: Socketmap? = nil
         ) {
             self.name = name
             self.role = role
@@ -57,6 +60,7 @@ extension Configuration {
             self.gateway = gateway
             self.trap = trap
             self.admin = admin
+            self.socketmap = socketmap
         }
     }
 
@@ -66,6 +70,7 @@ extension Configuration {
         case gateway
         case trap
         case admin
+        case socketmap
     }
 
     /// Where a listener listens.

@@ -113,7 +113,8 @@ extension Configuration.Listener {
             if let mode { lines.append(("mode", "\"0\(String(mode, radix: 8).leftPadded(to: 3))\"")) }
             if let group { lines.append(("group", YAMLText.quoted(group))) }
         }
-        return (lines + (gateway?.yaml ?? []) + (trap?.yaml ?? []) + (admin?.yaml ?? [])).map { (key: $0.0, value: $0.1) }
+        let further = (gateway?.yaml ?? []) + (trap?.yaml ?? []) + (admin?.yaml ?? []) + (socketmap?.yaml ?? [])
+        return (lines + further).map { (key: $0.0, value: $0.1) }
     }
 }
 

@@ -8,7 +8,7 @@ extension ConfigurationLoader {
     static let maximumListeners = 256
 
     /// Roles that later versions have, and `milter`, whose name is kept.
-    private static let laterRoles = ["dnsbl", "throttle", "inner", "submission", "socketmap"]
+    private static let laterRoles = ["dnsbl", "throttle", "inner", "submission"]
     private static let reservedRoles = ["milter"]
     /// Keys that belong to roles of later versions.
     private static let laterKeys = ["zone": "dnsbl"]
@@ -53,6 +53,7 @@ extension ConfigurationLoader {
         let admin = admin(mapping, role: role)
         let gateway = gateway(mapping, role: role)
         let trap = trap(mapping, role: role, mode: modeValue)
+        let socketmap = socketmap(mapping, role: role)
         mapping.finish { key in
             Self.laterKeys[key].map { "'\(key)' belongs to a listener with role \($0), which this version does not have" }
         }
@@ -81,10 +82,11 @@ extension ConfigurationLoader {
         }
         taken.append((address, addressValue.mark))
         listenerPositions[name ?? role.rawValue] = addressValue.mark
-        if role == .policy, case .tcp(let host, _) = address, !host.isLoopback {
+        if role == .policy || role == .socketmap, case .tcp(let host, _) = address, !host.isLoopback {
             addressValue.warning("\(address) is not a loopback address: whoever reaches it may ask, so keep it behind a firewall")
         }
-        return Configuration.Listener(name: name ?? role.rawValue, role: role, address: address, gateway: gateway, trap: trap, admin: admin)
+        return Configuration.Listener(
+            name: name ?? role.rawValue, role: role, address: address, gateway: gateway, trap: trap, admin: admin, socketmap: socketmap)
     }
 
     private func role(_ value: Value) -> Configuration.Role? {

@@ -150,6 +150,22 @@ extension Parameter {
         .init(
             "listeners[].capacity", "number", "(10000)",
             "Trap: clients at once. At the limit the one held longest is let go. 1 to 10000000."),
+        .init(
+            "listeners[].throttle_names", "list of domains", "(required)",
+            "Socketmap: the names of a throttle. A mail exchanger with one of them, or one below, is its node. At most 64."),
+        .init(
+            "listeners[].trusted_by", "list of domains", "(none)",
+            "Socketmap: those of throttle_names, or names below them, that trust us by agreement."),
+        .init(
+            "listeners[].trust_zone", "zone", "(none)",
+            "Socketmap: the throttle's list of trusted senders, such as `trusted.throttle.example=127.0.0.1`. All of source_addresses must be in it."
+        ),
+        .init(
+            "listeners[].source_addresses", "list of addresses", "(none)",
+            "Socketmap: the addresses that our mail leaves from. At most 64."),
+        .init(
+            "listeners[].unresolved", "notfound | temp", "(notfound)",
+            "Socketmap: what is answered where the DNS is silent. `notfound` sends the mail the usual way, `temp` lets it wait."),
 
         .init(
             "listeners[].token_file", "path", "(no token)",

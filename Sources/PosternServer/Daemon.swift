@@ -88,6 +88,7 @@ public final class Daemon: Sendable {
         }
         let gateways = listeners.compactMap { $0 as? GatewayListener }
         let trapListeners = listeners.compactMap { $0 as? any TrapRunning }
+        let socketmaps = listeners.compactMap { $0 as? SocketmapListener }
         let (steady, wall) = clock.now()
         let state = RunningState(
             decisions: decisions, clock: clock,
@@ -101,7 +102,7 @@ public final class Daemon: Sendable {
             startedAt: Moment(steady: steady, wall: wall),
             reloading: { [self] () async throws(ControlFailure) in
                 do {
-                    return try await reload(decisions, lookUps, gateways, trapListeners)
+                    return try await reload(decisions, lookUps, gateways, trapListeners, socketmaps)
                 } catch {
                     history.withLockedValue { $0.fail("\(error)", at: SystemClocks.wall()) }
                     throw ControlFailure(.configuration, "\(error)")
@@ -135,7 +136,7 @@ public final class Daemon: Sendable {
 
         signals: for await signal in signals.stream {
             switch signal {
-            case SIGHUP: await reloadOnSignal(decisions, lookUps, gateways, trapListeners)
+            case SIGHUP: await reloadOnSignal(decisions, lookUps, gateways, trapListeners, socketmaps)
             default:
                 logger.info("stopping", metadata: ["signal": "\(signal == SIGTERM ? "SIGTERM" : "SIGINT")"])
                 break signals
@@ -231,6 +232,12 @@ public final class Daemon: Sendable {
             }
             return started
         }
+        if let socketmap = listener?.socketmap {
+            return try await SocketmapListener.start(
+                name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops,
+                service: SocketmapService(socket.name, .init(socketmap, of: configuration), asking: evidence, logger: logger),
+                logger: logger)
+        }
         guard let gateway = listener?.gateway else {
             return try await PolicyListener.start(
                 name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, service: policy,
@@ -321,6 +328,7 @@ public final class Daemon: Sendable {
                 case .gateway: "gateway"
                 case .trap: "trap"
                 case .admin: "dashboard"
+                case .socketmap: "socketmap"
                 }
             return "Postern is ready: \(what) on \(listener.address) (\(listener.name))"
         }
@@ -334,11 +342,12 @@ public final class Daemon: Sendable {
     // MARK: - Reload
 
     private func reloadOnSignal(
-        _ decisions: DecisionService, _ lookUps: LookUps, _ gateways: [GatewayListener], _ traps: [any TrapRunning]
+        _ decisions: DecisionService, _ lookUps: LookUps, _ gateways: [GatewayListener], _ traps: [any TrapRunning],
+        _ socketmaps: [SocketmapListener]
     ) async {
         ServiceManners.notify("RELOADING=1\nMONOTONIC_USEC=\(SystemClocks.monotonicMicroseconds())")
         do {
-            try await reload(decisions, lookUps, gateways, traps)
+            try await reload(decisions, lookUps, gateways, traps, socketmaps)
         } catch {
             history.withLockedValue { $0.fail("\(error)", at: SystemClocks.wall()) }
             logger.error("the configuration was not reloaded, the old one stays in force", metadata: ["error": "\(error)"])
@@ -348,7 +357,8 @@ public final class Daemon: Sendable {
 
     @discardableResult
     private func reload(
-        _ decisions: DecisionService, _ lookUps: LookUps, _ gateways: [GatewayListener], _ traps: [any TrapRunning]
+        _ decisions: DecisionService, _ lookUps: LookUps, _ gateways: [GatewayListener], _ traps: [any TrapRunning],
+        _ socketmaps: [SocketmapListener]
     )
         async throws
         -> ReloadReport
@@ -364,6 +374,10 @@ public final class Daemon: Sendable {
         for trap in traps {
             guard let settings = configuration.listeners.first(where: { $0.name == trap.name })?.trap else { continue }
             trap.update(settings, of: configuration)
+        }
+        for listener in socketmaps {
+            guard let socketmap = configuration.listeners.first(where: { $0.name == listener.name })?.socketmap else { continue }
+            listener.service.update(.init(socketmap, of: configuration))
         }
         let report = history.withLockedValue { $0.reload(configuration, at: SystemClocks.wall()) }
         decisions.update { $0.settings = configuration.engineSettings }

@@ -77,6 +77,31 @@ public final class PolicyClient {
         return String(decoding: text.dropLast(2), as: UTF8.self)
     }
 
+    /// What comes until it ends with `end`.
+    public func read(until end: String) throws -> String {
+        var text: [UInt8] = []
+        var byte: UInt8 = 0
+        while !text.suffix(end.utf8.count).elementsEqual(end.utf8) {
+            guard recv(descriptor, &byte, 1, 0) == 1 else {
+                throw TestFailure("closed, or silent for 10 s, after \(String(decoding: text, as: UTF8.self))")
+            }
+            text.append(byte)
+        }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// Waits for the end of the connection; what comes until then is thrown away.
+    public func isClosedByPeer(within seconds: Int) -> Bool {
+        var patience = timeval(tv_sec: seconds, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+        var byte: UInt8 = 0
+        while true {
+            let count = recv(descriptor, &byte, 1, 0)
+            if count == 0 || count < 0 && errno == ECONNRESET { return true }
+            if count < 0 { return false }
+        }
+    }
+
     public func ask(_ attributes: [(String, String)]) throws -> String? {
         send(Self.request(attributes))
         return try reply()

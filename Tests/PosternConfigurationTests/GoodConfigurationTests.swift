@@ -116,6 +116,16 @@ struct GoodConfigurationTests {
         for (name, mode) in modes { #expect(try load("mode-\(name)").configuration.greylist.mode == mode, "\(name)") }
     }
 
+    @Test func aSocketmapIsReadAndShown() throws {
+        let configuration = try load("socketmap").configuration
+        let socketmap = try #require(configuration.listeners.first?.socketmap)
+        #expect(socketmap.throttleNames == [DomainName("throttle.example")!, DomainName("other.example")!])
+        #expect(socketmap.trustedBy == [DomainName("mx.other.example")!] && socketmap.unresolved == .temporary)
+        #expect(socketmap.trustZone?.description == "trusted.throttle.example=127.0.0.[1..2]")
+        #expect(socketmap.sourceAddresses == [IPAddress("192.0.2.1")!, IPAddress("2001:db8::1")!])
+        #expect(try ConfigurationLoader.load(configuration.commentedYAML, file: "f").configuration == configuration)
+    }
+
     @Test func theOtherGoodOnesSayWhatTheyMean() throws {
         #expect(try load("any-domain").configuration.domains == .any)
         #expect(try load("any-domain").configuration.dns.resolvers == .listed([]))

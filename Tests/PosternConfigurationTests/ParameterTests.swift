@@ -1,3 +1,4 @@
+import DNSProtocol
 import Foundation
 import PosternCore
 import Testing
@@ -45,8 +46,14 @@ struct ParameterTests {
         var admin = Configuration.Admin()
         admin.tokenFile = "/etc/postern/token"
         admin.hosts = ["door.example.net"]
+        var socketmap = Configuration.Socketmap()
+        socketmap.throttleNames = [DomainName("throttle.example")!]
+        socketmap.trustedBy = socketmap.throttleNames
+        socketmap.trustZone = try? ListSpecification("trusted.throttle.example")
+        socketmap.sourceAddresses = [IPAddress(v4: 2)]
         everything.listeners = [
             .init(name: "d", role: .admin, address: .unix(path: "/run/d", mode: nil, group: nil), admin: admin),
+            .init(name: "s", role: .socketmap, address: .tcp(IPAddress(v4: 1), port: 27), socketmap: socketmap),
             .init(name: "a", role: .policy, address: .unix(path: "/run/a", mode: 0o660, group: "postfix")),
             .init(name: "t", role: .trap, address: .tcp(IPAddress(v4: 1), port: 25), trap: .init(mode: .tarpit)),
             .init(name: "b", role: .gateway, address: .unix(path: "/run/c", mode: nil, group: nil), gateway: gateway),

@@ -41,29 +41,34 @@ func stamp(_ second: Int) -> String {
 }
 
 var numbers = Numbers()
-var output: [UInt8] = []
-var lines = 0
 var milliseconds = 0
 var number = 0
 
-func flush() {
-    var start = 0
-    while start < output.count {
-        let written = output[start...].withUnsafeBytes { write(1, $0.baseAddress, $0.count) }
-        guard written > 0 else { exit(74) }
-        start += written
+/// What is written, in large pieces.
+struct Log {
+    var output: [UInt8] = []
+    var lines = 0
+
+    mutating func flush() {
+        var start = 0
+        while start < output.count {
+            let written = output[start...].withUnsafeBytes { write(1, $0.baseAddress, $0.count) }
+            guard written > 0 else { exit(74) }
+            start += written
+        }
+        output.removeAll(keepingCapacity: true)
     }
-    output.removeAll(keepingCapacity: true)
+
+    mutating func line(_ text: String) {
+        output.append(contentsOf: text.utf8)
+        output.append(10)
+        lines += 1
+        if output.count > 1 << 20 { flush() }
+    }
 }
 
-func line(_ text: String) {
-    output.append(contentsOf: text.utf8)
-    output.append(10)
-    lines += 1
-    if output.count > 1 << 20 { flush() }
-}
-
-while lines < wanted {
+var log = Log()
+while log.lines < wanted {
     milliseconds += numbers.next(2000)
     number += 1
     let head = "\(stamp(milliseconds / 1000)) mx postfix/"
@@ -71,11 +76,11 @@ while lines < wanted {
     if numbers.next(10) < 4 {
         let client = "unknown[\(1 + numbers.next(222)).\(numbers.next(256)).\(numbers.next(256)).\(numbers.next(256))]"
         let user = "u\(number % 50)@example.net"
-        line("\(head)smtpd[\(process)]: connect from \(client)")
-        line(
+        log.line("\(head)smtpd[\(process)]: connect from \(client)")
+        log.line(
             "\(head)smtpd[\(process)]: NOQUEUE: reject: RCPT from \(client): 450 4.2.0 <\(user)>: Recipient address rejected: Greylisted, see http://postgrey.schweikert.ch/help/example.net.html; from=<b\(numbers.next(1_000_000))@spam\(number % 1000).example> to=<\(user)> proto=ESMTP helo=<win\(number)>"
         )
-        line("\(head)smtpd[\(process)]: disconnect from \(client) ehlo=1 mail=1 rcpt=0/1 quit=1 commands=3/4")
+        log.line("\(head)smtpd[\(process)]: disconnect from \(client) ehlo=1 mail=1 rcpt=0/1 quit=1 commands=3/4")
     } else {
         // The lower its number the more a mailer sends.
         let first = numbers.next(7000)
@@ -87,15 +92,15 @@ while lines < wanted {
         let from = sender < 3000 ? "user\(sender)@gmail.com" : "a\(sender % 7)@example\(sender).org"
         let user = "u\(numbers.next(50))@example.net"
         let queue = String(0xA0_0000_0000 + number, radix: 16, uppercase: true)
-        line("\(head)smtpd[\(process)]: connect from \(client)")
-        line("\(head)smtpd[\(process)]: \(queue): client=\(client)")
-        line("\(head)cleanup[\(process)]: \(queue): message-id=<\(number).\(numbers.next(1_000_000_000))@mail.example>")
-        line("\(head)qmgr[77]: \(queue): from=<\(from)>, size=\(1000 + numbers.next(90_000)), nrcpt=1 (queue active)")
-        line("\(head)smtpd[\(process)]: disconnect from \(client) ehlo=2 starttls=1 mail=1 rcpt=1 data=1 quit=1 commands=7")
-        line(
+        log.line("\(head)smtpd[\(process)]: connect from \(client)")
+        log.line("\(head)smtpd[\(process)]: \(queue): client=\(client)")
+        log.line("\(head)cleanup[\(process)]: \(queue): message-id=<\(number).\(numbers.next(1_000_000_000))@mail.example>")
+        log.line("\(head)qmgr[77]: \(queue): from=<\(from)>, size=\(1000 + numbers.next(90_000)), nrcpt=1 (queue active)")
+        log.line("\(head)smtpd[\(process)]: disconnect from \(client) ehlo=2 starttls=1 mail=1 rcpt=1 data=1 quit=1 commands=7")
+        log.line(
             "\(head)lmtp[\(process)]: \(queue): to=<\(user)>, relay=mx[private/dovecot-lmtp], delay=0.42, delays=0.3/0.01/0.02/0.09, dsn=2.0.0, status=sent (250 2.0.0 <\(user)> aaaabbbb Saved)"
         )
-        line("\(head)qmgr[77]: \(queue): removed")
+        log.line("\(head)qmgr[77]: \(queue): removed")
     }
 }
-flush()
+log.flush()

@@ -105,5 +105,8 @@ for number in 0..<options.messages {
     close(descriptor)
 }
 latencies.sort()
-func percentile(_ share: Double) -> Int { Int(latencies[min(latencies.count - 1, Int(Double(latencies.count) * share))] * 1e6) }
-print("{\"messages\": \(latencies.count), \"p50_us\": \(percentile(0.5)), \"p99_us\": \(percentile(0.99)), \"max_us\": \(percentile(1))}")
+func percentile(_ share: Double, of latencies: [Double]) -> Int {
+    Int(latencies[min(latencies.count - 1, Int(Double(latencies.count) * share))] * 1e6)
+}
+let (p50, p99, most) = (percentile(0.5, of: latencies), percentile(0.99, of: latencies), percentile(1, of: latencies))
+print("{\"messages\": \(latencies.count), \"p50_us\": \(p50), \"p99_us\": \(p99), \"max_us\": \(most)}")

@@ -9,6 +9,7 @@ public enum Check: String, CaseIterable, Sendable {
     case data
     case chunk
     case policyRequest = "policy-request"
+    case socketmap
     case spf
 
     /// Runs one input. Whatever must not be ends the process.
@@ -23,6 +24,7 @@ public enum Check: String, CaseIterable, Sendable {
         case .data: DataCheck.run(input)
         case .chunk: ChunkCheck.run(input)
         case .policyRequest: PolicyRequestCheck.run(input)
+        case .socketmap: SocketmapCheck.run(input)
         case .spf: SPFRecordCheck.run(input)
         }
     }
