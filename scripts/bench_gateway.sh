@@ -90,6 +90,7 @@ data_directory: $work/data
 domains: ["*"]
 listeners:
   - { name: mx, role: gateway, address: "127.0.0.1:$gateway_port", backend: "127.0.0.1:$sink_port", backend_client_info: none, probe: false }
+dns: { resolvers: [] }
 greylist: { mode: off }
 delays: { greeting: 0s }
 EOF
