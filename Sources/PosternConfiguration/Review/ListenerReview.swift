@@ -7,7 +7,7 @@ extension ConfigurationReview {
     mutating func reviewListeners() {
         for (index, listener) in configuration.listeners.enumerated() {
             switch listener.role {
-            case .policy: reviewPolicy(listener, index)
+            case .policy, .socketmap: reviewPolicy(listener, index)
             case .gateway: reviewGateway(listener, index)
             case .trap: reviewTrap(listener, index)
             // Any address but loopback needs TLS and a token, or is an error already.
