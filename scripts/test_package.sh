@@ -63,21 +63,17 @@ policy() { # PORT SENDER: what Postfix would be told
     head -n 1 <&3
     exec 3>&-
 }
-# As the unit starts it: its command, its account, its folder, a service manager that is told.
+# By systemd itself, which is the first process here.
 serve() {
-    local unit=/usr/lib/systemd/system/postern.service
-    setpriv --reuid postern --regid postern --init-groups --no-new-privs --inh-caps=-all,+net_bind_service --ambient-caps=-all,+net_bind_service \
-        --bounding-set=-all,+net_bind_service env -C /var/lib/postern $(sed -n 's/^ExecStart=//p' $unit) >/tmp/out 2>/tmp/log &
-    pid=$!
-    for _ in $(seq 300); do
-        grep -qs 'Postern is ready' /tmp/out && return
-        kill -0 $pid 2>/dev/null || break
-        sleep 0.1
-    done
-    cat /tmp/out /tmp/log >&2
-    fail "the service did not start"
+    systemctl start postern.service || { journalctl --no-pager -u postern.service | tail -n 30 >&2; fail "the service did not start"; }
+    systemctl is-active --quiet postern.service || fail "the service is not active"
 }
-stop() { kill -TERM "$pid" && wait "$pid" || fail "the service ended with $?: $(cat /tmp/log)"; }
+ps_user() { stat -c %U "/proc/$(systemctl show -p MainPID --value postern.service)"; }
+stop() {
+    systemctl stop postern.service || fail "the service cannot be stopped"
+    systemctl show -p Result -p ExecMainStatus postern.service | sort | tr '\n' ' ' | grep -q '^ExecMainStatus=0 Result=success' ||
+        { journalctl --no-pager -u postern.service | tail -n 30 >&2; fail "the service did not end well"; }
+}
 
 # Runs in the fresh system, with the package as /package.deb.
 inside() {
@@ -90,7 +86,31 @@ inside() {
     }
     say "installed"
     # Ports are its own from here on, and nobody is reached by accident.
-    exec unshare --net /bin/bash /test_package.sh running
+    exec unshare --net --uts --ipc --cgroup --pid --fork --kill-child=KILL /bin/bash /test_package.sh boot
+}
+
+# Makes systemd the first process of its own namespaces, and `running` what it starts.
+boot() {
+    mount -t proc proc /proc
+    mount -t sysfs sysfs /sys
+    mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup || fail "no control groups here, which systemd needs"
+    mount -t tmpfs -o mode=755 run /run
+    mkdir -p /dev/pts /dev/shm
+    [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
+    cat >/etc/systemd/system/package-test.service <<'UNIT'
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+StandardOutput=file:/result
+StandardError=file:/result
+ExecStart=/bin/bash /test_package.sh running
+# The first process ends with the code of the test.
+ExecStopPost=/bin/sh -c 'systemctl exit "$EXIT_STATUS"'
+UNIT
+    exec env -i container=lxc PATH="$PATH" /lib/systemd/systemd --system --log-level=err --log-target=null --show-status=no \
+        --unit=package-test.service </dev/null >/dev/null 2>&1
 }
 
 running() {
@@ -116,18 +136,38 @@ running() {
     policy 10023 a@example.org | grep -q '^action=DEFER_IF_PERMIT' || fail "it does not answer"
     postern status | grep -q '1 deferred' || fail "postern status: $(postern status)"
     postern greylist list | grep -q a@example.org || fail "postern greylist list"
+    [ "$(ps_user)" = postern ] || fail "it runs as $(ps_user)"
+    journalctl --no-pager -u postern.service | grep -q 'msg=ready' || fail "nothing is in the journal"
+
+    sed -i 's/delay: 3m/delay: 4m/' /etc/postern/postern.yaml
+    systemctl reload postern.service || fail "it cannot be reloaded"
+    journalctl --no-pager -u postern.service | grep -q 'key=greylist.delay .*4m' || fail "the journal does not say what changed"
+    echo 'nonsense: 1' >>/etc/postern/postern.yaml
+    ! systemctl reload postern.service 2>/dev/null || fail "a configuration with errors was taken"
+    systemctl is-active --quiet postern.service || fail "a configuration with errors ended it"
+    sed -i '/^nonsense/d' /etc/postern/postern.yaml
     stop
-    say "started, asked, stopped"
+    say "started by systemd, asked, reloaded, stopped"
+
+    # The socket is open while nobody answers, and whoever asks then is answered.
+    systemctl start postern-policy.socket || fail "the socket"
+    policy 10023 b@example.org | grep -q '^action=DEFER_IF_PERMIT' || fail "socket activation"
+    systemctl is-active --quiet postern.service || fail "the socket did not start the service"
+    systemctl restart postern.service
+    policy 10023 c@example.org | grep -q '^action=DEFER_IF_PERMIT' || fail "after a restart behind its socket"
+    systemctl stop postern-policy.socket
+    stop
+    say "activated by its socket"
 
     # A port below 1024, as the capability in the unit allows.
     sed -i 's/127.0.0.1:10023/127.0.0.1:923/' /etc/postern/postern.yaml
     serve
     policy 923 a@example.org | grep -q '^action=DEFER_IF_PERMIT' || fail "it does not answer on a low port"
-    stop
 
-    # What the admin changed stays, with what was learnt.
+    # It runs on through an upgrade, and what the admin changed stays, with what was learnt.
     apt-get install -y --reinstall --no-install-recommends /package.deb >/tmp/install 2>&1 || { cat /tmp/install >&2; fail "it cannot be installed again"; }
     grep -q 127.0.0.1:923 /etc/postern/postern.yaml || fail "an upgrade changed the configuration"
+    systemctl is-active --quiet postern.service || fail "an upgrade ended the service"
     postern greylist list | grep -q a@example.org || fail "an upgrade lost what was learnt"
     say "upgraded"
 
@@ -144,13 +184,14 @@ running() {
     dpkg --purge postern >/tmp/remove 2>&1 || { cat /tmp/remove >&2; fail "it cannot be purged"; }
     left=$(find / -xdev \( -path /proc -o -path /tmp -o -path /var/log -o -path /var/lib/dpkg -o -path /var/cache \) -prune -o -name '*postern*' -print)
     [ -z "$left" ] || fail "purging left: $left"
+    ! systemctl is-active --quiet postern.service || fail "it still runs"
     say "removed and purged"
 }
 
 # ------------------------------------------------------------------------------------------------------------------- outside
 
 case ${1:-} in
-inside | running)
+inside | boot | running)
     "$1"
     exit
     ;;
@@ -201,6 +242,9 @@ unshare --mount --pid --fork --kill-child=KILL bash -euo pipefail -c '
         mount --bind "/dev/$node" "$root/dev/$node"
     done
     cp --dereference /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
-    exec chroot "$root" /bin/bash /test_package.sh inside
+    status=0
+    chroot "$root" /bin/bash /test_package.sh inside || status=$?
+    cat "$root/result" 2>/dev/null || true
+    exit "$status"
 ' bash "$roots/bookworm" "$work" "$package" "$self" "$runtime"
 echo "package: tested in $((SECONDS - began)) s"

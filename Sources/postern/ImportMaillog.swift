@@ -118,6 +118,8 @@ struct ImportMaillog: AsyncParsableCommand {
     private func teach(_ lessons: [Lessons]) async throws -> LessonReport {
         var sum = LessonReport()
         try await options.withStore(for: .writing) { access in
+            var progress = StepProgress(lessons.count, "parts")
+            defer { progress.end() }
             for lesson in lessons {
                 let reply = try await access.send(.learn(lesson))
                 guard case .learnt(let part) = reply else { throw unexpected(reply) }
@@ -125,6 +127,7 @@ struct ImportMaillog: AsyncParsableCommand {
                 sum.clients += part.clients
                 sum.correspondents += part.correspondents
                 sum.skipped += part.skipped
+                progress.advance()
             }
         }
         return sum

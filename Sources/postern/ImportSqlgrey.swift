@@ -133,12 +133,15 @@ struct ImportSqlgrey: AsyncParsableCommand {
         guard !lessons.isEmpty else { return }
         var sum = LessonReport()
         try await options.withStore(for: .writing) { access in
+            var progress = StepProgress(lessons.count, "parts")
+            defer { progress.end() }
             for lesson in lessons {
                 let reply = try await access.send(.learn(lesson))
                 guard case .learnt(let part) = reply else { throw unexpected(reply) }
                 sum.triplets += part.triplets
                 sum.clients += part.clients
                 sum.skipped += part.skipped
+                progress.advance()
             }
         }
         report.triplets = sum.triplets

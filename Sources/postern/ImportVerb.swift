@@ -123,11 +123,14 @@ struct ImportPostgrey: AsyncParsableCommand {
         let lessons = triplets.batches.map { Lessons(triplets: $0) } + clients.batches.map { Lessons(clients: $0) }
         var sum = LessonReport()
         try await options.withStore(for: .writing) { access in
+            var progress = StepProgress(lessons.count, "parts")
+            defer { progress.end() }
             for lesson in lessons {
                 let reply = try await access.send(.learn(lesson))
                 guard case .learnt(let part) = reply else { throw unexpected(reply) }
                 sum = LessonReport(
                     triplets: sum.triplets + part.triplets, clients: sum.clients + part.clients, skipped: sum.skipped + part.skipped)
+                progress.advance()
             }
         }
         report.triplets = sum.triplets

@@ -97,6 +97,16 @@ struct TerminalTests {
         #expect(plain.output.contains("defer") && !plain.output.contains("\u{1b}"))
     }
 
+    @Test func longWorkShowsABarOnATerminal() async throws {
+        let now = Int(Date().timeIntervalSince1970)
+        let rows = (0..<40_000).map { "192.0.\($0 / 250).0/a\($0)@example.org/b@example.net\t\(now - 900),\(now)\n" }.joined()
+        let file = try place.write(rows, to: "postgrey.txt")
+        let shown = try await onATerminal("import postgrey --database \(file)", "TERM=xterm")
+        #expect(shown.contains("[#") && shown.contains(" %, ") && shown.contains("taken: 40000 triplets"), "\(shown.suffix(500))")
+        let plain = try await place.run("import", "postgrey", "--database", file)
+        #expect(plain.output == "taken: 40000 triplets and 0 clients\n" && plain.errors.isEmpty)
+    }
+
     // MARK: - The manual
 
     private static let repository = URL(filePath: #filePath).deletingLastPathComponent().path + "/../.."

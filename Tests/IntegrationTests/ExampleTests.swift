@@ -20,6 +20,19 @@ struct ExampleTests {
         #expect(try ConfigurationLoader.load(shipped, file: "postern.yaml").warnings.isEmpty)
     }
 
+    @Test("the container has the libraries that a build needs, and what it copies is there")
+    func container() throws {
+        let file = try String(contentsOfFile: ServerRoots.project + "/packaging/Containerfile", encoding: .utf8)
+        let setup = try String(contentsOfFile: ServerRoots.project + "/scripts/setup.sh", encoding: .utf8)
+        let packages = try #require(setup.firstMatch(of: /packages=\(([^)]+)\)/)).1.split(separator: " ")
+        #expect(packages.count > 5)
+        for package in packages { #expect(file.contains(" \(package) "), "\(package)") }
+        for copied in file.matches(of: /COPY (packaging[^ ]+)/) {
+            #expect(FileManager.default.fileExists(atPath: "\(ServerRoots.project)/\(copied.1)"), "\(copied.1)")
+        }
+        #expect(file.contains("swift:6.2-bookworm"))
+    }
+
     @Test("Postfix takes its lines, and asks what they say")
     func postfix() async throws {
         let folder = try TemporaryFolder("examples")
