@@ -46,7 +46,7 @@ extension Configuration {
             for key in past.map(\.key) + present.map(\.key).filter({ key in !past.contains { $0.key == key } }) {
                 let (value, other) = (past.first { $0.key == key }?.value, present.first { $0.key == key }?.value)
                 guard value != other else { continue }
-                let isTheSocket = ["role", "address", "mode", "group"].contains(key)
+                let isTheSocket = ["role", "address", "mode", "group"].contains(key) || !after.isUpdatedWhileOpen
                 changes.append(.init("listeners.\(after.name).\(key)", value, other, needsRestart: isTheSocket))
             }
         }
@@ -57,8 +57,12 @@ extension Configuration {
 extension Configuration.Listener {
     /// Whether both are the same socket for the same purpose: what is left can be changed while it is open.
     func isTheSameSocket(as other: Configuration.Listener) -> Bool {
-        name == other.name && role == other.role && address == other.address && trap?.mode == other.trap?.mode
+        guard isUpdatedWhileOpen else { return self == other }
+        return name == other.name && role == other.role && address == other.address && trap?.mode == other.trap?.mode
     }
+
+    /// Whether a reload reaches its own settings (`Daemon.reload`).
+    var isUpdatedWhileOpen: Bool { role == .gateway || role == .trap }
 }
 
 extension ConfigurationChange {

@@ -10,8 +10,8 @@ extension ConfigurationReview {
             case .policy, .socketmap: reviewPolicy(listener, index)
             case .gateway: reviewGateway(listener, index)
             case .trap: reviewTrap(listener, index)
-            // Any address but loopback needs TLS and a token, or is an error already.
-            case .admin: break
+            // Of an admin listener whatever is risky is an error already.
+            default: break
             }
         }
     }
