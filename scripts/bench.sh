@@ -2,7 +2,7 @@
 # Measures the policy service beside its peers, in one run on one machine, and prints ratios: postgrey (Debian) and a
 # responder that knows nothing and answers DUNNO. All get the same load from the same program.
 #
-#   scripts/bench.sh [--seconds 10] [--rows 10000000] [--skip-large]
+#   scripts/bench.sh [--seconds 10] [--rows 10000000] [--skip-large] [--only policy|resolver|evidence|replay|large] [--no-build]
 #
 # Every figure is of this machine and this minute: compare the ratios.
 set -euo pipefail
@@ -10,17 +10,24 @@ cd "$(dirname "$0")/.."
 seconds=10
 rows=10000000
 large=yes
+only=
+build=yes
 while [ $# -gt 0 ]; do
     case $1 in
     --seconds) seconds=$2; shift 2 ;;
     --rows) rows=$2; shift 2 ;;
     --skip-large) large=no; shift ;;
-    *) echo "usage: scripts/bench.sh [--seconds 10] [--rows 10000000] [--skip-large]" >&2; exit 64 ;;
+    --only) only=$2; shift 2 ;;
+    --no-build) build=no; shift ;;
+    *) echo "usage: scripts/bench.sh [--seconds 10] [--rows 10000000] [--skip-large] [--only SECTION] [--no-build]" >&2; exit 64 ;;
     esac
 done
 
-swift build -c release --static-swift-stdlib --product postern
-swift build -c release --package-path Benchmarks --scratch-path .build-bench
+wants() { [ -z "$only" ] || [ "$only" = "$1" ]; }
+if [ "$build" = yes ]; then
+    swift build -c release --static-swift-stdlib --product postern
+    swift build -c release --package-path Benchmarks --scratch-path .build-bench
+fi
 postern=$PWD/.build/release/postern
 load=$PWD/.build-bench/release/policy-load
 responder=$PWD/.build-bench/release/dunno-responder
@@ -66,6 +73,7 @@ EOF
 stop() { kill "$1" && wait "$1" 2>/dev/null || true; }
 resident() { awk '/VmHWM/ { print int($2 / 1024) }' "/proc/$1/status"; }
 
+if wants policy; then
 echo "== stateless responder"
 port=$(free_port)
 "$responder" "$port" >/dev/null &
@@ -108,7 +116,9 @@ echo
 echo "postern / postgrey:            $(ratio "$(field "$empty" rate)" "$(field "$postgrey" rate)")   (aim: at least 20)"
 echo "postern / stateless responder: $(ratio "$(field "$empty" rate)" "$(field "$stateless" rate)")   (aim: at least 0.5)"
 echo "p99 at half load:              $(field "$paced" p99_us) us   (aim: below 5000)"
+fi
 
+if wants resolver; then
 echo
 echo "== resolver, a responder in the same process"
 quick=$("$resolving" --seconds "$seconds")
@@ -116,7 +126,9 @@ slow=$("$resolving" --seconds "$seconds" --delay 20)
 echo "uncached questions:            $(whole "$(field "$quick" uncached_rate)")/s   (aim: at least 50000)"
 echo "with 20 ms of delay:           $(whole "$(field "$slow" uncached_rate)")/s, $(field "$slow" server_timeouts) lost"
 echo "answered from the cache:       $(whole "$(field "$quick" cached_rate)")/s   (aim: at least 1000000)"
+fi
 
+if wants evidence; then
 echo
 echo "== policy service with evidence: names, SPF and one DNS list of each client"
 start_dns() { # DELAY: sets dns_port and dns_pid
@@ -150,7 +162,9 @@ stop "$dns_pid"
 echo "   bare greylist $(whole "$(field "$bare" rate)") answers/s; all evidence known $(whole "$(field "$cached" rate)")/s, p99 $(field "$cached" p99_us) us"
 echo "cached evidence / bare:        $(ratio "$(field "$cached" rate)" "$(field "$bare" rate)")   (aim: at least 0.5)"
 echo "uncached, 20 ms of delay:      $(whole "$(field "$uncached" rate)")/s, p99 $(field "$uncached" p99_us) us   (aim: 5000/s, at most 100000 us)"
+fi
 
+if wants replay; then
 echo
 echo "== replay of a log of two million lines"
 .build-bench/release/maillog-writer 2000000 >"$work/mail.log"
@@ -173,7 +187,9 @@ gzip -1 -k "$work/mail.log"
 read -r rate memory < <(replayed "$work/mail.log.gz")
 echo "the same, from gzip:           $rate lines/s"
 rm "$work/mail.log" "$work/mail.log.gz"
-[ "$large" = yes ] || exit 0
+fi
+
+[ "$large" = yes ] && wants large || exit 0
 
 echo
 echo "== postern with $rows triplets on disk"
@@ -194,7 +210,7 @@ half=$(python3 -c 'import sys; print(float(sys.argv[1]) / 2)' "$(field "$full" r
 paced=$("$load" --port "$port" --seconds "$seconds" --rate "$half" --start "$(field "$full" next)")
 echo "   $(whole "$(field "$full" rate)") answers/s, p99 $(field "$full" p99_us) us; at half that load p99 $(field "$paced" p99_us) us"
 echo
-echo "large / empty store:           $(ratio "$(field "$full" rate)" "$(field "$empty" rate)")   (aim: at least 0.7)"
+[ -z "${empty:-}" ] || echo "large / empty store:           $(ratio "$(field "$full" rate)" "$(field "$empty" rate)")   (aim: at least 0.7)"
 echo "resident memory at most:       $(resident "$pid") MiB   (aim: at most 400)"
 echo "ready after:                   $ready ms   (aim: at most 2000)"
 echo "p99 at half load:              $(field "$paced" p99_us) us   (aim: below 5000)"

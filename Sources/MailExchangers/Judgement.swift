@@ -164,7 +164,7 @@ extension Survey {
                     advice:
                         "point it to a host of yours with port 25 closed, which refuses at once (TCP reset, no firewall that drops), or take it out"
                 ))
-        case .silent, .hangsUp, .notSMTP:
+        case .silent, .drips, .hangsUp, .notSMTP:
             found.append(
                 Pitfall(
                     .error, .firstIsSilent, host: name, "the first MX \(behaviour.text)",
@@ -216,6 +216,14 @@ extension Survey {
                     .note, .down, host: name, "the last MX \(behaviour.text)",
                     advice: "it turns bots away, though it learns nothing of them; a trap there would")
             ]
+        case .drips:
+            return [
+                Pitfall(
+                    .note, .tarpit, host: name, "the last MX \(behaviour.text)",
+                    advice:
+                        "bots that go there first are held; an honest sender that comes because the others are down waits minutes, and tries again"
+                )
+            ]
         case .timesOut, .unreachable, .silent, .hangsUp, .notSMTP:
             return [
                 Pitfall(
@@ -241,7 +249,7 @@ extension Survey {
                     .warning, .defers, host: name, "\(name) \(behaviour.text)",
                     advice: "if this is a greylist, let postmaster through; a fake MX belongs at the highest number")
             ]
-        case .refuses, .timesOut, .unreachable, .silent, .hangsUp, .notSMTP:
+        case .refuses, .timesOut, .unreachable, .silent, .drips, .hangsUp, .notSMTP:
             return [
                 Pitfall(
                     isOnly ? .error : .warning, .down, host: name, "\(name) \(behaviour.text)",

@@ -38,6 +38,7 @@ public struct Pitfall: Equatable, Sendable {
         case down
         case lastRejects = "last-rejects"
         case lastAccepts = "last-accepts"
+        case tarpit
         case fakeLast = "fake-last"
         case rejects
         case defers

@@ -87,7 +87,7 @@ private struct ProbedConversation {
             return .accepts
         } catch {
             switch error {
-            case .timeout: return .silent(after: stage)
+            case .timeout: return decoder.isEmpty ? .silent(after: stage) : .drips(after: stage)
             case .closed, .reset: return .hangsUp(after: stage)
             case .nonsense(let text): return .notSMTP(text)
             }

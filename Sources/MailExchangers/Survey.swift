@@ -81,6 +81,8 @@ public enum Behaviour: Equatable, Sendable {
     case unreachable(String)
     /// Connected, and no greeting came in time; or a reply later did not.
     case silent(after: Stage)
+    /// A reply comes byte by byte and does not end in time, as a tarpit's.
+    case drips(after: Stage)
     /// It closed the connection without a reply.
     case hangsUp(after: Stage)
     /// What it said is not SMTP.
@@ -104,7 +106,7 @@ public enum Behaviour: Equatable, Sendable {
     /// Whether it takes part in SMTP at all.
     public var answers: Bool {
         switch self {
-        case .refuses, .timesOut, .unreachable, .silent, .hangsUp, .notSMTP: false
+        case .refuses, .timesOut, .unreachable, .silent, .drips, .hangsUp, .notSMTP: false
         case .defers, .rejects, .accepts: true
         }
     }
@@ -117,6 +119,8 @@ public enum Behaviour: Equatable, Sendable {
         case .unreachable(let why): "cannot be reached: \(why)"
         case .silent(let stage):
             stage == .connect ? "takes the connection, but sends no greeting" : "does not reply to \(stage.rawValue.uppercased())"
+        case .drips(let stage):
+            "answers \(stage == .connect ? "the connection" : stage.rawValue.uppercased()) byte by byte, and without end: a tarpit"
         case .hangsUp(let stage): "hangs up after \(stage == .connect ? "the connection" : stage.rawValue.uppercased())"
         case .notSMTP(let text): "does not speak SMTP: \(text)"
         case .defers(let stage, let code, let text): "defers at \(stage.rawValue): \(code) \(text)"
@@ -132,6 +136,7 @@ public enum Behaviour: Equatable, Sendable {
         case .timesOut: "times-out"
         case .unreachable: "unreachable"
         case .silent: "silent"
+        case .drips: "drips"
         case .hangsUp: "hangs-up"
         case .notSMTP: "not-smtp"
         case .defers: "defers"

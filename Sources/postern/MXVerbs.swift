@@ -289,7 +289,7 @@ extension MXReport.Address {
         case .defers(let stage, let code, _)?, .rejects(let stage, let code, _)?:
             self.stage = stage.rawValue
             self.code = code
-        case .silent(let stage)?, .hangsUp(let stage)?: self.stage = stage.rawValue
+        case .silent(let stage)?, .drips(let stage)?, .hangsUp(let stage)?: self.stage = stage.rawValue
         case nil, .refuses?, .timesOut?, .unreachable?, .notSMTP?, .accepts?: break
         }
     }

@@ -41,7 +41,7 @@ final class StoreAccess {
             let lists = Lists(entries: try await store.entries(), releases: try await store.releases())
             let state = DirectState(
                 engine: Engine(settings: configuration.engineSettings, lists: lists, domains: domains),
-                clock: ServiceClock(after: try await store.anchor()))
+                clock: ServiceClock(after: try await store.anchor()), configuration: configuration)
             return StoreAccess(.direct(ControlHandler(store: store, state: state), store))
         } catch {
             throw ControlFailure(error)
@@ -91,10 +91,12 @@ final class StoreAccess {
 private final class DirectState: DaemonState {
     private let fixed: Engine
     private let clock: ServiceClock
+    private let configuration: Configuration
 
-    init(engine: Engine, clock: ServiceClock) {
+    init(engine: Engine, clock: ServiceClock, configuration: Configuration) {
         fixed = engine
         self.clock = clock
+        self.configuration = configuration
     }
 
     func engine() -> Engine { fixed }
@@ -110,6 +112,18 @@ private final class DirectState: DaemonState {
     func status() throws(ControlFailure) -> StatusReport { throw Self.noDaemon }
 
     func reload() async throws(ControlFailure) -> ReloadReport { throw Self.noDaemon }
+
+    /// As the daemon would look things up; nothing where nobody answers.
+    func findings(for attempt: Attempt) async -> Findings {
+        guard let (lookUps, watch) = try? await LookUps.started(configuration) else { return Findings() }
+        defer {
+            watch.cancel()
+            lookUps.close()
+        }
+        return await withCheckedContinuation { continuation in
+            lookUps.gatherer.gather(attempt, for: fixed.settings) { continuation.resume(returning: $0) }
+        }
+    }
 
     private static let noDaemon = ControlFailure(.unavailable, "no daemon runs")
 }

@@ -67,6 +67,29 @@ struct MXVerbTests {
         #expect(bogus.allSatisfy { $0["behaviour"] == nil && $0["is_public"] as? Bool == false }, "nobody connects there")
     }
 
+    @Test func theTrapItselfIsKnownForOne() async throws {
+        let port = try FreePort.next()
+        let place = try Workplace()
+        let config = try place.write(
+            """
+            data_directory: \(place.folder)/data
+            dns: { resolvers: [] }
+            listeners: [ { name: trap, role: trap, mode: tarpit, address: "127.77.0.9:\(port)", greeting_pace: 10ms, pace: 100ms } ]
+
+            """, to: "trap.yaml")
+        let real = try ScriptedMailHost("127.77.0.2", port: port)
+        let records = [
+            "a.test. 300 IN MX 20 mx1.a.test.", "a.test. 300 IN MX 90 mx9.a.test.", "mx1.a.test. \(Self.a) 127.77.0.2",
+            "mx9.a.test. \(Self.a) 127.77.0.9",
+        ]
+        let trap = try RunningProcess(executable: Workplace.executable.path, ["serve", "--config", config], log: place.path("trap.log"))
+        try await waitUntil("the trap listens") { place.read("trap.log").contains("msg=ready") }
+        let outcome = try await check(records, hosts: [real], "--json")
+        trap.signal(SIGTERM)
+        _ = try await trap.waitForExit()
+        #expect(outcome.code == 0 && codes(outcome) == ["note tarpit"], "\(outcome)")
+    }
+
     @Test func hostsThatSayNothingAreGivenUpInTime() async throws {
         let port = try FreePort.next()
         let hosts = [

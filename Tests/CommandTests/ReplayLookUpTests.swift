@@ -45,6 +45,22 @@ struct ReplayLookUpTests {
         server.stop()
     }
 
+    /// As the daemon would decide, though none runs.
+    @Test func explainLooksUpByItself() async throws {
+        let config = try place.write(
+            """
+            data_directory: \(place.folder)/data
+            dns: { resolvers: ["127.0.0.1:\(server.port)"] }
+            dns_lists: ["bl.example*12"]
+
+            """, to: "c.yaml")
+        let outcome = try await place.run(
+            "explain", "--config", config, "--ip", "203.0.113.7", "--from", "a@good.example", "--to", "b@example.net", "--json")
+        #expect(outcome.code == 0 && outcome.object["verdict"] as? String == "reject", "\(outcome)")
+        #expect(outcome.output.contains("bl.example 127.0.0.4"), "\(outcome.output)")
+        server.stop()
+    }
+
     @Test func withoutAnybodyToAskItSaysSo() async throws {
         server.stop()
         let config = try place.write("dns: { resolvers: [\"127.0.0.1:\(server.port)\"] }\n", to: "c.yaml")

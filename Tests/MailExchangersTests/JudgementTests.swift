@@ -41,7 +41,8 @@ private let rejecting = Behaviour.rejects(.rcpt, code: 550, text: "never")
             (Behaviour.timesOut, "error first-times-out"), (.unreachable("no route to host"), "error first-times-out"),
             (deferring, "error first-defers"), (.defers(.greeting, code: 421, text: "busy"), "error first-defers"),
             (rejecting, "error first-rejects"),
-            (.silent(after: .connect), "error first-is-silent"), (.hangsUp(after: .ehlo), "error first-is-silent"),
+            (.silent(after: .connect), "error first-is-silent"), (.drips(after: .connect), "error first-is-silent"),
+            (.hangsUp(after: .ehlo), "error first-is-silent"),
             (.notSMTP("SSH-2.0"), "error first-is-silent"), (.defers(.rcpt, code: 450, text: "Greylisted, see"), "warning first-defers"),
         ] {
             #expect(try codes(survey(exchanger(10, "mx0", "9.9.9.1", behaviour), second)).first == code, "\(behaviour)")
@@ -54,7 +55,7 @@ private let rejecting = Behaviour.rejects(.rcpt, code: 550, text: "never")
             (rejecting, "error last-rejects"), (.rejects(.greeting, code: 554, text: "no"), "error last-rejects"),
             (deferring, "note fake-last"),
             (.accepts, "note last-accepts"), (.refuses, "note down"), (.timesOut, "warning down"),
-            (.silent(after: .connect), "warning down"),
+            (.silent(after: .connect), "warning down"), (.drips(after: .ehlo), "note tarpit"),
         ] as [(Behaviour, String)] {
             #expect(try codes(survey(first, exchanger(90, "mx9", "9.9.9.9", behaviour))).last == code, "\(behaviour)")
         }

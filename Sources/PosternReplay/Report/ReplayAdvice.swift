@@ -33,7 +33,7 @@ struct ReplayAdvice {
         }
         if Double(policy.all.delayed) > Double(policy.all.deliveries) * Self.worthImporting, !report.input.files.isEmpty {
             advice.append(
-                "\(policy.all.delayed) of \(policy.all.deliveries) deliveries would be delayed, nearly all of them first contacts. `postern import maillog` with the same files makes known who wrote before, so that the first day does not delay them again."
+                "\(policy.all.delayed) of \(policy.all.deliveries) deliveries would be delayed, most of them first contacts. `postern import maillog` with the same files makes known who wrote before, so that the first day does not delay them again."
             )
         }
         if let label = policy.spam, label.deliveries > 0 {
