@@ -10,7 +10,7 @@ setup: # the libraries that a build needs
 	@scripts/setup.sh
 
 run: setup ## build, and run with the built-in defaults on loopback (policy service on 127.0.0.1:10023)
-	swift build -c release --static-swift-stdlib --product postern
+	scripts/release.sh
 	exec .build/release/postern serve
 
 # In parts: real servers, and tests that watch the clock, suffer while every core works through random schedules or load.

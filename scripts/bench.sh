@@ -25,7 +25,7 @@ done
 
 wants() { [ -z "$only" ] || [ "$only" = "$1" ]; }
 if [ "$build" = yes ]; then
-    swift build -c release --static-swift-stdlib --product postern
+    scripts/release.sh
     swift build -c release --package-path Benchmarks --scratch-path .build-bench
 fi
 postern=$PWD/.build/release/postern

@@ -34,25 +34,58 @@ public enum PolicyAttribute: String, CaseIterable, Sendable {
     case mailVersion = "mail_version"
     case tlsSNI = "tls_sni"
 
-    private static let names = allCases.map { Array($0.rawValue.utf8) }
-
-    /// Attributes by the length of their name, so that a name is found by comparing with one or two.
-    private static let byLength: [[Int]] = {
-        var table: [[Int]] = []
-        for (index, name) in names.enumerated() {
-            while table.count <= name.count { table.append([]) }
-            table[name.count].append(index)
-        }
-        return table
-    }()
-
     /// The place of the attribute of that name among all; `nil` for one we do not know, which is then ignored. `guess` is
     /// tried first: a peer sends its attributes in one order.
-    static func index(ofName name: UnsafeBufferPointer<UInt8>.SubSequence, guess: Int) -> Int? {
-        func matches(_ index: Int) -> Bool { names[index].count == name.count && name.elementsEqual(names[index]) }
-        if names.indices.contains(guess), matches(guess) { return guess }
-        guard name.count < byLength.count else { return nil }
-        return byLength[name.count].first(where: matches)
+    static func index(ofName name: UnsafeRawBufferPointer, guess: Int) -> Int? {
+        names.index(of: name, guess: guess)
+    }
+
+    private static let names = Names()
+
+    /// The attributes' names, one after another in one piece.
+    private struct Names {
+        private var octets: [UInt8] = []
+        /// Where each begins, and where the last ends.
+        private var bounds = [0]
+        /// Attributes by the length of their name, so that a name is found by comparing with one or two.
+        private var byLength: [[Int]] = []
+
+        init() {
+            for (index, attribute) in PolicyAttribute.allCases.enumerated() {
+                let name = attribute.rawValue.utf8
+                octets += name
+                bounds.append(octets.count)
+                while byLength.count <= name.count { byLength.append([]) }
+                byLength[name.count].append(index)
+            }
+        }
+
+        func index(of name: UnsafeRawBufferPointer, guess: Int) -> Int? {
+            if guess + 1 < bounds.count, matches(name, guess) { return guess }
+            guard name.count < byLength.count else { return nil }
+            return byLength[name.count].first { matches(name, $0) }
+        }
+
+        private func matches(_ name: UnsafeRawBufferPointer, _ index: Int) -> Bool {
+            let start = bounds[index]
+            let count = bounds[index + 1] - start
+            guard count == name.count else { return false }
+            return octets.withUnsafeBytes { octets in
+                var place = 0
+                while place + 8 <= count {
+                    guard
+                        name.loadUnaligned(fromByteOffset: place, as: UInt64.self)
+                            == octets.loadUnaligned(fromByteOffset: start + place, as: UInt64.self)
+                    else { return false }
+                    place += 8
+                }
+                while place < count {
+                    guard octets[start + place] == name[place] else { return false }
+                    place += 1
+                }
+                return true
+            }
+        }
     }
 
     /// The place of this attribute among all: cases without a payload are stored as their place.

@@ -21,17 +21,30 @@ public enum PolicyReply: Equatable, Sendable {
     public var encoded: String {
         switch self {
         case .dunno: "action=DUNNO\n\n"
-        case .deferIfPermit(let text): "action=DEFER_IF_PERMIT 4.7.1 \(Self.printable(text))\n\n"
+        case .deferIfPermit(let text): Self.line("action=DEFER_IF_PERMIT 4.7.1 ", text)
         case .defer(let code, let enhanced, let text), .reject(let code, let enhanced, let text):
-            "action=\(code) \(enhanced) \(Self.printable(text))\n\n"
-        case .prepend(let field): "action=PREPEND \(Self.printable(field, maximum: Self.maximumField))\n\n"
+            Self.line("action=\(code) \(enhanced) ", text)
+        case .prepend(let field): Self.line("action=PREPEND ", field, maximum: Self.maximumField)
         }
+    }
+
+    private static func line(_ action: String, _ text: String, maximum: Int = maximumText) -> String {
+        var line = ""
+        line.reserveCapacity(action.utf8.count + min(text.utf8.count, maximum) + 2)
+        line += action
+        line += printable(text, maximum: maximum)
+        line += "\n\n"
+        return line
     }
 
     /// On one line, in printable ASCII, bounded: whatever a client sent may stand in a text without harm.
     static func printable(_ text: String, maximum: Int = maximumText) -> String {
-        guard text.utf8.contains(where: { $0 < 0x20 || $0 > 0x7e }) || text.utf8.count > maximum else { return text }
-        let bytes = text.utf8.prefix(maximum).map { $0 < 0x20 || $0 > 0x7e ? UInt8(ascii: "?") : $0 }
+        var text = text
+        let isPlain = text.withUTF8 { octets in octets.count <= maximum && octets.allSatisfy(isPrintable) }
+        guard !isPlain else { return text }
+        let bytes = text.utf8.prefix(maximum).map { isPrintable($0) ? $0 : UInt8(ascii: "?") }
         return String(decoding: bytes, as: UTF8.self)
     }
+
+    private static func isPrintable(_ octet: UInt8) -> Bool { octet >= 0x20 && octet <= 0x7e }
 }

@@ -14,8 +14,19 @@ public struct PolicyRequest: Sendable {
     /// An attribute's value; empty where it was not sent, which Postfix does not distinguish from an empty one either.
     /// Octets that are not UTF-8 (a client's HELO may hold any) become U+FFFD.
     public subscript(attribute: PolicyAttribute) -> String {
+        withOctets(of: attribute) { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// Whether an attribute's value is `text`, octet for octet.
+    func holds(_ attribute: PolicyAttribute, _ text: StaticString) -> Bool {
+        withOctets(of: attribute) { octets in
+            octets.elementsEqual(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+        }
+    }
+
+    private func withOctets<Result>(of attribute: PolicyAttribute, _ body: (UnsafeBufferPointer<UInt8>) -> Result) -> Result {
         let range = values[attribute.index]
-        return String(decoding: bytes[Int(range.lowerBound)..<Int(range.upperBound)], as: UTF8.self)
+        return bytes.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[Int(range.lowerBound)..<Int(range.upperBound)])) }
     }
 
     public func isEmpty(_ attribute: PolicyAttribute) -> Bool { values[attribute.index].isEmpty }
@@ -80,6 +91,9 @@ public struct PolicyRequestDecoder: Sendable {
     private var lineStart = 0
     /// Up to here the line was searched for its end.
     private var searched = 0
+    /// The line's first `=`, where it was come across.
+    private var equals: Int?
+    private var hasNUL = false
     private var lines = 0
     private var values: [Range<Int32>] = Self.noValues
     /// The attribute that is likely to come next: Postfix sends them nearly as they are listed.
@@ -106,17 +120,20 @@ public struct PolicyRequestDecoder: Sendable {
 
     /// The next whole request, or `nil` when more octets are needed. After an error nothing more can be read.
     public mutating func next() throws(PolicyRequestError) -> PolicyRequest? {
-        while let end = nextLineFeed() {
-            let line = lineStart..<end
+        while searchLineFeed() {
+            let end = searched
             try checkLength(through: end, isLine: true)
-            lineStart = end + 1
-            searched = lineStart
-            if line.isEmpty {
+            if end == lineStart {
+                lineStart += 1
+                searched = lineStart
                 return try finish(end: end)
             }
             lines += 1
             guard lines <= limits.attributes else { throw .tooManyAttributes(limit: limits.attributes) }
-            try note(line)
+            try note(lineStart..<end)
+            lineStart = end + 1
+            searched = lineStart
+            equals = nil
         }
         try checkLength(through: buffer.count, isLine: false)
         return nil
@@ -132,24 +149,43 @@ public struct PolicyRequestDecoder: Sendable {
         if end > lineEnd { throw .lineTooLong(limit: limits.line) }
     }
 
-    private mutating func nextLineFeed() -> Int? {
-        let end = buffer.withUnsafeBufferPointer { bytes in bytes[searched...].firstIndex(of: UInt8(ascii: "\n")) }
-        searched = end ?? buffer.count
-        return end
+    /// Goes on to the line's end; `false` where that has not come. On its way it notes what a line is judged by.
+    private mutating func searchLineFeed() -> Bool {
+        let start = searched
+        let known = equals
+        let (end, found, sawNUL) = buffer.withUnsafeBytes { octets in
+            var index = start
+            var equals = known
+            var sawNUL = false
+            if equals == nil {
+                // Names are short.
+                while index < octets.count, octets[index] > UInt8(ascii: "\n"), octets[index] != UInt8(ascii: "=") { index += 1 }
+                if index < octets.count, octets[index] == UInt8(ascii: "=") { equals = index }
+            }
+            while true {
+                index = octets.firstLineFeedOrNUL(from: index)
+                guard index < octets.count, octets[index] == 0 else { break }
+                sawNUL = true
+                index += 1
+            }
+            return (index, equals, sawNUL)
+        }
+        searched = end
+        equals = found
+        if sawNUL { hasNUL = true }
+        return end < buffer.count
     }
 
     private mutating func note(_ line: Range<Int>) throws(PolicyRequestError) {
-        let guess = expected
-        let (equals, index, hasNUL) = buffer.withUnsafeBufferPointer { bytes in
-            let text = bytes[line]
-            let equals = text.firstIndex(of: UInt8(ascii: "="))
-            return (equals, equals.flatMap { PolicyAttribute.index(ofName: text[..<$0], guess: guess) }, text.contains(0))
-        }
         guard !hasNUL else { throw .nulByte }
         guard let equals else {
             throw .lineWithoutEquals(line: String(decoding: buffer[line].prefix(64), as: UTF8.self))
         }
         guard equals > line.lowerBound else { throw .emptyName }
+        let guess = expected
+        let index = buffer.withUnsafeBytes { octets in
+            PolicyAttribute.index(ofName: UnsafeRawBufferPointer(rebasing: octets[line.lowerBound..<equals]), guess: guess)
+        }
         guard let index else { return }
         expected = index + 1
         guard values[index].lowerBound == 0 else { throw .duplicate(PolicyAttribute.allCases[index]) }
@@ -168,7 +204,26 @@ public struct PolicyRequestDecoder: Sendable {
             lineStart = 0
             searched = 0
         }
-        guard request[.request] == "smtpd_access_policy" else { throw .notAnAccessPolicyRequest(String(request[.request].prefix(64))) }
+        guard request.holds(.request, "smtpd_access_policy") else { throw .notAnAccessPolicyRequest(String(request[.request].prefix(64))) }
         return request
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    /// Where the first line feed or NUL from `start` on is, or where the octets end. Looks at eight octets at a time.
+    fileprivate func firstLineFeedOrNUL(from start: Int) -> Int {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let lineFeeds = ones &* UInt64(UInt8(ascii: "\n"))
+        var index = start
+        while index + 8 <= count {
+            let word = UInt64(littleEndian: loadUnaligned(fromByteOffset: index, as: UInt64.self))
+            let other = word ^ lineFeeds
+            // The lowest octet with its upper bit set is the first that is zero here; those above it may be set by its borrow.
+            let zeros = ((word &- ones) & ~word | (other &- ones) & ~other) & (ones << 7)
+            if zeros != 0 { return index + zeros.trailingZeroBitCount / 8 }
+            index += 8
+        }
+        while index < count, self[index] != 0, self[index] != UInt8(ascii: "\n") { index += 1 }
+        return index
     }
 }

@@ -11,19 +11,23 @@ public struct DomainName: Hashable, Sendable {
         var lowered = String(text).lowercasedASCII
         lowered.dropFinalDot()
         guard !lowered.isEmpty, lowered.utf8.count <= 253 else { return nil }
+        guard lowered.withUTF8(Self.isWellFormed) else { return nil }
+        self.text = lowered
+    }
+
+    private static func isWellFormed(_ octets: UnsafeBufferPointer<UInt8>) -> Bool {
         var label = 0
-        for byte in lowered.utf8 {
-            if byte == UInt8(ascii: ".") {
-                guard label > 0 else { return nil }
+        for octet in octets {
+            if octet == UInt8(ascii: ".") {
+                guard label > 0 else { return false }
                 label = 0
             } else {
-                guard byte > 0x20, byte != 0x7f, byte != UInt8(ascii: "@") else { return nil }
+                guard octet > 0x20, octet != 0x7f, octet != UInt8(ascii: "@") else { return false }
                 label += 1
-                guard label <= 63 else { return nil }
+                guard label <= 63 else { return false }
             }
         }
-        guard label > 0 else { return nil }
-        self.text = lowered
+        return label > 0
     }
 
     /// Split by octets, not by characters: a dot before a combining mark is a dot.
@@ -53,9 +57,14 @@ extension DomainName: CustomStringConvertible {
 extension String {
     /// With ASCII letters in lower case and all else untouched.
     public var lowercasedASCII: String {
-        guard utf8.contains(where: { $0 >= UInt8(ascii: "A") && $0 <= UInt8(ascii: "Z") }) else { return self }
-        return String(decoding: utf8.map { $0 >= UInt8(ascii: "A") && $0 <= UInt8(ascii: "Z") ? $0 | 0x20 : $0 }, as: UTF8.self)
+        var text = self
+        return text.withUTF8 { octets in
+            guard octets.contains(where: Self.isUpperCase) else { return nil }
+            return String(decoding: octets.lazy.map { Self.isUpperCase($0) ? $0 | 0x20 : $0 }, as: UTF8.self)
+        } ?? self
     }
+
+    private static func isUpperCase(_ octet: UInt8) -> Bool { octet >= UInt8(ascii: "A") && octet <= UInt8(ascii: "Z") }
 
     /// Takes off one final dot, and the dot only: as a character it may be one with what stands before it.
     mutating func dropFinalDot() {

@@ -177,7 +177,7 @@ extension IPAddress: CustomStringConvertible {
     public var description: String {
         switch family {
         case .v4:
-            return "\(low >> 24 & 255).\(low >> 16 & 255).\(low >> 8 & 255).\(low & 255)"
+            return String(unsafeUninitializedCapacity: 15, initializingUTF8With: writeV4)
         case .v6:
             let groups: [UInt64] = (0..<8).map { index in
                 let half = index < 4 ? high : low
@@ -195,6 +195,25 @@ extension IPAddress: CustomStringConvertible {
             func hex(_ range: Range<Int>) -> String { groups[range].map { String($0, radix: 16) }.joined(separator: ":") }
             return best.isEmpty ? hex(0..<8) : hex(0..<best.lowerBound) + "::" + hex(best.upperBound..<8)
         }
+    }
+}
+
+extension IPAddress {
+    /// Writes the dotted form of an IPv4 address; returns how many octets that took, 15 at most.
+    private func writeV4(to text: UnsafeMutableBufferPointer<UInt8>) -> Int {
+        var count = 0
+        func put(_ octet: UInt8) {
+            text[count] = octet
+            count += 1
+        }
+        for shift in stride(from: UInt64(24), through: 0, by: -8) {
+            let octet = UInt8(truncatingIfNeeded: low >> shift)
+            if octet >= 100 { put(UInt8(ascii: "0") + octet / 100) }
+            if octet >= 10 { put(UInt8(ascii: "0") + octet / 10 % 10) }
+            put(UInt8(ascii: "0") + octet % 10)
+            if shift > 0 { put(UInt8(ascii: ".")) }
+        }
+        return count
     }
 }
 

@@ -17,17 +17,18 @@ public struct Mailbox: Hashable, Sendable {
     /// The text comes from an MTA that has parsed it already, so this is lenient: `SMTPProtocol` holds the grammar.
     public init?(_ text: some StringProtocol) {
         guard !text.isEmpty else { return nil }
-        // By octets: as a character the `@` may be one with a combining mark behind it.
-        let octets = String(text).utf8
-        if let at = octets.lastIndex(of: UInt8(ascii: "@")) {
-            self.init(localPart: String(Substring(octets[..<at])), domain: String(Substring(octets[octets.index(after: at)...])))
-        } else {
-            self.init(localPart: String(text), domain: "")
+        var text = String(text)
+        let parts = text.withUTF8 { octets -> (local: String, domain: String)? in
+            // By octets: as a character the `@` may be one with a combining mark behind it.
+            guard let at = octets.lastIndex(of: UInt8(ascii: "@")) else { return nil }
+            func part(_ range: Range<Int>) -> String { String(decoding: UnsafeBufferPointer(rebasing: octets[range]), as: UTF8.self) }
+            return (part(0..<at), part(at + 1..<octets.count))
         }
+        self.init(localPart: parts?.local ?? text, domain: parts?.domain ?? "")
     }
 
     /// The domain as a name; `nil` where it is empty, an address literal or malformed.
-    public var domainName: DomainName? { domain.first == "[" ? nil : DomainName(domain) }
+    public var domainName: DomainName? { domain.utf8.first == UInt8(ascii: "[") ? nil : DomainName(domain) }
 
     /// With the local part in lower case too: for looking up entries that people typed.
     public var folded: String { domain.isEmpty ? localPart.lowercasedASCII : "\(localPart.lowercasedASCII)@\(domain)" }

@@ -65,8 +65,7 @@ extension EngineSettings {
     private func noteHelo(_ attempt: Attempt, _ findings: Findings, _ note: (Check, String, Double?) -> Void) {
         let helo = attempt.client.helo
         guard !helo.isEmpty else { return }
-        let bare = helo.utf8.first == UInt8(ascii: "[") ? String(helo.dropFirst().prefix { $0 != "]" }) : helo
-        let address = IPAddress(bare.lowercasedASCII.hasPrefix("ipv6:") ? String(bare.dropFirst(5)) : bare)
+        let address = address(inHelo: helo)
         // A program on this very machine may well greet with its name.
         let isHere = attempt.client.address?.isLoopback ?? false
         if let address {
@@ -74,7 +73,7 @@ extension EngineSettings {
             if ourAddresses.contains(address), !isHere { note(.heloIsOurs, helo, nil) }
             return
         }
-        if let name = DomainName(helo), name == DomainName(hostname) || ourDomains.contains(name) {
+        if let name = DomainName(helo), name == ownName || ourDomains.contains(name) {
             if !isHere { note(.heloIsOurs, helo, nil) }
             return
         }
@@ -83,6 +82,13 @@ extension EngineSettings {
         case .elsewhere: note(.heloMismatch, helo, nil)
         case .unknown, .client: break
         }
+    }
+
+    /// RFC 5321 §4.1.3: `[192.0.2.1]` or `[IPv6:2001:db8::1]`; without brackets it is wrong, and no less telling.
+    private func address(inHelo helo: String) -> IPAddress? {
+        let bare = helo.utf8.first == UInt8(ascii: "[") ? String(helo.dropFirst().prefix { $0 != "]" }) : helo
+        guard let first = bare.utf8.first, first | 0x20 == UInt8(ascii: "i") else { return IPAddress(bare) }
+        return IPAddress(bare.lowercasedASCII.hasPrefix("ipv6:") ? String(bare.dropFirst(5)) : bare)
     }
 
     /// Whether the client has a name that says who it is.

@@ -62,7 +62,11 @@ public enum SPFHeader: String, CaseIterable, Sendable {
 /// All that the engine is told by configuration.
 public struct EngineSettings: Sendable, Equatable {
     /// Our name, in headers and texts.
-    public var hostname = "localhost"
+    public var hostname = "localhost" {
+        didSet { ownName = DomainName(hostname) }
+    }
+    /// The same as a name, where it is one.
+    private(set) var ownName = DomainName("localhost")
     public var networks = Networks()
     /// Domains that we receive for, and addresses of ours: a client that greets with one of them lies.
     public var ourDomains: Set<DomainName> = []

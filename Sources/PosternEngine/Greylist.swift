@@ -11,22 +11,28 @@ extension Engine {
 
         var changes = Changes()
         var worst = Judgement.known
-        var followUps: [(judgement: Judgement, changes: [Changes.Triplet])] = []
+        var judgements: [(judgement: Judgement, row: TripletRow)] = []
+        judgements.reserveCapacity(inquiry.recipients.count)
         var isRecent = true
         for index in inquiry.recipients.indices {
-            let range = index * identities.count..<(index + 1) * identities.count
-            let rows = range.map { evidence.triplets[$0].flatMap { isLive($0, now: now) ? $0 : nil } }
-            let (judgement, row) = judge(rows.compactMap { $0 }, now: now)
-            // What one identity knows, all of them know from now on, so that the next attempt may come from any.
-            let writes = zip(inquiry.needs.triplets[range], rows).filter { needsWriting($0.1, row) }.map {
-                Changes.Triplet(key: $0.0, row: row)
+            var rows = LiveRows()
+            for old in evidence.triplets[index * identities.count..<(index + 1) * identities.count] {
+                if let old, old.isLive(settings.greylist, now: now) { rows.add(old) }
             }
-            followUps.append((judgement, writes))
-            isRecent = isRecent && rows.contains { $0.map { $0.passedAt != nil && now - $0.lastSeen < settings.greylist.recheck } ?? false }
-            worst = max(worst, judgement)
+            let judged = judge(rows.joined, now: now)
+            judgements.append(judged)
+            isRecent = isRecent && rows.lastPass.map { now - $0 < settings.greylist.recheck } ?? false
+            worst = max(worst, judged.judgement)
         }
         // One recipient who must wait makes all wait, so nothing has passed then.
-        for followUp in followUps where followUp.judgement.defers == worst.defers { changes.triplets += followUp.changes }
+        for (index, judged) in judgements.enumerated() where judged.judgement.defers == worst.defers {
+            // What one identity knows, all of them know from now on, so that the next attempt may come from any.
+            for place in index * identities.count..<(index + 1) * identities.count {
+                let old = evidence.triplets[place].flatMap { $0.isLive(settings.greylist, now: now) ? $0 : nil }
+                guard needsWriting(old, judged.row) else { continue }
+                changes.triplets.append(Changes.Triplet(key: inquiry.needs.triplets[place], row: judged.row))
+            }
+        }
 
         var memory = inquiry.memory
         switch worst {
@@ -58,7 +64,7 @@ extension Engine {
         var decision = Decision(verdict: verdict, memory: inquiry.memory)
         for (key, old) in zip(inquiry.needs.triplets, evidence.triplets) {
             var row =
-                old.flatMap { isLive($0, now: now) ? $0 : nil }
+                old.flatMap { $0.isLive(settings.greylist, now: now) ? $0 : nil }
                 ?? TripletRow(firstSeen: now, lastSeen: now, deferrals: 0, passes: 0, expires: now)
             row.firstSeen = min(row.firstSeen, now)
             row.lastSeen = now
@@ -103,18 +109,32 @@ extension Engine {
         }
     }
 
-    /// The judgement on one triplet from the live rows that any identity has of it, and the row that follows.
-    private func judge(_ rows: [TripletRow], now: WallTime) -> (Judgement, TripletRow) {
+    /// What the live rows that a triplet has under its identities say together.
+    private struct LiveRows {
+        private(set) var joined: TripletRow?
+        /// When one that has passed was last seen.
+        private(set) var lastPass: WallTime?
+
+        mutating func add(_ row: TripletRow) {
+            if row.passedAt != nil { lastPass = max(lastPass ?? row.lastSeen, row.lastSeen) }
+            guard var all = joined else {
+                joined = row
+                return
+            }
+            all.firstSeen = min(all.firstSeen, row.firstSeen)
+            if let passed = row.passedAt { all.passedAt = min(all.passedAt ?? passed, passed) }
+            all.deferrals = max(all.deferrals, row.deferrals)
+            all.passes = max(all.passes, row.passes)
+            joined = all
+        }
+    }
+
+    /// The judgement on one triplet from what is known of it, and the row that follows.
+    private func judge(_ known: TripletRow?, now: WallTime) -> (judgement: Judgement, row: TripletRow) {
         let settings = settings.greylist
-        guard var row = rows.first else {
+        guard var row = known else {
             let row = TripletRow(firstSeen: now, lastSeen: now, deferrals: 1, passes: 0, expires: now + settings.window)
             return (.new, row)
-        }
-        for other in rows.dropFirst() {
-            row.firstSeen = min(row.firstSeen, other.firstSeen)
-            if let passed = other.passedAt { row.passedAt = min(row.passedAt ?? passed, passed) }
-            row.deferrals = max(row.deferrals, other.deferrals)
-            row.passes = max(row.passes, other.passes)
         }
         // A row from the future can only come from a clock that was wrong when it was written: it counts as of now.
         row.firstSeen = min(row.firstSeen, now)
@@ -131,10 +151,6 @@ extension Engine {
         row.passes = row.passes.incrementedWithoutOverflow
         row.expires = now + settings.lifetime
         return (judgement, row)
-    }
-
-    private func isLive(_ row: TripletRow, now: WallTime) -> Bool {
-        row.passedAt == nil ? now - row.firstSeen < settings.greylist.window : now - row.lastSeen < settings.greylist.lifetime
     }
 
     /// A row that says the same but for having been seen again is left alone until a hundredth of its lifetime has gone by.
@@ -182,4 +198,10 @@ extension Engine {
 
 extension UInt32 {
     fileprivate var incrementedWithoutOverflow: UInt32 { self == .max ? self : self + 1 }
+}
+
+extension TripletRow {
+    fileprivate func isLive(_ settings: GreylistSettings, now: WallTime) -> Bool {
+        passedAt == nil ? now - firstSeen < settings.window : now - lastSeen < settings.lifetime
+    }
 }

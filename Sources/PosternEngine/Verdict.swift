@@ -135,13 +135,26 @@ extension Cause: CustomStringConvertible {
         case .proven(let identity, let messages): "\(identity) is proven by \(messages) messages"
         case .nullSenderAwaitsData: "null sender is judged at DATA"
         case .shadow(let wouldBe): "shadow: would \(wouldBe)"
-        case .scored(let check, let setting, let count, let evidence):
-            "\(check.rawValue)\(evidence.isEmpty ? "" : " (\(evidence))")\(count > 1 ? " (\(count) times)" : "") \(setting.mode == .shadow ? "in shadow, would add" : "adds") \(setting.score)"
+        case .scored(let check, let setting, let count, let evidence): Self.phrase(check, setting, count, evidence)
         case .scoreTooHigh(let score): "the score is \(score)"
         case .clean: "first message, and the evidence speaks for the client"
         case .wellListed(let score): "the score is as low as \(score)"
         case .storeUnavailable: "the store is unavailable"
         }
+    }
+
+    /// Put together piece by piece: it is in nearly every record.
+    private static func phrase(_ check: Check, _ setting: CheckSetting, _ count: Int, _ evidence: String) -> String {
+        var phrase = check.rawValue
+        if !evidence.isEmpty {
+            phrase += " ("
+            phrase += evidence
+            phrase += ")"
+        }
+        if count > 1 { phrase += " (\(count) times)" }
+        phrase += setting.mode == .shadow ? " in shadow, would add " : " adds "
+        phrase += setting.score.description
+        return phrase
     }
 
     /// One word for the log line's `reason=` and for reports: bounded in number, free of anything personal.

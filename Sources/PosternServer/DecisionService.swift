@@ -291,10 +291,27 @@ enum ReplyText {
     /// Says when to come back.
     static func deferral(until passesAt: WallTime?, now: WallTime, hostname: String, reference: Reference) -> String {
         let wait = max((passesAt ?? now) - now, .seconds(1))
-        return "Greylisted: please come back in \(wait.secondsRoundedUp) seconds or later (\(hostname) \(reference))"
+        // Put together piece by piece: it stands in nearly every answer.
+        var text = "Greylisted: please come back in "
+        text += String(wait.secondsRoundedUp)
+        text += " seconds or later ("
+        text.sign(hostname, reference)
+        return text
     }
 
     static func refusal(hostname: String, reference: Reference) -> String {
-        "Refused by local policy; write to postmaster here about it (\(hostname) \(reference))"
+        var text = "Refused by local policy; write to postmaster here about it ("
+        text.sign(hostname, reference)
+        return text
+    }
+}
+
+extension String {
+    /// Who says so, and by which reference the decision is found.
+    fileprivate mutating func sign(_ hostname: String, _ reference: Reference) {
+        self += hostname
+        self += " "
+        self += reference.description
+        self += ")"
     }
 }

@@ -50,14 +50,24 @@ final class DecisionTable {
         }
         highest = max(highest, reference)
 
-        texts.removeAll(keepingCapacity: true)
-        ends.removeAll(keepingCapacity: true)
+        // Taken out while they are filled, so that their owner is not asked at each step.
+        var texts: [UInt8] = []
+        var ends: [Int] = []
+        swap(&texts, &self.texts)
+        swap(&ends, &self.ends)
+        defer {
+            texts.removeAll(keepingCapacity: true)
+            ends.removeAll(keepingCapacity: true)
+            swap(&texts, &self.texts)
+            swap(&ends, &self.ends)
+        }
         for column in StoredDecision.Column.allCases {
             record.append(column, to: &texts)
             ends.append(texts.count)
         }
         record.appendTripletGroups(to: &texts, key: key)
 
+        let replace = replace
         let result: Result<Void, StoreFailure> = texts.withUnsafeBytes { bytes in
             replace.bind(1, reference)
             replace.bind(2, record.time.milliseconds)
