@@ -110,6 +110,7 @@ public struct PolicyRequestDecoder: Sendable {
             buffer.removeFirst(requestStart)
             lineStart -= requestStart
             searched -= requestStart
+            equals = equals.map { $0 - requestStart }
             requestStart = 0
         }
         buffer.append(contentsOf: bytes)

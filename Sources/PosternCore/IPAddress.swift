@@ -206,7 +206,7 @@ extension IPAddress {
             text[count] = octet
             count += 1
         }
-        for shift in stride(from: UInt64(24), through: 0, by: -8) {
+        for shift in stride(from: 24, through: 0, by: -8) {
             let octet = UInt8(truncatingIfNeeded: low >> shift)
             if octet >= 100 { put(UInt8(ascii: "0") + octet / 100) }
             if octet >= 10 { put(UInt8(ascii: "0") + octet / 10 % 10) }
