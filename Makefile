@@ -35,7 +35,7 @@ fuzz: setup ## every parser and protocol machine, for ten minutes each
 	scripts/fuzz.sh --seconds $${SECONDS_EACH:-600}
 
 deb: setup ## a Debian package in .build/deb, with the Swift runtime inside
-	swift build -c release --static-swift-stdlib --product postern
+	scripts/release.sh
 	scripts/deb.sh
 
 bench: setup ## measure beside the peers, in one run
