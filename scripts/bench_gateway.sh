@@ -21,7 +21,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-swift build -c release --static-swift-stdlib --product postern
+scripts/release.sh
 swift build -c release --package-path Benchmarks --scratch-path .build-bench
 postern=$PWD/.build/release/postern
 hold=$PWD/.build-bench/release/smtp-hold
