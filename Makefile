@@ -18,7 +18,7 @@ clocked := PosternResolverTests|OverTheWire|PosternTarpitTests
 real := IntegrationTests|CommandTests
 heavy := GatewayNothingLostTests|GatewayMemoryTests|NeverLostTests|TrapTests
 test: setup ## the whole suite, with real mail servers in private roots
-	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace unbound sqlgrey shells
+	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace unbound sqlgrey shells chromium prometheus
 	swift build --build-tests
 	swift test --skip-build --skip '$(clocked)|$(real)'
 	swift test --skip-build --filter '$(clocked)'

@@ -99,7 +99,7 @@ let package = Package(
         .target(
             name: "PosternAdmin",
             dependencies: [
-                "PosternControl", "PosternCore", "PosternEngine", "PosternMetrics",
+                "PosternControl", "PosternCore", "PosternEngine", "PosternMetrics", "PosternReplay",
                 .product(name: "HTTPTypes", package: "swift-http-types"), .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"), .product(name: "HummingbirdTLS", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"), .product(name: "Mustache", package: "swift-mustache"),
@@ -194,7 +194,8 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "CommandTests", dependencies: ["DNSProtocol", "IntegrationSupport", "PosternConfiguration", "postern"],
+            name: "CommandTests",
+            dependencies: ["DNSProtocol", "IntegrationSupport", "PosternConfiguration", "PosternControl", "postern"],
             swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",

@@ -15,6 +15,7 @@ public final class AdminSite: Sendable {
     let control: ControlHandler
     let registry: MetricRegistry
     let live: LiveNumbers
+    let effects: EffectReports
     /// What the forms of our pages carry: other origins cannot read it.
     let formToken = Secret.make()
     private let logger: Logger
@@ -24,6 +25,7 @@ public final class AdminSite: Sendable {
         self.control = control
         self.registry = registry
         self.live = live
+        effects = EffectReports(control)
         self.logger = logger
     }
 
@@ -43,7 +45,7 @@ public final class AdminSite: Sendable {
 
     /// What the control socket would answer.
     func ask(_ request: ControlRequest) async throws(ControlFailure) -> ControlReply {
-        try await control.handle(request).get()
+        try await control.handle(request, by: "dashboard").get()
     }
 
     func status() async throws(ControlFailure) -> StatusReport {

@@ -41,11 +41,45 @@ extension AdminSite {
                 return .json(entries)
             }
         }
+        router.get("/api/v1/history") { request, _ in
+            let fields = FormFields(request.uri.query ?? "")
+            return await self.answer { () async throws(ControlFailure) in
+                guard let age = WallTime.Span(fields["since"] ?? "24h"), let step = Int64(fields["step"] ?? "1") else {
+                    throw ControlFailure(.badData, "since is a length of time such as 24h, step a number of minutes")
+                }
+                guard case .history(let history) = try await self.ask(.history(HistoryDraft(age: age, step: step))) else {
+                    throw Self.unexpected
+                }
+                return .json(history)
+            }
+        }
+        router.get("/api/v1/changes") { request, _ in
+            let fields = FormFields(request.uri.query ?? "")
+            return await self.answer { () async throws(ControlFailure) in
+                let request = ControlRequest.changes(
+                    before: fields["before"].flatMap { Int64($0) }, limit: fields["limit"].flatMap { Int($0) } ?? 100)
+                guard case .changes(let changes) = try await self.ask(request) else { throw Self.unexpected }
+                return .json(changes)
+            }
+        }
+        router.get("/api/v1/report") { request, _ in
+            let fields = FormFields(request.uri.query ?? "")
+            return await self.answer { () async throws(ControlFailure) in
+                .json(try await self.effects.report(ChartSpan(rawValue: fields["since"] ?? "") ?? .week))
+            }
+        }
+        router.post("/api/v1/undo") { request, _ in
+            await self.change(request, UndoDraft.self) { .undo(change: $0.change) }
+        }
         router.post("/api/v1/act") { request, _ in await self.change(request, ActionDraft.self) { .act($0) } }
         router.post("/api/v1/release") { request, _ in await self.change(request, ReleaseDraft.self) { .release($0) } }
         router.post("/api/v1/entries/add") { request, _ in await self.change(request, [EntryDraft].self) { .add(entries: $0) } }
         router.post("/api/v1/entries/remove") { request, _ in await self.change(request, EntryName.self) { .remove($0) } }
         router.post("/api/v1/forget") { request, _ in await self.change(request, Search.self) { .forget($0) } }
+    }
+
+    private struct UndoDraft: Decodable {
+        var change: Int64
     }
 
     func answer(_ body: () async throws(ControlFailure) -> Response) async -> Response {

@@ -114,6 +114,11 @@ struct MetricsPage {
         family("postern_trap_wasted_seconds_total", .counter, "Clients' time that was wasted.") { $0.hoursWasted * 3600 }
         family("postern_trap_sent_bytes_total", .counter, "Octets sent for that.") { Double($0.bytesSent) }
         family("postern_trap_shed_total", .counter, "Clients let go since there were too many.") { Double($0.shed) }
+        family("postern_trap_deferred_total", .counter, "Commands that a fake MX answered with 451.") { Double($0.deferred) }
+        family("postern_trap_without_quit_total", .counter, "Clients that were deferred and hung up without QUIT.") {
+            Double($0.withoutQuit)
+        }
+        family("postern_trap_discarded_total", .counter, "Messages that a sink threw away.") { Double($0.discarded) }
         family("postern_trap_released_total", .counter, "Clients told to go since they were not listed.") { Double($0.letGo) }
     }
 

@@ -21,6 +21,7 @@ public struct Configuration: Equatable, Sendable {
     public var greylist = GreylistSettings()
     public var policy = Policy()
     public var decisions = Decisions()
+    public var history = History()
     /// For the gateway; a policy service never waits.
     public var delays = DelaySettings()
     /// Checks whose mode or score is not `Check.defaultSetting`.
@@ -153,6 +154,13 @@ extension Configuration {
         public init() {}
     }
 
+    public struct History: Equatable, Sendable {
+        /// How long the figures of each minute, and what admins changed, can be read back.
+        public var keep = WallTime.Span.days(90)
+
+        public init() {}
+    }
+
     /// What the gateway does with bare CR and LF in content.
     public enum Framing: String, CaseIterable, Sendable {
         case normalize
@@ -252,6 +260,7 @@ extension Configuration {
         if store != old.store { keys.append("store") }
         if policy != old.policy { keys.append("policy") }
         if decisions != old.decisions { keys.append("decisions") }
+        if history != old.history { keys.append("history") }
         if log != old.log { keys.append("log") }
         if user != old.user { keys.append("user") }
         return keys

@@ -89,6 +89,9 @@ public final class ConfigurationLoader {
         let decisions = root.section("decisions")
         if let keep = decisions.take("keep")?.duration(.zero ... .longestSetting) { configuration.decisions.keep = keep }
         decisions.finish()
+        let history = root.section("history")
+        if let keep = history.take("keep")?.duration(.minutes(1) ... .longestSetting) { configuration.history.keep = keep }
+        history.finish()
         readDelays(root.section("delays"))
         if let framing = root.take("framing")?.choice(Configuration.Framing.self) { configuration.framing = framing }
         readLog(root.section("log"))

@@ -73,6 +73,7 @@ extension Configuration {
         case "policy.max_line_length": String(policy.maxLineLength)
         case "policy.max_attributes": String(policy.maxAttributes)
         case "decisions.keep": decisions.keep.description
+        case "history.keep": history.keep.description
         case "delays.greeting": delays.greeting.yaml
         case "delays.stage": delays.stage.description
         case "delays.deferral": delays.deferral.description

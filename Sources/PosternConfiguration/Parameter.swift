@@ -298,6 +298,10 @@ extension Parameter {
         .init("policy.max_line_length", "number", "8192", "Octets of a line of a request. 512 up to max_request_size."),
         .init("policy.max_attributes", "number", "128", "Lines of a request. 32 to 10000."),
 
+        .init(
+            "history.keep", "duration", "90d",
+            "How long the figures of each minute, which name nobody, and the log of what admins changed can be looked up."),
+
         .init("decisions.keep", "duration", "7d", "How long a decision, with its addresses, can be looked up; `0s` keeps none."),
 
         .init(

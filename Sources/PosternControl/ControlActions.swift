@@ -35,9 +35,14 @@ public struct ActionDraft: Codable, Equatable, Sendable {
 public struct ActionReport: Codable, Equatable, Sendable {
     /// What was done, as a sentence.
     public var summary: String
+    /// Its number in the log of changes; `nil` where nothing was changed.
+    public var change: Int64?
+    public var canBeUndone: Bool
 
-    public init(summary: String) {
+    public init(summary: String, change: Int64? = nil, canBeUndone: Bool = false) {
         self.summary = summary
+        self.change = change
+        self.canBeUndone = canBeUndone
     }
 }
 
@@ -45,21 +50,30 @@ extension ControlHandler {
     /// How long a message that is let pass may take to come back: the slowest large senders need hours.
     static let passSpan = WallTime.Span.days(1)
 
-    func act(_ draft: ActionDraft) async throws(ControlFailure) -> ActionReport {
+    func act(_ draft: ActionDraft, by who: String) async throws(ControlFailure) -> ActionReport {
+        let report = try await carryOut(draft, by: who)
+        guard state.redacts else { return report }
+        var shown = report
+        shown.summary = Redaction.sentence(report.summary)
+        return shown
+    }
+
+    private func carryOut(_ draft: ActionDraft, by who: String) async throws(ControlFailure) -> ActionReport {
         guard let decision = try await decisions(Search(reference: draft.reference, limit: 1)).first else {
             throw ControlFailure(
                 .badData, "there is no decision \(draft.reference.shortened) any more; decisions.keep says how long they are kept")
         }
         switch draft.action {
-        case .pass: return try await pass(decision, draft)
-        case .allow, .block: return try await enter(decision, draft)
+        case .pass: return try await pass(decision, draft, by: who)
+        case .allow, .block: return try await enter(decision, draft, by: who)
         case .forget:
-            let count = try await forget(Search(reference: draft.reference))
-            return ActionReport(summary: count == 0 ? "Nothing was remembered of it." : "Forgotten: the next attempt is a first one.")
+            let (count, change) = try await noted(forget: Search(reference: draft.reference), by: who)
+            guard count > 0 else { return ActionReport(summary: "Nothing was remembered of it.") }
+            return ActionReport(summary: "Forgotten: the next attempt is a first one.", change: change, canBeUndone: true)
         }
     }
 
-    private func pass(_ decision: DecisionReport, _ draft: ActionDraft) async throws(ControlFailure) -> ActionReport {
+    private func pass(_ decision: DecisionReport, _ draft: ActionDraft, by who: String) async throws(ControlFailure) -> ActionReport {
         let recipients = decision.recipient.split(separator: ",").map { $0.filter { !$0.isWhitespace } }
         guard !recipients.isEmpty else {
             throw ControlFailure(.badData, "the decision names no recipient, so it is not known whose mail to let pass; allow the client")
@@ -67,11 +81,12 @@ extension ControlHandler {
         let span = WallTime.Span(milliseconds: draft.milliseconds ?? Self.passSpan.milliseconds)
         for recipient in recipients { _ = try await release(ReleaseDraft(recipient: recipient, sender: decision.sender, for: span)) }
         let sender = decision.sender.isEmpty ? "the null sender" : decision.sender
-        return ActionReport(
-            summary: "The next attempt from \(sender) to \(recipients.joined(separator: ", ")) passes, for \(span.spoken) from now.")
+        let summary = "The next attempt from \(sender) to \(recipients.joined(separator: ", ")) passes, for \(span.spoken) from now."
+        let undo = Undo.releases(recipients.map { .init(recipient: $0, sender: decision.sender, client: nil) })
+        return ActionReport(summary: summary, change: await note(who, summary, undo: undo), canBeUndone: true)
     }
 
-    private func enter(_ decision: DecisionReport, _ draft: ActionDraft) async throws(ControlFailure) -> ActionReport {
+    private func enter(_ decision: DecisionReport, _ draft: ActionDraft, by who: String) async throws(ControlFailure) -> ActionReport {
         let kind = draft.subject ?? .client
         let pattern =
             switch kind {
@@ -83,9 +98,10 @@ extension ControlHandler {
         let span = draft.milliseconds.map { WallTime.Span(milliseconds: $0) }
         let list: ListEntry.List = draft.action == .allow ? .allow : .block
         let note = draft.note.isEmpty ? "decision \(decision.reference)" : draft.note
-        let added = try await add([EntryDraft(list: list, kind: kind, pattern: pattern, for: span, note: note)])
-        let what = added.first?.entry ?? pattern
-        return ActionReport(
-            summary: "\(list == .allow ? "Allowed" : "Blocked"): the \(kind.rawValue) \(what)\(span.map { ", for \($0.spoken)" } ?? "").")
+        let until = span.map { ", for \($0.spoken)" } ?? ""
+        let summary = "\(list == .allow ? "Allowed" : "Blocked"): the \(kind.rawValue) \(pattern)\(until)."
+        let entry = EntryDraft(list: list, kind: kind, pattern: pattern, for: span, note: note)
+        let (_, change) = try await noted(add: [entry], by: who, what: summary)
+        return ActionReport(summary: summary, change: change, canBeUndone: true)
     }
 }

@@ -5,7 +5,7 @@ import PosternEngine
 
 extension ControlHandler {
     func explain(_ question: Question) async throws(ControlFailure) -> Explanation {
-        let attempt = try attempt(question)
+        let attempt = try attempt(try await completed(question))
         let engine = state.engine()
         let moment = state.now()
         var asked = attempt
@@ -33,6 +33,21 @@ extension ControlHandler {
             explanation.note(engine.settings, asked, inquiry.findings)
             return explanation
         }
+    }
+
+    /// With the client and envelope of the decision that it names.
+    private func completed(_ question: Question) async throws(ControlFailure) -> Question {
+        guard let reference = question.reference else { return question }
+        guard let decision = try await decisions(Search(reference: reference, limit: 1)).first else {
+            throw ControlFailure(.badData, "there is no decision \(reference.shortened) any more")
+        }
+        let recipient = decision.recipient.prefix { $0 != "," }
+        guard !decision.address.isEmpty, !recipient.isEmpty else {
+            throw ControlFailure(.badData, "the decision names no client, or no recipient")
+        }
+        return Question(
+            address: decision.address, name: decision.name, helo: decision.helo, sender: decision.sender, recipient: String(recipient),
+            account: decision.account)
     }
 
     private func attempt(_ question: Question) throws(ControlFailure) -> Attempt {

@@ -15,30 +15,34 @@ public actor ControlHandler {
         self.state = state
     }
 
-    public func handle(_ request: ControlRequest) async -> Result<ControlReply, ControlFailure> {
+    /// `who` is the way by which it is asked for, as the log of changes tells it.
+    public func handle(_ request: ControlRequest, by who: String = "command line") async -> Result<ControlReply, ControlFailure> {
         do throws(ControlFailure) {
-            return .success(try await answer(request))
+            return .success(try await answer(request, by: who))
         } catch {
             return .failure(error)
         }
     }
 
-    private func answer(_ request: ControlRequest) async throws(ControlFailure) -> ControlReply {
+    private func answer(_ request: ControlRequest, by who: String) async throws(ControlFailure) -> ControlReply {
         switch request {
         case .status: .status(try await status())
         case .explain(let question): .explanation(try await explain(question))
-        case .add(let drafts): .added(try await add(drafts))
-        case .remove(let name): .removed(try await remove(name))
+        case .add(let drafts): .added(try await noted(add: drafts, by: who).0)
+        case .remove(let name): .removed(try await noted(remove: name, by: who).0)
         case .entries(let list): .entries(try await entries(of: list))
-        case .waiting(let search): .waiting(try await waiting(search))
-        case .forget(let search): .forgotten(try await forget(search))
-        case .release(let draft): .released(try await release(draft))
+        case .waiting(let search): .waiting(try await waiting(search).map { $0.shown(redacted: state.redacts) })
+        case .forget(let search): .forgotten(try await noted(forget: search, by: who).0)
+        case .release(let draft): .released(try await noted(release: draft, by: who))
         case .backup(let path): .backedUp(path: try await backup(path))
-        case .decisions(let search): .decisions(try await decisions(search))
-        case .reload: .reloaded(try await state.reload())
+        case .decisions(let search): .decisions(try await decisions(search).map { $0.shown(redacted: state.redacts) })
+        case .reload: .reloaded(try await reload(by: who))
         case .learn(let lessons): .learnt(try await learn(lessons))
         case .report(let draft): .report(try await report(draft))
-        case .act(let draft): .acted(try await act(draft))
+        case .act(let draft): .acted(try await act(draft, by: who))
+        case .changes(let before, let limit): .changes(try await changes(before: before, limit: limit))
+        case .undo(let change): .acted(try await undo(change, by: who))
+        case .history(let draft): .history(try await history(draft))
         }
     }
 
@@ -66,6 +70,12 @@ public actor ControlHandler {
     }
 
     // MARK: - Small requests
+
+    private func reload(by who: String) async throws(ControlFailure) -> ReloadReport {
+        let report = try await state.reload()
+        await note(who, "Read the configuration again.")
+        return report
+    }
 
     private func status() async throws(ControlFailure) -> StatusReport {
         var report = try state.status()

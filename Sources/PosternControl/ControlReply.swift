@@ -20,6 +20,8 @@ public enum ControlReply: Codable, Equatable, Sendable {
     case learnt(LessonReport)
     case report(TrafficReport)
     case acted(ActionReport)
+    case changes([ChangeReport])
+    case history(HistoryReport)
 }
 
 /// The daemon's state.

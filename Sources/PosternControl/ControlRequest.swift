@@ -22,6 +22,11 @@ public enum ControlRequest: Codable, Equatable, Sendable {
     case report(ReportDraft)
     /// What an admin wants done about one decision.
     case act(ActionDraft)
+    /// What admins changed, the newest first; only changes before that number.
+    case changes(before: Int64?, limit: Int)
+    /// Takes a change back.
+    case undo(change: Int64)
+    case history(HistoryDraft)
 
     /// Entries in one `add`, and rows in one `learn`.
     public static let maximumBatch = 1000
@@ -29,6 +34,8 @@ public enum ControlRequest: Codable, Equatable, Sendable {
 
 /// An attempt to be explained, in the words of the command line.
 public struct Question: Codable, Equatable, Sendable {
+    /// A decision whose client and envelope take the place of all that follows; `nil` for none.
+    public var reference: String?
     public var address: String
     /// The forward-confirmed reverse name; empty for none.
     public var name: String
@@ -46,6 +53,12 @@ public struct Question: Codable, Equatable, Sendable {
         self.sender = sender
         self.recipient = recipient
         self.account = account
+    }
+
+    /// The attempt of a decision, as if it came again.
+    public init(reference: String) {
+        self.init(address: "", sender: "", recipient: "")
+        self.reference = reference
     }
 }
 

@@ -44,12 +44,11 @@ extension ControlHandler {
     }
 
     /// Forgetting everything is never what somebody meant who named nothing.
-    func forget(_ search: Search) async throws(ControlFailure) -> Int {
+    func forgetFilter(_ search: Search) throws(ControlFailure) -> DecisionFilter {
         guard !search.isUnbounded else {
             throw ControlFailure(.badData, "say what to forget: an address, sender, recipient, reference or age")
         }
-        let filter = try filter(search)
-        return try await stored { () async throws(StoreFailure) in try await store.forget(filter) }
+        return try filter(search)
     }
 
     /// Decisions carry the time of the wall clock, so that is what an age is counted from.
@@ -81,7 +80,26 @@ extension DecisionReport {
     }
 }
 
+extension DecisionReport {
+    /// As it may be shown.
+    func shown(redacted: Bool) -> DecisionReport {
+        guard redacted else { return self }
+        var shown = self
+        shown.sender = Redaction.mailboxes(sender)
+        shown.recipient = Redaction.mailboxes(recipient)
+        shown.account = Redaction.account(account)
+        shown.reason = Redaction.sentence(reason)
+        return shown
+    }
+}
+
 extension WaitingReport {
+    func shown(redacted: Bool) -> WaitingReport {
+        var shown = self
+        shown.decision = decision.shown(redacted: redacted)
+        return shown
+    }
+
     init(_ triplet: WaitingTriplet, delay: WallTime.Span, at moment: Moment) {
         let passes = triplet.row.firstSeen + delay
         self.init(

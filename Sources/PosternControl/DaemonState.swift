@@ -28,11 +28,15 @@ public protocol DaemonState: Sendable {
     /// Without `store`, which the handler fills in. Throws where no daemon runs.
     func status() throws(ControlFailure) -> StatusReport
     func reload() async throws(ControlFailure) -> ReloadReport
+    /// Whether those who write and are written to are left out of what is told (`log.redact`).
+    var redacts: Bool { get }
     /// What look-ups find out about an attempt now; asked only where the engine wants to know.
     func findings(for attempt: Attempt) async -> Findings
 }
 
 extension DaemonState {
+    public var redacts: Bool { false }
+
     /// Where nobody is there to look anything up.
     public func findings(for attempt: Attempt) async -> Findings { Findings() }
 }

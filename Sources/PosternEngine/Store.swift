@@ -198,6 +198,8 @@ public protocol Store: AnyObject, Sendable {
     /// Removes an entry; `false` when there was none.
     func remove(_ list: ListEntry.List, _ kind: ListEntry.Kind, _ pattern: Pattern) async throws(StoreFailure) -> Bool
     func insert(_ release: Release) async throws(StoreFailure)
+    /// Removes the release for the same recipient, sender and client; `false` when there was none.
+    func remove(_ release: Release) async throws(StoreFailure) -> Bool
 
     // What people look at.
     /// The newest first.
@@ -206,12 +208,32 @@ public protocol Store: AnyObject, Sendable {
     func waiting(_ filter: DecisionFilter, now: WallTime) async throws(StoreFailure) -> [WaitingTriplet]
     /// Forgets all triplet rows of the decisions that match, as if they had never been seen; returns how many.
     func forget(_ filter: DecisionFilter) async throws(StoreFailure) -> Int
+    /// As `forget`, and hands over what was forgotten, for `restore`.
+    func forgetReversibly(_ filter: DecisionFilter) async throws(StoreFailure) -> ForgottenRows
+    /// Puts rows back where there is nothing newer; returns how many.
+    func restore(_ rows: ForgottenRows) async throws(StoreFailure) -> Int
     func statistics() async throws(StoreFailure) -> StoreStatistics
+
+    // History.
+    /// Adds a minute's figures to what is known of that minute.
+    func record(_ minute: HistoryMinute) async throws(StoreFailure)
+    /// Groups of minutes of which something is known, the oldest first.
+    func history(_ span: HistorySpan) async throws(StoreFailure) -> [HistoryMinute]
+    /// Adds an entry, whatever its `id` says, and returns the one it has. The oldest make room.
+    func append(_ entry: AuditEntry) async throws(StoreFailure) -> Int64
+    /// Entries with an `id` below `before`, the newest first.
+    func audit(before: Int64?, limit: Int) async throws(StoreFailure) -> [AuditEntry]
+    /// Marks an entry, and throws away how it could be undone; `false` where it is marked already, or is not there.
+    func markUndone(_ id: Int64, at time: WallTime) async throws(StoreFailure) -> Bool
+    /// Throws away a bounded number of minutes and entries that are older; returns how many.
+    func expireHistory(before minute: Int64, auditBefore: WallTime) async throws(StoreFailure) -> Int
 
     // Upkeep.
     /// Throws away a bounded number of rows that expired before `now`, and decisions older than `decisionsBefore`;
     /// returns how many. Short enough never to stall an answer: call it again and again.
     func expire(now: WallTime, decisionsBefore: WallTime) async throws(StoreFailure) -> Int
+    /// Makes searches quicker, in small steps beside everything else; to be called again and again.
+    func indexStep() async throws(StoreFailure)
     /// A consistent copy while the store is in use; refuses to overwrite a file.
     func backup(to path: String) async throws(StoreFailure)
     func anchor() async throws(StoreFailure) -> SteadyClock.Anchor?

@@ -97,6 +97,7 @@ public final class Daemon: Sendable {
                     StatusReport.Listener(name: $0.name, role: Configuration.Role.admin.rawValue, address: "\($0.address)")
                 },
             traps: { trapListeners.map(\.report) }, gateways: { gateways.map(\.report) }, lookUps: lookUps,
+            redacts: configuration.log.redact,
             dataDirectory: configuration.dataDirectory,
             configuration: { [history] in history.withLockedValue { $0.state } },
             startedAt: Moment(steady: steady, wall: wall),
@@ -118,6 +119,7 @@ public final class Daemon: Sendable {
                     socket.name, socket.address, descriptor: socket.descriptor, settings, hostname: configuration.hostname, logger: logger))
         }
         let watch = Task { await lookUps.watch() }
+        let keeper = Task { await HistoryKeeper(store: store, state: state, keep: configuration.history.keep).run() }
         let upkeep = Task {
             await Upkeep(
                 store: store, clock: clock, decisions: decisions, log: log, logger: logger, keepDecisions: configuration.decisions.keep
@@ -151,6 +153,8 @@ public final class Daemon: Sendable {
         traps?.end()
         admin.end()
         watch.cancel()
+        keeper.cancel()
+        await keeper.value
         upkeep.cancel()
         await upkeep.value
         lookUps.close()

@@ -41,7 +41,8 @@ public final class DecisionLog: Sendable {
         line.add("from", attempt.sender.mailbox.map(person) ?? "<>")
         line.add(nonEmpty: "to", attempt.recipient.map(person) ?? "")
         line.add(nonEmpty: "account", attempt.account.map { redacts ? "…" : $0 } ?? "")
-        line.add("detail", record.verdict.causes.map(\.description).joined(separator: "; "))
+        let detail = record.verdict.causes.map(\.description).joined(separator: "; ")
+        line.add("detail", redacts ? Redaction.sentence(detail) : detail)
         if let passesAt = record.verdict.passesAt { line.add("passes_at", passesAt.description) }
         writer.write(line, now: false)
     }

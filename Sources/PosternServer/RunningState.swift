@@ -13,6 +13,7 @@ struct RunningState: DaemonState {
     let traps: @Sendable () -> [StatusReport.Trap]
     let gateways: @Sendable () -> [StatusReport.Gateway]
     let lookUps: LookUps?
+    let redacts: Bool
     let dataDirectory: String
     let configuration: @Sendable () -> StatusReport.ConfigurationState
     let startedAt: Moment

@@ -33,6 +33,7 @@ struct Upkeep: Sendable {
                 let (steady, wall) = clock.now()
                 do {
                     _ = try await store.expire(now: steady, decisionsBefore: wall - keepDecisions)
+                    try await store.indexStep()
                     expiryFailed = false
                 } catch {
                     if !expiryFailed {

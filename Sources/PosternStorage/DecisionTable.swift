@@ -10,14 +10,16 @@ final class DecisionTable {
     private let pruneOldest: Statement
     private let pruneAged: Statement
     private let connection: OpaquePointer
+    private let index: DecisionIndex
     /// The texts of one row, one after the other, while they are bound.
     private var texts: [UInt8] = []
     /// Where each ends.
     private var ends: [Int] = []
-    private var highest: Int64
+    private(set) var highest: Int64
 
-    init(_ connection: OpaquePointer, path: String) throws(StoreFailure) {
+    init(_ connection: OpaquePointer, path: String, index: DecisionIndex) throws(StoreFailure) {
         self.connection = connection
+        self.index = index
         replace = try Statement(
             "REPLACE INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", on: connection, path: path)
         exists = try Statement("SELECT 1 FROM decisions WHERE reference = ?", on: connection, path: path)
@@ -37,6 +39,7 @@ final class DecisionTable {
         defer { newest.reset() }
         _ = try newest.step()
         highest = newest.optionalInteger(0) ?? .min
+        index.clear()
     }
 
     /// Writes a decision in place of one of the same reference; `false` where there was one. `key` tells a triplet's key.
@@ -49,6 +52,7 @@ final class DecisionTable {
             isNew = try !exists.step()
         }
         highest = max(highest, reference)
+        index.willWrite(reference, record)
 
         // Taken out while they are filled, so that their owner is not asked at each step.
         var texts: [UInt8] = []

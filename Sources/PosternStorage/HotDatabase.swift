@@ -34,10 +34,10 @@ final class HotDatabase {
         fileprivate let readCounts: Statement
         fileprivate let writeCounts: Statement
 
-        fileprivate init(_ connection: OpaquePointer, path: String, mergeRows: Int) throws(StoreFailure) {
+        fileprivate init(_ connection: OpaquePointer, path: String, mergeRows: Int, index: DecisionIndex) throws(StoreFailure) {
             triplets = try TripletTable(connection, path: path, mergeRows: mergeRows)
             identities = try IdentityTable(connection, path: path)
-            decisions = try DecisionTable(connection, path: path)
+            decisions = try DecisionTable(connection, path: path, index: index)
             begin = try Statement("BEGIN IMMEDIATE", on: connection, path: path)
             beginReading = try Statement("BEGIN", on: connection, path: path)
             commit = try Statement("COMMIT", on: connection, path: path)
@@ -60,7 +60,9 @@ final class HotDatabase {
         var merging = MergeProgress()
     }
 
-    init(path: String, settings: SQLiteSettings, hasher: KeyHasher, busyTimeout: WallTime.Span) throws(StoreFailure) {
+    init(
+        path: String, settings: SQLiteSettings, hasher: KeyHasher, index: DecisionIndex, busyTimeout: WallTime.Span
+    ) throws(StoreFailure) {
         self.path = path
         self.settings = settings
         self.hasher = hasher
@@ -99,7 +101,7 @@ final class HotDatabase {
                         context?.assumingMemoryBound(to: Int32.self).pointee = frames
                         return SQLITE_OK
                     }, logFrames)
-                return try Statements(connection, path: path, mergeRows: settings.mergeRows)
+                return try Statements(connection, path: path, mergeRows: settings.mergeRows, index: index)
             }
             // What can be found to be wrong is found here, and the journal is read before anyone waits for an answer.
             try transaction(writing: false) { _ in }

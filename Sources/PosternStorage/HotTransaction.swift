@@ -22,6 +22,9 @@ final class HotTransaction {
         self.path = path
     }
 
+    /// The highest reference of a decision that is written; `.min` where there is none.
+    var highestReference: Int64 { statements.decisions.highest }
+
     func triplet(_ key: Int64) throws(StoreFailure) -> TripletRow? { try statements.triplets.row(key) }
 
     func evidence(_ keys: HashedNeeds) throws(StoreFailure) -> Evidence {
@@ -121,6 +124,13 @@ final class HotTransaction {
         changed += removed
         counts.triplets -= Int64(removed)
         return removed
+    }
+
+    /// Writes a row that was not there.
+    func create(_ key: Int64, _ row: TripletRow) {
+        statements.triplets.put(key, row)
+        changed += 1
+        counts.triplets += 1
     }
 
     /// Removes those of the rows that have expired by now; returns how many.

@@ -30,6 +30,7 @@ public final class MemoryStore: Store {
         var entries: [EntryKey: ListEntry] = [:]
         var releases: [Release] = []
         var anchor: SteadyClock.Anchor?
+        var history = MemoryHistory()
         var isClosed = false
     }
 
@@ -124,6 +125,51 @@ public final class MemoryStore: Store {
             return forgotten
         }
     }
+
+    public func remove(_ release: Release) async throws(StoreFailure) -> Bool {
+        try locked { state in
+            let before = state.releases.count
+            state.releases.removeAll { $0.recipient == release.recipient && $0.sender == release.sender && $0.client == release.client }
+            return state.releases.count < before
+        }
+    }
+
+    public func forgetReversibly(_ filter: DecisionFilter) async throws(StoreFailure) -> ForgottenRows {
+        let match = DecisionMatch(filter)
+        return try locked { state in
+            var rows: [(TripletKey, TripletRow)] = []
+            for kept in state.decisions where match.matches(kept.decision) {
+                for key in kept.groups.joined() { if let row = state.triplets.removeValue(forKey: key) { rows.append((key, row)) } }
+            }
+            return state.history.keep(rows)
+        }
+    }
+
+    public func restore(_ rows: ForgottenRows) async throws(StoreFailure) -> Int {
+        try locked { state in
+            var count = 0
+            for (key, row) in state.history.take(rows) where state.triplets[key] == nil {
+                state.triplets[key] = row
+                count += 1
+            }
+            return count
+        }
+    }
+
+    public func record(_ minute: HistoryMinute) async throws(StoreFailure) { try locked { $0.history.record(minute) } }
+    public func history(_ span: HistorySpan) async throws(StoreFailure) -> [HistoryMinute] { try locked { $0.history.groups(span) } }
+    public func append(_ entry: AuditEntry) async throws(StoreFailure) -> Int64 { try locked { $0.history.append(entry) } }
+    public func audit(before: Int64?, limit: Int) async throws(StoreFailure) -> [AuditEntry] {
+        try locked { $0.history.audit(before: before, limit: limit) }
+    }
+    public func markUndone(_ id: Int64, at time: WallTime) async throws(StoreFailure) -> Bool {
+        try locked { $0.history.markUndone(id, at: time) }
+    }
+    public func expireHistory(before minute: Int64, auditBefore: WallTime) async throws(StoreFailure) -> Int {
+        try locked { $0.history.expire(before: minute, auditBefore: auditBefore) }
+    }
+    /// Nothing to do: all is in memory.
+    public func indexStep() async throws(StoreFailure) { _ = try locked { _ in } }
 
     public func statistics() async throws(StoreFailure) -> StoreStatistics {
         try locked {

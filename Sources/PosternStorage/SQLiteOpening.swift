@@ -9,6 +9,7 @@ struct SQLiteOpening: Sendable {
     let settings: SQLiteSettings
     let secret: [UInt8]
     let hasher: KeyHasher
+    let index = DecisionIndex()
 
     /// Looks at both files and finds or makes the secret; writes nothing to the database.
     init(path: String, keyPath: String, settings: SQLiteSettings) throws(StoreFailure) {
@@ -43,7 +44,7 @@ struct SQLiteOpening: Sendable {
         case .some: throw StoreFailure(.corrupt, "the key file \(keyPath) was replaced while in use; put it back, or restart Postern")
         }
         if !exists { try makeFile() }
-        return try HotDatabase(path: path, settings: settings, hasher: hasher, busyTimeout: busyTimeout)
+        return try HotDatabase(path: path, settings: settings, hasher: hasher, index: index, busyTimeout: busyTimeout)
     }
 
     /// Decisions name people: the file, and with it what SQLite puts beside it, is for its owner alone.

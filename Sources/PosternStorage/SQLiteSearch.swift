@@ -13,7 +13,7 @@ extension SQLiteStore {
 
     public func decisions(_ filter: DecisionFilter) async throws(StoreFailure) -> [StoredDecision] {
         var found: [StoredDecision] = []
-        try await search(filter, columns: .all) { matches throws(StoreFailure) in
+        try await search(filter, columns: .all, wanted: filter.limit) { matches throws(StoreFailure) in
             found += matches.prefix(filter.limit - found.count).map(\.decision)
             return found.count < filter.limit
         }
@@ -82,23 +82,23 @@ extension SQLiteStore {
     }
 
     /// Hands over what matches, the newest first, step by step, until told to stop.
-    private func search(
-        _ filter: DecisionFilter, columns: Columns, _ take: ([Match]) async throws(StoreFailure) -> Bool
+    /// Of a step that finds `wanted` no more is read.
+    func search(
+        _ filter: DecisionFilter, columns: Columns, wanted: Int = .max, _ take: ([Match]) async throws(StoreFailure) -> Bool
     ) async throws(StoreFailure) {
         let match = DecisionMatch(filter)
         let path = opening.path
         let action = columns == .deferred ? Verdict.Action.defer.name : nil
-        var below = match.reference.map { $0 == .max ? $0 : $0 + 1 } ?? Int64.max
-        if let before = match.before { below = min(below, before) }
-        while true {
-            let from = below
-            let (matches, next) = try await onReader { db in
-                try DecisionSearch.step(db, path: path, below: from, match: match, action: action, limit: Self.searchStep)
+        var ranges = match.reference.map { [$0...$0] } ?? index.ranges(match, action: action)
+        if let reference = match.reference, let before = match.before, reference >= before { ranges = [] }
+        while !ranges.isEmpty {
+            let left = ranges
+            let (matches, rest) = try await onReader { db in
+                try DecisionSearch.step(db, path: path, left, match: match, action: action, limit: Self.searchStep, wanted: wanted)
             }
             if !matches.isEmpty, try await !take(matches) { return }
-            guard let next, match.reference == nil else { return }
             if Task.isCancelled { throw StoreFailure(.other, "cancelled") }
-            below = next
+            ranges = rest
         }
     }
 }
@@ -108,40 +108,44 @@ private enum DecisionSearch {
     /// Columns in the order in which a search needs them: SQLite reads a row only as far as it is asked to.
     private static let sql = """
         SELECT reference, time, passes_at, action, address, sender, recipient, name, helo, account, listener, stage, reason, triplets
-        FROM decisions WHERE reference < ? ORDER BY reference DESC LIMIT ?
+        FROM decisions WHERE reference >= ? AND reference <= ? ORDER BY reference DESC
         """
 
-    /// What matches among the next rows below a reference, and where to go on; `nil` there when all have been seen.
+    /// What matches among the next rows of the ranges, and what is left of them; nothing when all have been seen.
     static func step(
-        _ db: Database, path: String, below: Int64, match: DecisionMatch, action: String?, limit: Int
-    ) throws -> ([SQLiteStore.Match], Int64?) {
+        _ db: Database, path: String, _ ranges: [ClosedRange<Int64>], match: DecisionMatch, action: String?, limit: Int, wanted: Int
+    ) throws -> ([SQLiteStore.Match], [ClosedRange<Int64>]) {
         guard let connection = db.sqliteConnection else { throw StoreFailure.closed }
         let statement = try Statement(sql, on: connection, path: path)
         let action = action.map { Array($0.utf8) }
-        statement.bind(1, below)
-        statement.bind(2, Int64(match.reference == nil ? limit : 1))
         var found: [SQLiteStore.Match] = []
         var seen = 0
-        var last: Int64?
-        while try statement.step() {
-            seen += 1
-            let reference = statement.integer(0)
-            last = reference
-            if let wanted = match.reference, wanted != reference { break }
-            guard statement.integer(1) >= match.since, action.map({ statement.octets(3).elementsEqual($0) }) ?? true,
-                match.address?.isPart(of: statement.octets(4)) ?? true, match.sender?.isPart(of: statement.octets(5)) ?? true,
-                match.recipient?.isPart(of: statement.octets(6)) ?? true
-            else { continue }
-            found.append(
-                SQLiteStore.Match(
-                    decision: StoredDecision(
-                        reference: Reference(value: reference), time: WallTime(milliseconds: statement.integer(1)),
-                        listener: statement.text(10), stage: statement.text(11), address: statement.text(4), name: statement.text(7),
-                        helo: statement.text(8), sender: statement.text(5), recipient: statement.text(6), account: statement.text(9),
-                        action: statement.text(3), reason: statement.text(12),
-                        passesAt: statement.optionalInteger(2).map(WallTime.init(milliseconds:))),
-                    groups: TripletGroups.decode(statement.octets(13))))
+        for (place, range) in ranges.enumerated() {
+            statement.bind(1, range.lowerBound)
+            statement.bind(2, range.upperBound)
+            defer { statement.reset() }
+            while try statement.step() {
+                let reference = statement.integer(0)
+                // What is left of this range, when the step ends here.
+                if seen >= limit || found.count >= wanted {
+                    return (found, [range.lowerBound...reference] + ranges[(place + 1)...])
+                }
+                seen += 1
+                guard statement.integer(1) >= match.since, action.map({ statement.octets(3).elementsEqual($0) }) ?? true,
+                    match.address?.isPart(of: statement.octets(4)) ?? true, match.sender?.isPart(of: statement.octets(5)) ?? true,
+                    match.recipient?.isPart(of: statement.octets(6)) ?? true
+                else { continue }
+                found.append(
+                    SQLiteStore.Match(
+                        decision: StoredDecision(
+                            reference: Reference(value: reference), time: WallTime(milliseconds: statement.integer(1)),
+                            listener: statement.text(10), stage: statement.text(11), address: statement.text(4), name: statement.text(7),
+                            helo: statement.text(8), sender: statement.text(5), recipient: statement.text(6), account: statement.text(9),
+                            action: statement.text(3), reason: statement.text(12),
+                            passesAt: statement.optionalInteger(2).map(WallTime.init(milliseconds:))),
+                        groups: TripletGroups.decode(statement.octets(13))))
+            }
         }
-        return (found, seen == limit ? last : nil)
+        return (found, [])
     }
 }

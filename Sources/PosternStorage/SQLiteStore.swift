@@ -14,6 +14,7 @@ public final class SQLiteStore: Store {
     private let queue: WriteQueue<WriterItem>
     private let state = NIOLockedValueBox(WriterState())
     let opening: SQLiteOpening
+    var index: DecisionIndex { opening.index }
     let expiryCursors = NIOLockedValueBox(ExpiryCursors())
 
     /// Opens or makes the database and the key file, whose folders must exist. Blocks, for a second or so at most.

@@ -45,7 +45,17 @@ enum Schema {
         CREATE TABLE probe(one INTEGER PRIMARY KEY CHECK (one = 1), filling BLOB NOT NULL) STRICT;
         -- A value that only the right key file yields.
         CREATE TABLE secret(one INTEGER PRIMARY KEY CHECK (one = 1), key_check INTEGER NOT NULL) STRICT;
+        """,
         """
+        -- What happened in each minute since 1970, and what admins changed.
+        CREATE TABLE history(
+            minute INTEGER PRIMARY KEY, accepted INTEGER NOT NULL, held INTEGER NOT NULL, deferred INTEGER NOT NULL,
+            rejected INTEGER NOT NULL, delayed INTEGER NOT NULL, delay INTEGER NOT NULL, store_failures INTEGER NOT NULL,
+            trap_time INTEGER NOT NULL, trap_octets INTEGER NOT NULL, most_waiting INTEGER NOT NULL,
+            most_trapped INTEGER NOT NULL) STRICT;
+        CREATE TABLE audit(
+            id INTEGER PRIMARY KEY, time INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, undo TEXT, undone INTEGER) STRICT;
+        """,
     ]
 
     static var version: Int { migrations.count }

@@ -3,10 +3,11 @@ import PosternEngine
 
 /// A text to look for in a field, without regard to the case of ASCII letters.
 struct TextMatch: Sendable {
-    private let needle: [UInt8]
+    /// In lower case.
+    let octets: [UInt8]
 
     init(_ text: String) {
-        needle = text.utf8.map(Self.fold)
+        octets = text.utf8.map(Self.fold)
     }
 
     func isPart(of text: String) -> Bool {
@@ -15,9 +16,9 @@ struct TextMatch: Sendable {
     }
 
     func isPart(of bytes: UnsafeRawBufferPointer) -> Bool {
-        guard let first = needle.first else { return true }
-        guard bytes.count >= needle.count else { return false }
-        return needle.withUnsafeBufferPointer { needle in
+        guard let first = octets.first else { return true }
+        guard bytes.count >= octets.count else { return false }
+        return octets.withUnsafeBufferPointer { needle in
             var start = 0
             let last = bytes.count - needle.count
             while start <= last {

@@ -92,6 +92,7 @@ private final class DirectState: DaemonState {
     private let fixed: Engine
     private let clock: ServiceClock
     private let configuration: Configuration
+    var redacts: Bool { configuration.log.redact }
 
     init(engine: Engine, clock: ServiceClock, configuration: Configuration) {
         fixed = engine

@@ -24,14 +24,16 @@ public final class PosternProcess: @unchecked Sendable {
         return postern
     }
 
-    public init(_ lines: String, listener: String? = nil) throws {
+    /// `further` are listeners beside the policy service, each as a mapping.
+    public init(_ lines: String, listener: String? = nil, further: [String] = []) throws {
         folder = try TemporaryFolder()
         port = try FreePort.next()
         let address = listener ?? "address: \"127.0.0.1:\(port)\""
+        let listeners = (["{ name: policy, role: policy, \(address) }"] + further).joined(separator: ", ")
         configuration = """
             hostname: mx.example.test
             data_directory: \(folder.path)/data
-            listeners: [ { name: policy, role: policy, \(address) } ]
+            listeners: [ \(listeners) ]
             \(lines.contains("dns:") ? "" : "dns: { resolvers: [] }")
             \(lines)
 

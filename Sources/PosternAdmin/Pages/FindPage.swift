@@ -99,12 +99,10 @@ extension AdminSite {
 
     /// Every check as it stands now; `nil` where the decision does not say enough to ask again.
     private func explained(_ decision: DecisionReport) async throws(ControlFailure) -> [String: Any]? {
-        let recipient = decision.recipient.prefix { $0 != "," }
-        guard !decision.address.isEmpty, !recipient.isEmpty else { return nil }
-        let question = Question(
-            address: decision.address, name: decision.name, helo: decision.helo, sender: decision.sender, recipient: String(recipient),
-            account: decision.account)
-        guard case .explanation(let explanation) = try await ask(.explain(question)) else { throw Self.unexpected }
+        guard !decision.address.isEmpty, !decision.recipient.isEmpty else { return nil }
+        guard case .explanation(let explanation) = try await ask(.explain(Question(reference: decision.reference))) else {
+            throw Self.unexpected
+        }
         let checks: [[String: Any]] = explanation.checks.sorted { $0.fired && !$1.fired }.map {
             [
                 "check": $0.check, "mode": $0.mode, "fired": $0.fired, "added": $0.fired ? Shown.decimal($0.added) : "",
@@ -129,7 +127,7 @@ extension AdminSite {
         let draft = ActionDraft(reference: reference, action: action, subject: fields["subject"].flatMap(ListEntry.Kind.init))
         do throws(ControlFailure) {
             guard case .acted(let report) = try await ask(.act(draft)) else { throw Self.unexpected }
-            return .seeOther("/find/\(FormFields.encoded(reference))?done=\(FormFields.encoded(report.summary))")
+            return .seeOther("/find/\(FormFields.encoded(reference))?\(report.change.map { "change=\($0)" } ?? "nothing=1")")
         } catch {
             return await page(.find, failed: error.message) { () async throws(ControlFailure) in try await decision(reference) }
         }

@@ -2,7 +2,7 @@ import PosternControl
 import PosternCore
 
 extension AdminSite {
-    func overview() async throws(ControlFailure) -> Content {
+    func overview(_ span: ChartSpan) async throws(ControlFailure) -> Content {
         let status = try await status()
         let now = live.now
         func tile(_ name: String, _ key: String, _ value: String, _ tone: String = "", unit: String = "") -> [String: Any] {
@@ -26,7 +26,15 @@ extension AdminSite {
         }
         tiles.append(tile("Came back in time", "delayed", Shown.count(now.delayed), unit: "since the start"))
         tiles.append(tile("Delayed on average", "mean_delay_seconds", Shown.span(seconds: Int64(now.meanDelaySeconds))))
-        return Content(title: "Overview", html: Template.render("overview", ["tiles": tiles, "health": health(status)]))
+        return Content(
+            title: "Overview",
+            html: Template.render(
+                "overview",
+                [
+                    "tiles": tiles, "health": health(status), "charts": try await charts(span), "span": span.rawValue,
+                    "spanName": span.name.lowercased(),
+                    "spans": ChartSpan.allCases.map { ["value": $0.rawValue, "name": $0.name, "current": $0 == span] as [String: Any] },
+                ]))
     }
 
     /// One row for each part that the daemon leans on, what is ill first.

@@ -7,6 +7,11 @@ extension Template {
         {{#tiles}}<div class="tile {{tone}}"><dt>{{name}}</dt><dd><span data-key="{{key}}">{{value}}</span>{{#unit}} <small>{{unit}}</small>{{/unit}}</dd></div>
         {{/tiles}}</dl>
         </section>
+        <section aria-labelledby="course">
+        <h2 id="course">The last {{spanName}}</h2>
+        <ul class="tabs">{{#spans}}<li><a href="/?span={{value}}"{{#current}} aria-current="true"{{/current}}>{{name}}</a></li>{{/spans}}</ul>
+        <div class="charts" data-refresh="/charts?span={{span}}">{{{charts}}}</div>
+        </section>
         <section aria-labelledby="health">
         <h2 id="health">Health</h2>
         <div class="scroll" role="region" aria-labelledby="health" tabindex="0">

@@ -5,25 +5,68 @@ import HummingbirdCore
 import NIOCore
 import PosternControl
 import PosternCore
+import PosternEngine
 
 extension AdminSite {
     func addPages(to router: Router<BasicRequestContext>) {
-        router.get("/") { _, _ in await self.page(.overview) { () async throws(ControlFailure) in try await self.overview() } }
+        @Sendable func fields(_ request: Request) -> FormFields { FormFields(request.uri.query ?? "") }
+        @Sendable func form(_ request: Request) async throws -> FormFields {
+            FormFields(String(buffer: try await request.body.collect(upTo: AdminSettings.maximumBody)))
+        }
+        router.get("/") { request, _ in
+            await self.page(.overview) { () async throws(ControlFailure) in try await self.overview(ChartSpan(fields(request)["span"])) }
+        }
+        router.get("/charts") { request, _ in
+            await self.answer { () async throws(ControlFailure) in .html(try await self.charts(ChartSpan(fields(request)["span"]))) }
+        }
         router.get("/find") { request, _ in
-            let fields = FormFields(request.uri.query ?? "")
-            return await self.page(.find) { () async throws(ControlFailure) in try await self.find(fields["q"]) }
+            await self.page(.find) { () async throws(ControlFailure) in try await self.find(fields(request)["q"]) }
         }
         router.get("/find/:reference") { request, context in
             let reference = context.parameters.get("reference") ?? ""
-            let fields = FormFields(request.uri.query ?? "")
-            return await self.page(.find, done: fields["done"]) { () async throws(ControlFailure) in
+            return await self.page(.find, notice: await self.notice(fields(request))) { () async throws(ControlFailure) in
                 try await self.decision(reference)
             }
         }
-        router.post("/act") { request, _ in
-            let fields = FormFields(String(buffer: try await request.body.collect(upTo: AdminSettings.maximumBody)))
-            return await self.act(fields)
+        router.get("/waiting") { _, _ in await self.page(.waiting) { () async throws(ControlFailure) in try await self.waiting() } }
+        router.get("/lists") { request, _ in
+            await self.page(.lists, notice: await self.notice(fields(request))) { () async throws(ControlFailure) in try await self.lists()
+            }
         }
+        router.get("/lists/export/:list") { _, context in
+            guard let list = ListEntry.List(rawValue: context.parameters.get("list") ?? "") else { return self.notFound() }
+            return await self.answer { () async throws(ControlFailure) in try await self.export(list) }
+        }
+        router.get("/traps") { _, _ in await self.page(.traps) { () async throws(ControlFailure) in try await self.traps() } }
+        router.get("/effect") { request, _ in
+            await self.page(.effect) { () async throws(ControlFailure) in
+                try await self.effect(ChartSpan(rawValue: fields(request)["since"] ?? "") ?? .week)
+            }
+        }
+        router.get("/changes") { request, _ in
+            await self.page(.changes, notice: await self.notice(fields(request))) { () async throws(ControlFailure) in
+                try await self.changes()
+            }
+        }
+        router.post("/act") { request, _ in await self.act(try await form(request)) }
+        router.post("/lists") { request, _ in await self.changeLists(try await form(request)) }
+        router.post("/undo") { request, _ in await self.undo(try await form(request)) }
+    }
+
+    /// What was just done, above a page: looked up by the number of the change, so that no link can put words there.
+    struct Notice {
+        var text: String
+        /// The change that a button takes back.
+        var undo: Int64?
+    }
+
+    func notice(_ fields: FormFields) async -> Notice? {
+        if fields["nothing"] != nil { return Notice(text: "There was nothing to change.") }
+        guard let number = fields["change"].flatMap({ Int64($0) }), number < .max,
+            case .changes(let found)? = try? await ask(.changes(before: number + 1, limit: 1)), let change = found.first,
+            change.id == number
+        else { return nil }
+        return Notice(text: change.what, undo: change.canBeUndone ? change.id : nil)
     }
 
     /// What stands in the middle of a page.
@@ -34,7 +77,9 @@ extension AdminSite {
     }
 
     /// A whole page; a failure becomes one that says what is wrong.
-    func page(_ page: Page, done: String? = nil, failed: String? = nil, _ content: () async throws(ControlFailure) -> Content) async
+    func page(
+        _ page: Page, notice: Notice? = nil, failed: String? = nil, _ content: () async throws(ControlFailure) -> Content
+    ) async
         -> Response
     {
         let state = try? await status()
@@ -49,10 +94,16 @@ extension AdminSite {
         var values: [String: Any] = [
             "title": shown.title, "content": shown.html, "style": Asset.style.path, "script": Asset.script.path, "icon": Asset.icon.path,
             "version": state?.version ?? "",
-            "pages": Page.allCases.map { ["href": $0.rawValue, "name": $0.name, "current": $0 == page] as [String: Any] },
+            "pages": Page.allCases.filter { $0.isListed(state) || $0 == page }.map {
+                ["href": $0.rawValue, "name": $0.name, "current": $0 == page] as [String: Any]
+            },
         ]
         if let host = state?.hostname { values["host"] = host }
-        if let done { values["done"] = done }
+        if let notice {
+            values["done"] = notice.text
+            values["token"] = formToken
+            if let undo = notice.undo { values["undo"] = String(undo) }
+        }
         if let failed { values["failed"] = failed }
         return .html(Template.render("frame", values), status: shown.status)
     }

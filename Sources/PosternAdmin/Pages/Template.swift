@@ -14,6 +14,7 @@ enum Template {
 
     private static let sources = [
         "frame": frame, "login": login, "overview": overview, "find": find, "decision": decision, "message": message,
+        "charts": charts, "lists": lists, "changes": changes, "waiting": waiting, "traps": traps, "effect": effect,
     ]
 
     /// Renders a template that is named here; its values are escaped where they are put in.
@@ -42,7 +43,7 @@ enum Template {
         {{/pages}}</ul></nav>
         </header>
         <main id="main" tabindex="-1">
-        {{#done}}<p class="done" role="status">{{done}}</p>{{/done}}
+        {{#done}}<div class="done" role="status">{{done}}{{#undo}} <form method="post" action="/undo"><input type="hidden" name="form_token" value="{{token}}"><input type="hidden" name="change" value="{{undo}}"><button type="submit" class="small">Undo</button></form>{{/undo}}</div>{{/done}}
         {{#failed}}<p class="failed" role="alert">{{failed}}</p>{{/failed}}
         {{{content}}}
         </main>
@@ -86,11 +87,29 @@ enum Template {
 enum Page: String, CaseIterable {
     case overview = "/"
     case find = "/find"
+    case waiting = "/waiting"
+    case lists = "/lists"
+    case traps = "/traps"
+    case effect = "/effect"
+    case changes = "/changes"
 
     var name: String {
         switch self {
         case .overview: "Overview"
         case .find: "Find"
+        case .waiting: "Waiting"
+        case .lists: "Lists"
+        case .traps: "Traps"
+        case .effect: "Effect"
+        case .changes: "Changes"
+        }
+    }
+
+    /// Whether there is something to see; a page that is not listed can still be opened.
+    func isListed(_ status: StatusReport?) -> Bool {
+        switch self {
+        case .traps: status.map { !$0.traps.isEmpty } ?? false
+        default: true
         }
     }
 }

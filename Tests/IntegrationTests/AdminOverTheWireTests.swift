@@ -1,0 +1,121 @@
+import Foundation
+import IntegrationSupport
+import Testing
+
+/// What programs and strangers meet at the admin listener.
+@Suite(.serialized, .timeLimit(.minutes(2)))
+struct AdminOverTheWireTests {
+    @Test func `A page elsewhere can neither read nor change anything`() async throws {
+        let door = try await DashboardUnderTest.start()
+        try door.mail(from: "a@late.example", to: "b@example.test")
+        let page = try door.get("/")
+        #expect(page.status == 200)
+        #expect(page.headers["content-security-policy"]?.contains("default-src 'none'") == true)
+        #expect(page.headers["content-security-policy"]?.contains("unsafe") == false)
+        #expect(!page.body.contains("style=\"") && !page.body.contains("onclick"), "nothing inline, which the policy forbids")
+        #expect(page.headers["cache-control"] == "no-store")
+
+        // A name that was made to lead here (DNS rebinding).
+        for host in ["evil.example", "127.0.0.1.evil.example:\(door.port)", "localhost.evil.example"] {
+            #expect(try door.get("/", headers: ["Host": host]).status == 421, "\(host)")
+        }
+        for host in ["localhost", "localhost:\(door.port)", "mx.example.test", "[::1]:1"] {
+            #expect(try door.get("/health", headers: ["Host": host]).status == 200, "\(host)")
+        }
+        // Forms without our token, with another, from another origin.
+        let form = "list=block&entry=192.0.2.0/24"
+        func send(_ body: String, _ headers: [String: String] = [:]) throws -> Int {
+            try WebClient.request(
+                "POST", "/lists", port: door.port,
+                headers: ["content-type": "application/x-www-form-urlencoded"].merging(headers) { $1 }, body: body
+            ).status
+        }
+        #expect(try send(form) == 403)
+        #expect(try send(form + "&form_token=00") == 403)
+        let lists = try door.get("/lists").body
+        let token = try #require(lists.firstMatch(of: /name="form_token" value="([0-9a-f]+)"/)?.1)
+        #expect(try send(form + "&form_token=\(token)", ["Origin": "http://evil.example"]) == 403)
+        #expect(try send(form + "&form_token=\(token)", ["Sec-Fetch-Site": "cross-site"]) == 403)
+        #expect(try door.post("/api/v1/entries/add", #"[{"list":"block","pattern":"192.0.2.0/24","note":""}]"#, headers: [:]).status == 403)
+        #expect(
+            try door.post(
+                "/api/v1/entries/add", #"[{"list":"block","pattern":"192.0.2.0/24","note":""}]"#,
+                headers: ["X-Postern-Request": "1", "content-type": "text/plain"]
+            ).status == 403)
+        #expect(try door.get("/api/v1/entries/block").json() as? [[String: Any]] == nil || door.get("/api/v1/entries/block").body == "[]\n")
+        #expect(try send(form + "&form_token=\(token)", ["Origin": "http://127.0.0.1:\(door.port)"]) == 303)
+        #expect(try door.get("/api/v1/entries/block").body.contains("192.0.2.0/24"))
+
+        #expect(try send(String(repeating: "a", count: 70_000)) == 413)
+        #expect(try WebClient.request("DELETE", "/", port: door.port).status == 405)
+        #expect(try door.get("/nothing").status == 404)
+        #expect(try WebClient.request("HEAD", "/", port: door.port).body.isEmpty)
+        try await door.postern.stop()
+    }
+
+    @Test func `The JSON interface says what the verbs say, and changes are noted and undone`() async throws {
+        let door = try await DashboardUnderTest.start()
+        try door.mail(from: "billing@shop.example", to: "anna@example.test")
+        let found = try #require(try door.get("/api/v1/decisions?q=BILLING%40shop").json() as? [[String: Any]])
+        #expect(found.map { $0["verdict"] as? String } == ["defer"])
+        let reference = try #require(found.first?["reference"] as? String)
+        let verb = try await door.postern.verb("decisions", "--reference", reference, "--json")
+        #expect(try JSONSerialization.jsonObject(with: Data(verb.output.utf8)) as? [[String: String]] == found as? [[String: String]])
+        #expect(try (door.get("/api/v1/waiting").json() as? [Any])?.count == 1)
+        #expect(
+            try door.get("/api/v1/explain?ip=192.0.2.7&from=billing@shop.example&to=anna@example.test").body.contains(#""verdict":"defer""#)
+        )
+        #expect(try door.get("/api/v1/explain?ip=nonsense&to=x@y.example").status == 422)
+
+        let forgotten = try #require(
+            try door.post("/api/v1/act", #"{"reference":"\#(reference)","action":"forget","note":""}"#).json() as? [String: Any])
+        #expect(try (door.get("/api/v1/waiting").json() as? [Any])?.isEmpty == true)
+        let change = try #require(forgotten["change"] as? Int)
+        #expect(try door.post("/api/v1/undo", #"{"change":\#(change)}"#).status == 200)
+        #expect(try (door.get("/api/v1/waiting").json() as? [Any])?.count == 1)
+        #expect(try door.post("/api/v1/undo", #"{"change":\#(change)}"#).status == 422)
+        // What the command line changes stands in the same log.
+        _ = try await door.postern.verb("block", "add", "203.0.113.5")
+        let changes = try #require(try door.get("/api/v1/changes").json() as? [[String: Any]])
+        #expect(changes.map { $0["who"] as? String } == ["command line", "dashboard", "dashboard"])
+        #expect(changes[0]["what"] as? String == "Added to the block list: the client 203.0.113.5.")
+        #expect(try door.get("/lists/export/block").body == "entry,list,expires,reason\n203.0.113.5,block,,\n")
+        #expect(try door.get("/ready").status == 200)
+        try await door.postern.stop()
+    }
+
+    @Test func `Where the log is redacted nobody is named here either`() async throws {
+        let door = try await DashboardUnderTest.start("greylist: { delay: 1h }\nlog: { redact: true }")
+        try door.mail(from: "billing@shop.example", to: "anna@example.test")
+        let reference = try #require(
+            (try door.get("/api/v1/decisions?from=billing").json() as? [[String: Any]])?.first?["reference"] as? String)
+        _ = try door.post("/api/v1/act", #"{"reference":"\#(reference)","action":"pass","note":""}"#)
+        for path in [
+            "/find?q=billing%40", "/find/\(reference)", "/waiting", "/changes", "/find/\(reference)?change=1", "/api/v1/decisions",
+            "/api/v1/waiting", "/api/v1/changes", "/effect?since=24h", "/api/v1/report?since=24h", "/metrics",
+        ] {
+            let answer = try door.get(path)
+            // What was typed into the search is shown as it was typed.
+            let body = answer.body.replacing("value=\"billing@\"", with: "")
+            #expect(answer.status == 200 && !body.contains("billing") && !body.contains("anna"), "\(path)")
+        }
+        #expect(try door.get("/find/\(reference)").body.contains("…@shop.example"))
+        #expect(try door.mail(from: "billing@shop.example", to: "anna@example.test") == "action=DUNNO", "released all the same")
+        let log = door.postern.log
+        #expect(log.contains("msg=decision") && !log.contains("billing") && !log.contains("anna"))
+        try await door.postern.stop()
+    }
+
+    @Test func `A viewer sees a number each second, and too many are turned away`() async throws {
+        let door = try await DashboardUnderTest.start()
+        let answer = try WebClient.request("GET", "/live", port: door.port, atMost: 1200)
+        #expect(answer.headers["content-type"] == "text/event-stream")
+        #expect(answer.body.hasPrefix("retry: 3000\nevent: now\ndata: {\"accepted\":0,"))
+        #expect(answer.body.ranges(of: "event: now").count >= 2)
+        // Whoever left is not counted for long.
+        try await waitUntil("the viewer is gone", within: .seconds(10)) {
+            try door.get("/metrics").body.contains("postern_dashboard_viewers 0\n")
+        }
+        try await door.postern.stop()
+    }
+}
