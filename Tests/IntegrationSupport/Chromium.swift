@@ -63,16 +63,19 @@ public final class Chromium {
             "Emulation.setEmulatedMedia", ["features": [["name": "prefers-color-scheme", "value": dark ? "dark" : "light"]]])
     }
 
+    /// Goes to a page, and does not wait for it.
+    public func go(to url: String) throws { _ = try call("Page.navigate", ["url": url]) }
+
     /// Opens a page and waits until it is loaded.
     public func open(_ url: String) throws {
-        _ = try call("Page.navigate", ["url": url])
+        try go(to: url)
         try await_("document.readyState === 'complete' && location.href.startsWith(\(Self.literal(url.prefix { $0 != "?" && $0 != "#" })))")
     }
 
     /// Waits until a JavaScript expression is true.
     public func await_(_ expression: String, seconds: Double = 10) throws {
         let deadline = Date(timeIntervalSinceNow: seconds)
-        while (try? evaluate(expression)) as? Bool != true {
+        while (try? evaluate("!!(\(expression))")) as? Bool != true {
             guard Date() < deadline else { throw TestFailure("in vain: \(expression)\n\(try text())") }
             usleep(20_000)
         }
@@ -90,12 +93,11 @@ public final class Chromium {
 
     public func press(_ key: String) throws {
         let codes = ["Tab": 9, "Enter": 13]
-        for type in ["rawKeyDown", "keyUp"] {
-            _ = try call(
-                "Input.dispatchKeyEvent",
-                ["type": type, "key": key, "code": key, "windowsVirtualKeyCode": codes[key] ?? 0, "text": key == "Enter" ? "\r" : ""])
+        for type in ["keyDown", "keyUp"] {
+            var event: [String: Any] = ["type": type, "key": key, "code": key, "windowsVirtualKeyCode": codes[key] ?? 0]
+            if key == "Enter", type == "keyDown" { event["text"] = "\r" }
+            _ = try call("Input.dispatchKeyEvent", event)
         }
-        if key == "Enter" { _ = try call("Input.dispatchKeyEvent", ["type": "char", "text": "\r"]) }
     }
 
     public func type(_ text: String) throws { _ = try call("Input.insertText", ["text": text]) }

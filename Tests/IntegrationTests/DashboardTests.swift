@@ -162,8 +162,8 @@ struct DashboardTests {
             try browser.open(address + "/login")
             try browser.picture(to: "\(Self.pictures)/login.png")
             #expect(try browser.evaluate(PageRules.script) as? [String] == [])
-            try browser.open(address + "/find")
-            try browser.await_("location.pathname === '/login'")
+            try browser.go(to: address + "/find")
+            try browser.await_("location.pathname === '/login' && document.readyState === 'complete'")
             for (given, page) in [("wrong", "/login"), (token, "/")] {
                 _ = try browser.evaluate("document.getElementById('token').focus()")
                 try browser.type(given)

@@ -39,12 +39,12 @@ extension Asset {
         .tile small{display:block;font-size:.8rem;font-weight:400;color:var(--soft)}
         .scroll{overflow-x:auto;background:var(--panel);border:1px solid var(--line);border-radius:.5rem}
         table{border-collapse:collapse;width:100%;font-size:.92rem}
-        th,td{text-align:left;vertical-align:top;padding:.4rem .7rem;border-top:1px solid var(--line);overflow-wrap:anywhere}
+        th,td{text-align:left;vertical-align:top;padding:.4rem .7rem;border-top:1px solid var(--line);overflow-wrap:break-word}
         thead th{border-top:0;color:var(--soft);font-weight:600;white-space:nowrap}
         tbody th{font-weight:600}
         td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-        .wide td:first-child{white-space:nowrap}
-        .wide td{min-width:7rem}
+        td.t{white-space:nowrap}
+        td.long,th.long{overflow-wrap:anywhere;min-width:9.5rem;max-width:24rem}
         tr.fired{background:var(--wait-ground)}
         caption{text-align:left;color:var(--soft);padding:.4rem .7rem;font-size:.9rem}
         .state{display:inline-block;padding:.02rem .5rem;border-radius:.7rem;border:1px solid var(--line);white-space:nowrap;font-size:.88rem;font-weight:600}
@@ -59,8 +59,9 @@ extension Asset {
         label{display:block;font-weight:600;margin-bottom:.25rem}
         input,select{font:inherit;color:inherit;background:var(--panel);border:1px solid var(--axis);border-radius:.4rem;padding:.45rem .6rem;max-width:100%}
         .row{display:flex;gap:.5rem;flex-wrap:wrap;align-items:end}
+        .tight{flex-wrap:nowrap}
         .search input{flex:1 1 16rem;min-width:0}
-        button,.button{font:inherit;font-weight:600;color:var(--text);background:var(--button);border:1px solid var(--axis);border-radius:.4rem;padding:.45rem .9rem;cursor:pointer;text-decoration:none;display:inline-block}
+        button,.button{font:inherit;font-weight:600;color:var(--text);background:var(--button);border:1px solid var(--axis);border-radius:.4rem;padding:.45rem .9rem;cursor:pointer;white-space:nowrap;text-decoration:none;display:inline-block}
         button.main{background:#1f5c37;border-color:#1f5c37;color:#fff}
         button.danger{color:var(--bad);border-color:var(--bad)}
         button.small{padding:.15rem .55rem;font-size:.88rem}

@@ -139,7 +139,8 @@ struct Chart {
 
     private func lines(_ width: Double, _ y: (Double) -> Double) -> String {
         series.map { series in
-            let points = (0..<groups).map { group in
+            // Where nothing is known yet there is no line.
+            let points = (0..<min(groups, (series.values.keys.max() ?? -1) + 1)).map { group in
                 "\(Self.place(Self.left + (Double(group) + 0.5) * width)),\(Self.place(y(series.values[group] ?? 0)))"
             }
             return "<polyline class=\"l-\(series.colour)\" points=\"\(points.joined(separator: " "))\"/>"

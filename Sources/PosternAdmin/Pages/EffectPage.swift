@@ -99,7 +99,7 @@ extension AdminSite {
         let paper = policy.whitepaper
         func percent(_ value: Double?) -> String { value.map { "\(Shown.decimal($0)) %" } ?? "–" }
         return table(
-            "whitepaper", "The whitepaper’s tables", "As Harris counted in 2003, on your own traffic.", ["", "Count"],
+            "whitepaper", "The whitepaper’s tables", "As Harris counted in 2003, on your own traffic.", ["Figure", "Count"],
             [
                 ("Triplets seen", [Shown.count(paper.tripletsSeen)]), ("Triplets that passed", [Shown.count(paper.tripletsPassed)]),
                 ("Triplets that never came back", [Shown.count(paper.tripletsBlocked)]), ("Effectiveness", [percent(paper.effectiveness)]),

@@ -7,9 +7,9 @@ extension Template {
         <input type="hidden" name="form_token" value="{{token}}">
         <div class="row">
         <div><label for="entry">Address, network, domain or mailbox</label><input id="entry" name="entry" required maxlength="320" autocomplete="off" spellcheck="false"></div>
-        <div><label for="list">Is</label><select id="list" name="list"><option value="allow">allowed</option><option value="block">blocked</option></select></div>
-        <div><label for="kind">As</label><select id="kind" name="kind"><option value="">what it looks like</option><option value="client">client</option><option value="sender">sender</option><option value="recipient">recipient</option></select></div>
-        <div><label for="for">For</label><select id="for" name="for"><option value="ever">good</option><option value="1d">a day</option><option value="7d">a week</option><option value="30d">30 days</option></select></div>
+        <div><label for="list">List</label><select id="list" name="list"><option value="allow">allowed</option><option value="block">blocked</option></select></div>
+        <div><label for="kind">Kind</label><select id="kind" name="kind"><option value="">what it looks like</option><option value="client">client</option><option value="sender">sender</option><option value="recipient">recipient</option></select></div>
+        <div><label for="for">How long</label><select id="for" name="for"><option value="ever">for good</option><option value="1d">a day</option><option value="7d">a week</option><option value="30d">30 days</option></select></div>
         <div><label for="note">Note</label><input id="note" name="note" maxlength="200" autocomplete="off"></div>
         <button type="submit" class="main">Add</button>
         </div>
@@ -24,8 +24,8 @@ extension Template {
         <table>
         <thead><tr><th scope="col">Entry</th><th scope="col">As</th><th scope="col">Until</th><th scope="col">Added</th><th scope="col">Note</th><th scope="col">Change</th></tr></thead>
         <tbody>
-        {{#rows}}<tr><th scope="row">{{entry}}</th><td>{{kind}}</td><td>{{until}}</td><td>{{added}}</td><td>{{note}}</td><td>
-        <form method="post" action="/lists" class="row"><input type="hidden" name="form_token" value="{{token}}"><input type="hidden" name="list" value="{{list}}"><input type="hidden" name="kind" value="{{kind}}"><input type="hidden" name="entry" value="{{entry}}"><input type="hidden" name="note" value="{{note}}"><input type="hidden" name="for" value="30d">
+        {{#rows}}<tr><th scope="row" class="long">{{entry}}</th><td>{{kind}}</td><td class="t">{{until}}</td><td class="t">{{added}}</td><td>{{note}}</td><td>
+        <form method="post" action="/lists" class="row tight"><input type="hidden" name="form_token" value="{{token}}"><input type="hidden" name="list" value="{{list}}"><input type="hidden" name="kind" value="{{kind}}"><input type="hidden" name="entry" value="{{entry}}"><input type="hidden" name="note" value="{{note}}"><input type="hidden" name="for" value="30d">
         <button type="submit" name="do" value="extend" class="small" aria-label="Keep {{entry}} for 30 days from now">30 days</button>
         <button type="submit" name="do" value="remove" class="small danger" aria-label="Remove {{entry}}">Remove</button></form></td></tr>
         {{/rows}}</tbody>
@@ -43,7 +43,7 @@ extension Template {
         <table>
         <thead><tr><th scope="col">Time</th><th scope="col">By</th><th scope="col">What</th><th scope="col">Undo</th></tr></thead>
         <tbody>
-        {{#rows}}<tr><td>{{time}}</td><td>{{who}}</td><td>{{what}}</td><td>{{#undone}}{{undone}}{{/undone}}{{#can}}<form method="post" action="/undo"><input type="hidden" name="form_token" value="{{token}}"><input type="hidden" name="change" value="{{id}}"><button type="submit" class="small" aria-label="Undo: {{what}}">Undo</button></form>{{/can}}</td></tr>
+        {{#rows}}<tr><td class="t">{{time}}</td><td class="t">{{who}}</td><td class="long">{{what}}</td><td>{{#undone}}{{undone}}{{/undone}}{{#can}}<form method="post" action="/undo"><input type="hidden" name="form_token" value="{{token}}"><input type="hidden" name="change" value="{{id}}"><button type="submit" class="small" aria-label="Undo: {{what}}">Undo</button></form>{{/can}}</td></tr>
         {{/rows}}</tbody>
         </table>
         </div>{{/hasRows}}
@@ -54,10 +54,10 @@ extension Template {
         <p>Mail that was deferred and has not come back in time yet, the latest attempt first.</p>
         {{^hasRows}}<p>Nothing waits.</p>{{/hasRows}}
         {{#hasRows}}<div class="scroll" role="region" aria-label="Waiting" tabindex="0">
-        <table class="wide">
+        <table>
         <thead><tr><th scope="col">From</th><th scope="col">To</th><th scope="col">Client</th><th scope="col">Since</th><th scope="col" class="n">Attempts</th><th scope="col">Passes</th><th scope="col">Change</th></tr></thead>
         <tbody>
-        {{#rows}}<tr><td><a href="/find/{{reference}}">{{sender}}</a></td><td>{{recipient}}</td><td>{{client}}</td><td>{{since}}</td><td class="n">{{tries}}</td><td><span class="state {{tone}}">{{passes}}</span></td><td>
+        {{#rows}}<tr><td class="long"><a href="/find/{{reference}}">{{sender}}</a></td><td class="long">{{recipient}}</td><td class="long">{{client}}</td><td class="t">{{since}}</td><td class="n">{{tries}}</td><td><span class="state {{tone}}">{{passes}}</span></td><td>
         <form method="post" action="/act"><input type="hidden" name="form_token" value="{{token}}"><input type="hidden" name="reference" value="{{reference}}"><input type="hidden" name="action" value="pass"><button type="submit" class="small" aria-label="Let through from {{sender}} to {{recipient}}">Let through</button></form></td></tr>
         {{/rows}}</tbody>
         </table>

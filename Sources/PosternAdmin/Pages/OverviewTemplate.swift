@@ -37,10 +37,10 @@ extension Template {
         <h2 id="results">{{heading}}</h2>
         {{^rows}}<p>{{nothing}}</p>{{/rows}}
         {{#hasRows}}<div class="scroll" role="region" aria-labelledby="results" tabindex="0">
-        <table class="wide">
+        <table>
         <thead><tr><th scope="col">Time</th><th scope="col">Verdict</th><th scope="col">From</th><th scope="col">To</th><th scope="col">Client</th><th scope="col">Why</th></tr></thead>
         <tbody>
-        {{#rows}}<tr><td><a href="/find/{{reference}}">{{time}}</a></td><td><span class="state {{tone}}">{{verdict}}</span></td><td>{{sender}}</td><td>{{recipient}}</td><td>{{client}}</td><td>{{why}}</td></tr>
+        {{#rows}}<tr><td class="t"><a href="/find/{{reference}}">{{time}}</a></td><td><span class="state {{tone}}">{{verdict}}</span></td><td class="long">{{sender}}</td><td class="long">{{recipient}}</td><td class="long">{{client}}</td><td>{{why}}</td></tr>
         {{/rows}}</tbody>
         </table>
         </div>{{/hasRows}}
