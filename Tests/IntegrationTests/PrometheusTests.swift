@@ -38,7 +38,7 @@ struct PrometheusTests {
         func query(_ expression: String) throws -> [[String: Any]] {
             let encoded = expression.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
             let answer = try? WebClient.request("GET", "/api/v1/query?query=\(encoded)", port: port)
-            let data = try (answer?.json() as? [String: Any])?["data"] as? [String: Any]
+            let data = (try? answer?.json() as? [String: Any])?["data"] as? [String: Any]
             return data?["result"] as? [[String: Any]] ?? []
         }
         func value(_ expression: String) throws -> String? { (try query(expression).first?["value"] as? [Any])?.last as? String }
