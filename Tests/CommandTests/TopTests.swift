@@ -37,7 +37,9 @@ struct TopTests {
     @Test func whatIsIllIsSaid() {
         var report = status()
         report.store = .init(state: "the disk is full")
-        report.dnsLists = [.init(name: "bl", isLive: false, ailment: "it does not answer", listed: 0, notListed: 0, overlapping: 0, errors: 0, silent: 9)]
+        report.dnsLists = [
+            .init(name: "bl", isLive: false, ailment: "it does not answer", listed: 0, notListed: 0, overlapping: 0, errors: 0, silent: 9)
+        ]
         let sample = TopSample(report, before: nil, seconds: 0, time: "")
         #expect(sample.ailments.count == 2)
         let lines = TopScreen(status: report, samples: [sample], hasColour: true).lines(width: 100, height: 50)
