@@ -38,7 +38,7 @@ case $servers in /*) ;; *) servers=$PWD/$servers ;; esac
 # Raise it when what is unpacked changes: older roots are then fetched anew.
 recipe=1
 
-names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace chromium prometheus sqlgrey shells)
+names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace chromium prometheus sqlgrey shells debootstrap)
 
 packages_of() {
     case $1 in
@@ -51,6 +51,7 @@ packages_of() {
     strace) echo strace ;;
     sqlgrey) echo sqlgrey libdbd-sqlite3-perl netbase ;;
     shells) echo zsh fish ;;
+    debootstrap) echo debootstrap debian-archive-keyring gpgv wget ;;
     unbound) echo unbound ;;
     rbldnsd) echo rbldnsd ;;
     nsd) echo nsd ;;

@@ -34,18 +34,13 @@ fetch() {
     exec 8>"$roots/.lock"
     flock 8
     [ "$(cat "$roots/bookworm/.complete" 2>/dev/null)" = "recipe $recipe" ] && return
-    local program=debootstrap new=$roots/bookworm.new
-    if ! command -v debootstrap >/dev/null; then
-        # It is a shell script; nothing is installed.
-        rm -rf "$roots/debootstrap" && mkdir -p "$roots/debootstrap"
-        (cd "$roots/debootstrap" && apt-get -o APT::Sandbox::User=root -qq download debootstrap) || fail "debootstrap cannot be fetched. As root: apt-get update && apt-get install debootstrap"
-        dpkg-deb -x "$roots"/debootstrap/debootstrap_*.deb "$roots/debootstrap"
-        export DEBOOTSTRAP_DIR=$roots/debootstrap/usr/share/debootstrap
-        program=$roots/debootstrap/usr/sbin/debootstrap
-    fi
+    local new=$roots/bookworm.new tools=${POSTERN_SERVERS:-$here/.build/servers}/debootstrap
+    # It is a shell script; nothing is installed. What it calls is the host's, where that has it.
+    "$here/scripts/servers.sh" fetch debootstrap
+    export DEBOOTSTRAP_DIR=$tools/usr/share/debootstrap PATH=$PATH:$tools/usr/bin
     rm -rf "$new"
     echo "package: making a Debian 12 in $roots, once" >&2
-    sh "$program" --variant=minbase --include="$included" bookworm "$new" "$mirror" >"$roots/debootstrap.log" 2>&1 ||
+    sh "$tools/usr/sbin/debootstrap" --keyring="$tools/usr/share/keyrings/debian-archive-keyring.gpg" --variant=minbase --include="$included" bookworm "$new" "$mirror" >"$roots/debootstrap.log" 2>&1 ||
         { tail -n 20 "$roots/debootstrap.log" >&2; fail "debootstrap failed"; }
     rm -rf "$new"/var/cache/apt/archives/*.deb
     echo "recipe $recipe" >"$new/.complete"
