@@ -100,6 +100,7 @@ struct JSONTests {
             try place.write(text.replacing("delay: 1h", with: "delay: 2h, opt_out: [x@example.net]"), to: "c.yaml")
             #expect(try await problems("reload") == [])
             #expect(try await problems("status") == [])
+            #expect(try await problems("top", "--count", "1") == [])
             // One that fails is told of, too.
             try place.write(text, to: "good.yaml")
             try place.write("hostname: \"\"\n", to: "c.yaml")
