@@ -18,7 +18,7 @@ clocked := PosternResolverTests|OverTheWire|PosternTarpitTests
 real := IntegrationTests|CommandTests
 heavy := GatewayNothingLostTests|GatewayMemoryTests|NeverLostTests|TrapTests
 test: setup ## the whole suite, with real mail servers in private roots
-	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace unbound sqlgrey shells chromium prometheus
+	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace unbound rbldnsd bind9-dnsutils dnsperf nftables sqlgrey shells chromium prometheus
 	swift build --build-tests
 	swift test --skip-build --skip '$(clocked)|$(real)'
 	swift test --skip-build --filter '$(clocked)'
@@ -30,7 +30,7 @@ test: setup ## the whole suite, with real mail servers in private roots
 lint: ## the format, and who may import what
 	@scripts/lint.sh
 
-# What it learns stays in .build-fuzz for the next time; SECONDS_EACH says how long each of the ten is fuzzed.
+# What it learns stays in .build-fuzz for the next time; SECONDS_EACH says how long each of the thirteen is fuzzed.
 fuzz: setup ## every parser and protocol machine, for ten minutes each
 	scripts/fuzz.sh --seconds $${SECONDS_EACH:-600}
 

@@ -30,10 +30,14 @@ let package = Package(
         .target(name: "PolicyProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "SMTPProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "DNSProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
-        .target(name: "PosternEngine", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "PosternEngine", dependencies: ["AddressTables", "PosternCore"], swiftSettings: strict),
         .target(name: "SPF", dependencies: ["PosternCore"], swiftSettings: strict),
 
         .target(name: "PosternReplay", dependencies: ["PosternCore", "PosternEngine"], swiftSettings: strict),
+        .target(name: "AddressTables", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(
+            name: "PublishedLists", dependencies: ["AddressTables", "DNSProtocol", "PosternCore", "PosternEngine", "PosternReplay"],
+            swiftSettings: strict),
 
         // The edge.
         .systemLibrary(name: "CCares", pkgConfig: "libcares", providers: [.apt(["libc-ares-dev"])]),
@@ -51,6 +55,14 @@ let package = Package(
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .target(name: "LogFiles", dependencies: ["CZlib", "CZstd", "PosternCore", "PosternReplay"], swiftSettings: strict),
         .systemLibrary(name: "CEpoll"),
+        .systemLibrary(name: "CDatagrams"),
+        .target(
+            name: "DNSListServer",
+            dependencies: [
+                "CDatagrams", "PosternCore", "PosternEngine", "PublishedLists",
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
         .target(
             name: "PosternTarpit",
             dependencies: ["CEpoll", "PosternCore", .product(name: "NIOConcurrencyHelpers", package: "swift-nio")],
@@ -79,10 +91,10 @@ let package = Package(
         .target(
             name: "PosternServer",
             dependencies: [
-                "CMaxMind", "DNSProtocol", "PolicyProtocol", "PosternAdmin", "PosternConfiguration", "PosternControl", "PosternCore",
-                "PosternEngine", "PosternMetrics", "PosternResolver", "PosternStorage", "PosternTarpit", "PublicSuffix", "SMTPProtocol",
-                "SPF",
-                .product(name: "Logging", package: "swift-log"),
+                "AddressTables", "CMaxMind", "DNSListServer", "DNSProtocol", "PolicyProtocol", "PosternAdmin", "PosternConfiguration",
+                "PosternControl", "PosternCore", "PosternEngine", "PosternMetrics", "PosternResolver", "PosternStorage", "PosternTarpit",
+                "PublicSuffix", "PublishedLists", "SMTPProtocol", "SPF", "Subscriptions",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"), .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -109,14 +121,19 @@ let package = Package(
             ],
             swiftSettings: strict),
         .target(
-            name: "Subscriptions", dependencies: [.product(name: "AsyncHTTPClient", package: "async-http-client")],
+            name: "Subscriptions",
+            dependencies: [
+                "LogFiles", "PosternCore", "PosternEngine", "PosternReplay", "PublishedLists",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"), .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ],
             swiftSettings: strict),
         .executableTarget(
             name: "postern",
             dependencies: [
                 "DNSProtocol", "LogFiles", "MailExchangers", "PosternConfiguration", "PosternControl", "PosternCore", "PosternEngine",
                 "PosternReplay",
-                "PosternResolver", "PosternServer", "PosternStorage", "PublicSuffix", "SPF",
+                "PosternResolver", "PosternServer", "PosternStorage", "PublicSuffix", "PublishedLists", "SPF",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ],
@@ -144,6 +161,10 @@ let package = Package(
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ],
             swiftSettings: strict),
+        .testTarget(name: "AddressTablesTests", dependencies: ["AddressTables", "PosternCore"], swiftSettings: strict),
+        .testTarget(
+            name: "PublishedListsTests",
+            dependencies: ["AddressTables", "DNSProtocol", "PosternCore", "PosternEngine", "PublishedLists"], swiftSettings: strict),
         .testTarget(name: "PolicyProtocolTests", dependencies: ["PolicyProtocol"], swiftSettings: strict),
         .testTarget(name: "PosternCoreTests", dependencies: ["PosternCore"], swiftSettings: strict),
         .testTarget(

@@ -11,7 +11,18 @@ let package = Package(
         .target(name: "SMTPProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "PolicyProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "SPF", dependencies: ["PosternCore"], swiftSettings: strict),
-        .target(name: "Checks", dependencies: ["PolicyProtocol", "PosternCore", "SMTPProtocol", "SPF"], swiftSettings: strict),
+        .target(name: "AddressTables", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "DNSProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "PosternEngine", dependencies: ["AddressTables", "PosternCore"], swiftSettings: strict),
+        .target(name: "PosternReplay", dependencies: ["PosternCore", "PosternEngine"], swiftSettings: strict),
+        .target(
+            name: "PublishedLists", dependencies: ["AddressTables", "DNSProtocol", "PosternCore", "PosternEngine", "PosternReplay"],
+            swiftSettings: strict),
+        .target(
+            name: "Checks",
+            dependencies: [
+                "AddressTables", "DNSProtocol", "PolicyProtocol", "PosternCore", "PosternEngine", "PublishedLists", "SMTPProtocol", "SPF",
+            ], swiftSettings: strict),
         // libFuzzer brings `main`: `swift build -c release --sanitize fuzzer`.
         .executableTarget(name: "fuzz", dependencies: ["Checks"], swiftSettings: strict),
     ]

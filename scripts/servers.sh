@@ -38,7 +38,7 @@ case $servers in /*) ;; *) servers=$PWD/$servers ;; esac
 # Raise it when what is unpacked changes: older roots are then fetched anew.
 recipe=1
 
-names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace chromium prometheus sqlgrey shells debootstrap)
+names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace bind9-dnsutils dnsperf nftables chromium prometheus sqlgrey shells debootstrap)
 
 packages_of() {
     case $1 in
@@ -52,6 +52,9 @@ packages_of() {
     sqlgrey) echo sqlgrey libdbd-sqlite3-perl netbase ;;
     shells) echo zsh fish ;;
     debootstrap) echo debootstrap debian-archive-keyring gpgv wget ;;
+    bind9-dnsutils) echo bind9-dnsutils ;;
+    dnsperf) echo dnsperf ;;
+    nftables) echo nftables iproute2 ;;
     unbound) echo unbound ;;
     rbldnsd) echo rbldnsd ;;
     nsd) echo nsd ;;

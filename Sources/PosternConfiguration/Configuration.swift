@@ -16,6 +16,8 @@ public struct Configuration: Equatable, Sendable {
     public var dns = DNS()
     public var dnsLists: [DNSList] = []
     public var geography = Geography()
+    public var subscriptions: [Subscription] = []
+    public var exports: [Export] = []
     public var profile = Profile.selective
     public var spfHeader = SPFHeader.none
     public var greylist = GreylistSettings()
@@ -50,10 +52,12 @@ extension Configuration {
         public var admin: Admin?
         /// What a socketmap needs; `nil` for every other role.
         public var socketmap: Socketmap?
+        /// What a DNS service needs; `nil` for every other role.
+        public var dnsService: DNSService?
 
         public init(
             name: String, role: Role, address: Address, gateway: Gateway? = nil, trap: Trap? = nil, admin: Admin? = nil,
-            socketmap: Socketmap? = nil
+            socketmap: Socketmap? = nil, dnsService: DNSService? = nil
         ) {
             self.name = name
             self.role = role
@@ -62,6 +66,7 @@ extension Configuration {
             self.trap = trap
             self.admin = admin
             self.socketmap = socketmap
+            self.dnsService = dnsService
         }
     }
 
@@ -72,6 +77,7 @@ extension Configuration {
         case trap
         case admin
         case socketmap
+        case dnsbl
     }
 
     /// Where a listener listens.

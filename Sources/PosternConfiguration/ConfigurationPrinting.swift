@@ -45,6 +45,8 @@ extension Configuration {
         case "dns.resolvers": dns.resolvers.yaml
         case "dns.timeout": dns.timeout.description
         case "dns_lists": dnsLists.isEmpty ? "[]" : "[" + dnsLists.map(\.yaml).joined(separator: ", ") + "]"
+        case "subscriptions": "[" + subscriptions.map(\.yaml).joined(separator: ", ") + "]"
+        case "exports": "[" + exports.map(\.yaml).joined(separator: ", ") + "]"
         case "geo.databases": YAMLText.list(geography.databases)
         case "geo.countries": geography.countriesYAML
         case "geo.networks": geography.networksYAML
@@ -115,7 +117,7 @@ extension Configuration.Listener {
             if let group { lines.append(("group", YAMLText.quoted(group))) }
         }
         let further = (gateway?.yaml ?? []) + (trap?.yaml ?? []) + (admin?.yaml ?? []) + (socketmap?.yaml ?? [])
-        return (lines + further).map { (key: $0.0, value: $0.1) }
+        return (lines + further + (dnsService?.yaml ?? [])).map { (key: $0.0, value: $0.1) }
     }
 }
 

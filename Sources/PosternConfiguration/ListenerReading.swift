@@ -8,10 +8,8 @@ extension ConfigurationLoader {
     static let maximumListeners = 256
 
     /// Roles that later versions have, and `milter`, whose name is kept.
-    private static let laterRoles = ["dnsbl", "throttle", "inner", "submission"]
+    private static let laterRoles = ["throttle", "inner", "submission"]
     private static let reservedRoles = ["milter"]
-    /// Keys that belong to roles of later versions.
-    private static let laterKeys = ["zone": "dnsbl"]
 
     func readListeners(_ root: Mapping) {
         guard let value = root.takePart("listeners") else { return }
@@ -54,9 +52,8 @@ extension ConfigurationLoader {
         let gateway = gateway(mapping, role: role)
         let trap = trap(mapping, role: role, mode: modeValue)
         let socketmap = socketmap(mapping, role: role)
-        mapping.finish { key in
-            Self.laterKeys[key].map { "'\(key)' belongs to a listener with role \($0), which this version does not have" }
-        }
+        let dnsService = dnsService(mapping, role: role)
+        mapping.finish()
         if nameValue == nil || name != nil {
             let name = name ?? role.rawValue
             let mark = nameValue?.mark ?? mapping.mark
@@ -76,6 +73,9 @@ extension ConfigurationLoader {
         if role == .trap, case .unix = address {
             addressValue.error("a trap listens on an address of the network, such as \"192.0.2.9:25\"")
         }
+        if role == .dnsbl, case .unix = address {
+            addressValue.error("a DNS service listens on an address of the network, such as \"192.0.2.9:53\"")
+        }
         for other in taken {
             guard let conflict = address.conflict(with: other.address) else { continue }
             addressValue.error("\(address) \(conflict) of the listener in line \(other.mark.line)")
@@ -85,8 +85,11 @@ extension ConfigurationLoader {
         if role == .policy || role == .socketmap, case .tcp(let host, _) = address, !host.isLoopback {
             addressValue.warning("\(address) is not a loopback address: whoever reaches it may ask, so keep it behind a firewall")
         }
-        return Configuration.Listener(
-            name: name ?? role.rawValue, role: role, address: address, gateway: gateway, trap: trap, admin: admin, socketmap: socketmap)
+        let listener = Configuration.Listener(
+            name: name ?? role.rawValue, role: role, address: address, gateway: gateway, trap: trap, admin: admin, socketmap: socketmap,
+            dnsService: dnsService)
+        warnOfOpenDNSService(listener, addressValue)
+        return listener
     }
 
     private func role(_ value: Value) -> Configuration.Role? {

@@ -40,8 +40,8 @@ extension Parameter {
             "listeners[].name", "word", "(its role)",
             "Names the listener in the log; each has another. At most 64 letters, digits, `-`, `_`, `.`."),
         .init(
-            "listeners[].role", "policy | gateway | trap | admin", "(must be given)",
-            "What the listener does. `policy` is the policy service that Postfix and Exim ask; `gateway` is an SMTP door in front of a mail server; `trap` is a false mail server that costs bots time; `admin` serves the dashboard, its JSON interface and metrics."
+            "listeners[].role", "policy | gateway | trap | admin | dnsbl", "(must be given)",
+            "What the listener does. `policy` is the policy service that Postfix and Exim ask; `gateway` is an SMTP door in front of a mail server; `trap` is a false mail server that costs bots time; `admin` serves the dashboard, its JSON interface and metrics; `dnsbl` answers DNS questions about our lists."
         ),
         .init(
             "listeners[].address", "address", "(must be given)",
@@ -175,6 +175,36 @@ extension Parameter {
             "listeners[].hosts", "list of names", "(none)",
             "Admin: further names by which browsers may call it, such as that of a proxy in front. Its address, `localhost` and `hostname` always may. At most 16."
         ),
+        .init(
+            "listeners[].zone", "name", "(a DNS service must have one)",
+            "DNS service: the zone that holds all colours, such as `bl.example.net`."),
+        .init(
+            "listeners[].zones", "list of zones", "(none)",
+            "DNS service: further zones, each a name or `{ zone: black.bl.example.net, colours: [black], kind: address, sources: [own, harvest] }`; `kind: domain` for a list of domains, sources as under exports. At most 64."
+        ),
+        .init(
+            "listeners[].nameservers", "list of names", "(hostname)",
+            "DNS service: the names of the servers of the zone, as its NS records tell them. None may lie within the zone."),
+        .init(
+            "listeners[].contact", "mailbox", "(postmaster at hostname, in the SOA record only)",
+            "DNS service: whom the listed can turn to, in TXT and SOA records."),
+        .init(
+            "listeners[].lookup", "address of the web", "(none)",
+            "DNS service: where the listed can look themselves up, in TXT records; `$` stands for their address."),
+        .init("listeners[].ttl", "duration", "(5m)", "DNS service: how long a listing may be remembered by those who ask. 0s to 7d."),
+        .init(
+            "listeners[].negative_ttl", "duration", "(1m)",
+            "DNS service: how long it may be remembered that something is not listed. 0s to 7d."),
+        .init(
+            "listeners[].allow", "list of networks", "(everybody)",
+            "DNS service: who may ask; everybody else gets REFUSED."),
+        .init(
+            "listeners[].rate_limit", "number", "(200, and none for loopback addresses)",
+            "DNS service: responses a second over UDP to one network, a /24 or /56; 0 for no limit. Not for networks.local. 0 to 1000000."),
+        .init(
+            "listeners[].slip", "number", "(2)",
+            "DNS service: of the queries beyond rate_limit, each so many-th is answered with a request to come by TCP, the others not at all; 0 for none. 0 to 100."
+        ),
 
         .init("store.sqlite", "path", "postern.db", "The database file. A relative path starts at data_directory."),
         .init(
@@ -220,6 +250,15 @@ extension Parameter {
         .init(
             "geo.networks", "mapping of networks to scores", "{}",
             "What the network that a client's address belongs to adds to its score, such as `{ AS64500: 3 }`. -100 to 100."),
+
+        .init(
+            "subscriptions", "list of subscriptions", "[]",
+            "Lists that others keep: `{ name: drop, source: \"https://lists.example.net/drop.txt\", list: black }`; the source a path or an address of the web, `list` a colour, `block` or `allow`; also `format: text | csv`, `every: 1h`, `max_size: 100000000` (octets), `timeout: 1m`. At most 64."
+        ),
+        .init(
+            "exports", "list of exports", "[]",
+            "Files that are written now and then: `{ file: /var/lib/postern/bl.zone, format: rbldnsd, every: 5m, colours: [black] }`; formats `rbldnsd`, `nftables`, `text`, `csv`; also `sources: [own, harvest, drop]` and, for rbldnsd, `zone`. At most 64."
+        ),
 
         .init(
             "profile", "classic | selective", "selective",

@@ -31,13 +31,24 @@ extension ControlHandler {
         return EntryReport(entry, at: state.now())
     }
 
-    /// Live entries, sorted by kind and text.
+    /// Entries of a subscription that are shown; an export has them all.
+    static let mostShown = 1000
+
+    /// Live entries, sorted by kind and text; then those of subscriptions, at most `mostShown` of each.
     func entries(of list: ListEntry.List) async throws(ControlFailure) -> [EntryReport] {
         let moment = state.now()
         let all = try await stored { () async throws(StoreFailure) in try await store.entries() }
-        return all.filter { $0.list == list && $0.isLive(at: moment.steady) }
+        let own = all.filter { $0.list == list && $0.isLive(at: moment.steady) }
             .map { EntryReport($0, at: moment) }
             .sorted { ($0.kind.rawValue, $0.entry) < ($1.kind.rawValue, $1.entry) }
+        return own
+            + state.engine().lists.subscribed.flatMap { subscribed in
+                subscribed.entries(of: list, at: moment.steady, limit: Self.mostShown).map { entry in
+                    var report = EntryReport(entry, at: moment)
+                    report.source = subscribed.name
+                    return report
+                }
+            }
     }
 
     private func entry(_ draft: EntryDraft, added: WallTime) throws(ControlFailure) -> ListEntry {

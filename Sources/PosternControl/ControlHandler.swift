@@ -43,6 +43,7 @@ public actor ControlHandler {
         case .changes(let before, let limit): .changes(try await changes(before: before, limit: limit))
         case .undo(let change): .acted(try await undo(change, by: who))
         case .history(let draft): .history(try await history(draft))
+        case .export(let draft): .exported(try await state.export(draft))
         }
     }
 

@@ -22,6 +22,7 @@ public enum ControlReply: Codable, Equatable, Sendable {
     case acted(ActionReport)
     case changes([ChangeReport])
     case history(HistoryReport)
+    case exported(ExportReport)
 }
 
 /// The daemon's state.
@@ -115,6 +116,57 @@ public struct StatusReport: Codable, Equatable, Sendable {
         }
     }
 
+    /// A list that somebody else keeps.
+    public struct Subscription: Codable, Equatable, Sendable {
+        public var name: String
+        public var entries = 0
+        /// When it was last found to be up to date, and when it last changed; since the start.
+        public var checked: String?
+        public var changed: String?
+        /// Lines of it that are no entries.
+        public var badLines = 0
+        /// Why it was not read last time; what there was stays in force.
+        public var failure: String?
+
+        public init(name: String) {
+            self.name = name
+        }
+    }
+
+    /// What a DNS service has done since the start.
+    public struct DNSService: Codable, Equatable, Sendable {
+        public var name: String
+        public var zones: [String]
+        /// All that came, by UDP and TCP.
+        public var queries: UInt64
+        public var listed: UInt64
+        public var notListed: UInt64
+        /// Of strangers, outside of the zones, and zone transfers.
+        public var refused: UInt64
+        public var malformed: UInt64
+        /// Not answered, or only asked to come by TCP.
+        public var rateLimited: UInt64
+        public var overTCP: UInt64
+        /// Responses that the system did not take.
+        public var unsent: UInt64
+
+        public init(
+            name: String, zones: [String], queries: UInt64, listed: UInt64, notListed: UInt64, refused: UInt64, malformed: UInt64,
+            rateLimited: UInt64, overTCP: UInt64, unsent: UInt64
+        ) {
+            self.name = name
+            self.zones = zones
+            self.queries = queries
+            self.listed = listed
+            self.notListed = notListed
+            self.refused = refused
+            self.malformed = malformed
+            self.rateLimited = rateLimited
+            self.overTCP = overTCP
+            self.unsent = unsent
+        }
+    }
+
     public struct StoreState: Codable, Equatable, Sendable {
         /// `ok`, or what is wrong.
         public var state: String
@@ -150,6 +202,8 @@ public struct StatusReport: Codable, Equatable, Sendable {
     public var dnsLists: [DNSList] = []
     public var evidence: Evidence?
     public var checks: [CheckCount] = []
+    public var dnsServices: [DNSService] = []
+    public var subscriptions: [Subscription] = []
     public var counts: Counts
     /// What went wrong with the store last; `nil` where nothing did.
     public var lastStoreFailure: String?
@@ -254,6 +308,21 @@ public struct EntryReport: Codable, Equatable, Sendable {
     public var added: String
     public var expires: String?
     public var note: String
+    /// The subscription that it comes from; `nil` for the admin's own.
+    public var source: String?
+}
+
+public struct ExportReport: Codable, Equatable, Sendable {
+    /// Where it was written to.
+    public var path: String
+    public var format: String
+    public var entries: Int
+
+    public init(path: String, format: String, entries: Int) {
+        self.path = path
+        self.format = format
+        self.entries = entries
+    }
 }
 
 public struct DecisionReport: Codable, Equatable, Sendable {

@@ -27,9 +27,30 @@ public enum ControlRequest: Codable, Equatable, Sendable {
     /// Takes a change back.
     case undo(change: Int64)
     case history(HistoryDraft)
+    /// What is published, written to a file of the daemon's.
+    case export(ExportDraft)
 
     /// Entries in one `add`, and rows in one `learn`.
     public static let maximumBatch = 1000
+}
+
+/// What to export, and as what.
+public struct ExportDraft: Codable, Equatable, Sendable {
+    /// `rbldnsd`, `nftables`, `text`, `csv`.
+    public var format: String
+    /// Empty for black alone.
+    public var colours: [ListColour]
+    /// `own`, `harvest`, names of subscriptions; `nil` for all.
+    public var sources: [String]?
+    /// Of a DNS service; `nil` for the first.
+    public var zone: String?
+
+    public init(format: String, colours: [ListColour] = [], sources: [String]? = nil, zone: String? = nil) {
+        self.format = format
+        self.colours = colours
+        self.sources = sources
+        self.zone = zone
+    }
 }
 
 /// An attempt to be explained, in the words of the command line.

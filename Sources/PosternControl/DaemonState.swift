@@ -30,6 +30,8 @@ public protocol DaemonState: Sendable {
     func reload() async throws(ControlFailure) -> ReloadReport
     /// Whether those who write and are written to are left out of what is told (`log.redact`).
     var redacts: Bool { get }
+    /// Writes what is published to a new file of its own, which the asker removes.
+    func export(_ draft: ExportDraft) async throws(ControlFailure) -> ExportReport
     /// What look-ups find out about an attempt now; asked only where the engine wants to know.
     func findings(for attempt: Attempt) async -> Findings
 }
@@ -39,4 +41,9 @@ extension DaemonState {
 
     /// Where nobody is there to look anything up.
     public func findings(for attempt: Attempt) async -> Findings { Findings() }
+
+    /// Where nothing is published.
+    public func export(_ draft: ExportDraft) async throws(ControlFailure) -> ExportReport {
+        throw ControlFailure(.unavailable, "no daemon runs")
+    }
 }

@@ -6,6 +6,8 @@ public struct Lists: Sendable {
     /// How many client entries there are of each prefix length: only lengths in use are probed.
     private var lengths: [IPAddress.Family: [Int: Int]] = [:]
     private var releases: [String: [Release]] = [:]
+    /// What others keep: asked where the admin has said nothing. The first that says something counts.
+    public var subscribed: [SubscribedList] = []
 
     private struct Key: Hashable {
         var kind: ListEntry.Kind
@@ -21,6 +23,9 @@ public struct Lists: Sendable {
     }
 
     public var count: Int { entries.count }
+
+    /// Every entry, in no order.
+    public var allEntries: some Collection<ListEntry> { entries.values }
 
     /// Adds an entry, in place of one of the same list, kind and pattern.
     public mutating func insert(_ entry: ListEntry) {
@@ -64,15 +69,30 @@ public struct Lists: Sendable {
                 if let entry = entry(.client, .prefix(Prefix(address, length: length)), at: now) { return entry }
             }
         }
-        return client.confirmedName.flatMap { domain(.client, $0, at: now) }
+        if let entry = client.confirmedName.flatMap({ domain(.client, $0, at: now) }) { return entry }
+        guard !subscribed.isEmpty else { return nil }
+        if let address = client.address {
+            for list in subscribed {
+                if let entry = list.client(address, at: now) { return entry }
+            }
+        }
+        return nil
     }
 
     /// What is said of a sender or recipient: its mailbox, then its local part, then its domain, the longest first.
     func mailbox(_ kind: ListEntry.Kind, _ mailbox: Mailbox, at now: WallTime) -> ListEntry? {
-        guard !entries.isEmpty else { return nil }
+        guard !entries.isEmpty || !subscribed.isEmpty else { return nil }
         return entry(kind, .mailbox(mailbox.folded), at: now)
             ?? entry(kind, .localPart(mailbox.localPart.lowercasedASCII + "@"), at: now)
             ?? mailbox.domainName.flatMap { domain(kind, $0, at: now) }
+            ?? (kind == .sender ? mailbox.domainName.flatMap { subscribedDomain(kind, $0, at: now) } : nil)
+    }
+
+    private func subscribedDomain(_ kind: ListEntry.Kind, _ name: DomainName, at now: WallTime) -> ListEntry? {
+        for list in subscribed {
+            if let entry = list.domain(kind, name, at: now) { return entry }
+        }
+        return nil
     }
 
     private func domain(_ kind: ListEntry.Kind, _ name: DomainName, at now: WallTime) -> ListEntry? {

@@ -12,6 +12,8 @@ final class ConnectionSet: Sendable {
         channel.closeFuture.whenComplete { [channels] _ in channels.withLockedValue { $0[id] = nil } }
     }
 
+    var count: Int { channels.withLockedValue { $0.count } }
+
     /// Tells every connection that we are stopping, waits, and closes what is left.
     func drain(patience: WallTime.Span) async {
         let open = channels.withLockedValue { Array($0.values) }

@@ -81,7 +81,14 @@ public final class Daemon: Sendable {
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         var listeners: [any RunningListener] = []
         let traps = try startTraps(configuration, decisions, clock)
+        let publisher = ListPublisher(clock: clock, lists: decisions.engine.lists)
+        let listKeeper = ListKeeper(publisher: publisher, decisions: decisions, clock: clock, logger: logger, configuration: configuration)
+        await listKeeper.start()
         for socket in sockets where !configuration.isAdmin(socket.name) {
+            if let service = try await startDNSService(socket, configuration, on: loops, clock, publisher) {
+                listeners.append(service)
+                continue
+            }
             listeners.append(
                 try await start(
                     socket, configuration, on: loops, policy: policy, decisions: decisions, evidence: evidence, traps: traps, clock: clock))
@@ -89,6 +96,7 @@ public final class Daemon: Sendable {
         let gateways = listeners.compactMap { $0 as? GatewayListener }
         let trapListeners = listeners.compactMap { $0 as? any TrapRunning }
         let socketmaps = listeners.compactMap { $0 as? SocketmapListener }
+        let dnsServices = listeners.compactMap { $0 as? DNSServiceListener }
         let (steady, wall) = clock.now()
         let state = RunningState(
             decisions: decisions, clock: clock,
@@ -98,12 +106,14 @@ public final class Daemon: Sendable {
                 },
             traps: { trapListeners.map(\.report) }, gateways: { gateways.map(\.report) }, lookUps: lookUps,
             redacts: configuration.log.redact,
+            dnsServices: { dnsServices.map(\.report) }, publisher: publisher,
+            subscriptions: { listKeeper.shown.withLockedValue { $0 } }, current: { [history] in history.withLockedValue { $0.current } },
             dataDirectory: configuration.dataDirectory,
             configuration: { [history] in history.withLockedValue { $0.state } },
             startedAt: Moment(steady: steady, wall: wall),
             reloading: { [self] () async throws(ControlFailure) in
                 do {
-                    return try await reload(decisions, lookUps, gateways, trapListeners, socketmaps)
+                    return try await reload(decisions, lookUps, gateways, trapListeners, socketmaps, publisher, listKeeper)
                 } catch {
                     history.withLockedValue { $0.fail("\(error)", at: SystemClocks.wall()) }
                     throw ControlFailure(.configuration, "\(error)")
@@ -138,7 +148,7 @@ public final class Daemon: Sendable {
 
         signals: for await signal in signals.stream {
             switch signal {
-            case SIGHUP: await reloadOnSignal(decisions, lookUps, gateways, trapListeners, socketmaps)
+            case SIGHUP: await reloadOnSignal(decisions, lookUps, gateways, trapListeners, socketmaps, publisher, listKeeper)
             default:
                 logger.info("stopping", metadata: ["signal": "\(signal == SIGTERM ? "SIGTERM" : "SIGINT")"])
                 break signals
@@ -152,6 +162,7 @@ public final class Daemon: Sendable {
         }
         traps?.end()
         admin.end()
+        await listKeeper.stop()
         watch.cancel()
         keeper.cancel()
         await keeper.value
@@ -171,6 +182,8 @@ public final class Daemon: Sendable {
         let name: String
         let address: ListenAddress
         let descriptor: Int32
+        /// Of a DNS service: the socket for UDP on the same address.
+        var datagrams: Int32?
     }
 
     /// Takes each listener's socket from the service manager where it hands one over, else opens it.
@@ -189,13 +202,19 @@ public final class Daemon: Sendable {
                         "the service manager opened another address than the configuration names; make them the same",
                         metadata: ["listener": "\(listener.name)", "opened": "\(bound)", "configured": "\(listener.address)"])
                 }
-                sockets.append(
-                    OpenSocket(
-                        name: listener.name, address: SocketAddresses.local(socket.descriptor) ?? listener.address,
-                        descriptor: socket.descriptor))
+                var open = OpenSocket(
+                    name: listener.name, address: SocketAddresses.local(socket.descriptor) ?? listener.address,
+                    descriptor: socket.descriptor)
+                if listener.role == .dnsbl { open = try withDatagrams(open, listener, &inherited) }
+                sockets.append(open)
                 continue
             }
             do throws(ListenFailure) {
+                if listener.role == .dnsbl, case .tcp(let host, let port) = listener.address {
+                    let (descriptor, datagrams, bound) = try ListeningSocket.openBoth(host, port)
+                    sockets.append(OpenSocket(name: listener.name, address: bound, descriptor: descriptor, datagrams: datagrams))
+                    continue
+                }
                 let (descriptor, bound) = try ListeningSocket.open(listener.address)
                 sockets.append(OpenSocket(name: listener.name, address: bound, descriptor: descriptor))
             } catch {
@@ -208,6 +227,41 @@ public final class Daemon: Sendable {
             close(left.descriptor)
         }
         return sockets
+    }
+
+    /// Of a DNS service the service manager hands over two sockets, in any order.
+    private func withDatagrams(
+        _ first: OpenSocket, _ listener: Configuration.Listener, _ inherited: inout [(name: String, descriptor: Int32)]
+    ) throws -> OpenSocket {
+        let isDatagram = ListeningSocket.isDatagram(first.descriptor)
+        let other = inherited.firstIndex {
+            ListeningSocket.isDatagram($0.descriptor) != isDatagram
+                && SocketAddresses.local($0.descriptor)?.description == first.address.description
+        }
+        guard let other else {
+            throw StartFailure(
+                StartFailure.configuration, "the DNS service was handed one socket; it needs ListenStream= and ListenDatagram=",
+                listener: listener.name)
+        }
+        let second = inherited.remove(at: other).descriptor
+        let (stream, datagrams) = isDatagram ? (second, first.descriptor) : (first.descriptor, second)
+        return OpenSocket(name: first.name, address: first.address, descriptor: stream, datagrams: datagrams)
+    }
+
+    /// `nil` where the listener has another role.
+    private func startDNSService(
+        _ socket: OpenSocket, _ configuration: Configuration, on loops: any EventLoopGroup, _ clock: ServiceClock,
+        _ publisher: ListPublisher
+    ) async throws -> DNSServiceListener? {
+        guard let listener = configuration.listeners.first(where: { $0.name == socket.name }), let datagrams = socket.datagrams,
+            let service = publisher.service(listener, of: configuration)
+        else { return nil }
+        ListeningSocket.prepareForWaiting(datagrams)
+        let started = try await DNSServiceListener.start(
+            name: socket.name, address: socket.address, descriptor: socket.descriptor, datagramDescriptor: datagrams, group: loops,
+            service: service, time: { ListPublisher.time(clock) })
+        publisher.add(started, configuration)
+        return started
     }
 
     private func startTraps(_ configuration: Configuration, _ decisions: DecisionService, _ clock: ServiceClock) throws -> Traps? {
@@ -333,6 +387,7 @@ public final class Daemon: Sendable {
                 case .trap: "trap"
                 case .admin: "dashboard"
                 case .socketmap: "socketmap"
+                case .dnsbl: "DNS service"
                 }
             return "Postern is ready: \(what) on \(listener.address) (\(listener.name))"
         }
@@ -347,11 +402,11 @@ public final class Daemon: Sendable {
 
     private func reloadOnSignal(
         _ decisions: DecisionService, _ lookUps: LookUps, _ gateways: [GatewayListener], _ traps: [any TrapRunning],
-        _ socketmaps: [SocketmapListener]
+        _ socketmaps: [SocketmapListener], _ publisher: ListPublisher, _ keeper: ListKeeper
     ) async {
         ServiceManners.notify("RELOADING=1\nMONOTONIC_USEC=\(SystemClocks.monotonicMicroseconds())")
         do {
-            try await reload(decisions, lookUps, gateways, traps, socketmaps)
+            try await reload(decisions, lookUps, gateways, traps, socketmaps, publisher, keeper)
         } catch {
             history.withLockedValue { $0.fail("\(error)", at: SystemClocks.wall()) }
             logger.error("the configuration was not reloaded, the old one stays in force", metadata: ["error": "\(error)"])
@@ -362,7 +417,7 @@ public final class Daemon: Sendable {
     @discardableResult
     private func reload(
         _ decisions: DecisionService, _ lookUps: LookUps, _ gateways: [GatewayListener], _ traps: [any TrapRunning],
-        _ socketmaps: [SocketmapListener]
+        _ socketmaps: [SocketmapListener], _ publisher: ListPublisher, _ keeper: ListKeeper
     )
         async throws
         -> ReloadReport
@@ -385,6 +440,8 @@ public final class Daemon: Sendable {
         }
         let report = history.withLockedValue { $0.reload(configuration, at: SystemClocks.wall()) }
         decisions.update { $0.settings = configuration.engineSettings }
+        publisher.update(configuration)
+        await keeper.update(configuration)
         lookUps.update(configuration)
         report.log(to: logger)
         return report

@@ -46,6 +46,48 @@ enum ListeningSocket {
         return (descriptor, .tcp(host, port: bound))
     }
 
+    /// For DNS: the same address and port for connections and for datagrams. Where the port is the kernel's choice it has
+    /// to be free for both.
+    static func openBoth(_ host: IPAddress, _ port: UInt16) throws(ListenFailure) -> (
+        streams: Int32, datagrams: Int32, bound: ListenAddress
+    ) {
+        var attempts = port == 0 ? 20 : 1
+        while true {
+            attempts -= 1
+            let (streams, bound) = try tcp(.tcp(host, port: port), host, port)
+            let datagrams = socket(
+                host.family == .v4 ? AF_INET : AF_INET6, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+            var yes: Int32 = 1
+            if host.family == .v6 {
+                setsockopt(datagrams, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &yes, socklen_t(MemoryLayout<Int32>.size))
+            }
+            guard case .tcp(_, let chosen) = bound else { return (streams, datagrams, bound) }
+            let result = SocketAddresses.withSockaddr(host, chosen) { pointer, length in bind(datagrams, pointer, length) }
+            if result == 0 { return (streams, datagrams, bound) }
+            let failure = failure(.tcp(host, port: chosen))
+            let isTaken = errno == EADDRINUSE
+            close(streams)
+            if datagrams >= 0 { close(datagrams) }
+            guard isTaken, attempts > 0 else { throw failure }
+        }
+    }
+
+    static func isDatagram(_ descriptor: Int32) -> Bool {
+        var kind: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        return getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &kind, &length) == 0 && kind == Int32(SOCK_DGRAM.rawValue)
+    }
+
+    /// Octets of datagrams for the kernel to keep; it takes what it is allowed to.
+    private static let datagramRoom: Int32 = 1 << 20
+
+    /// A socket for datagrams that a thread of its own will wait on.
+    static func prepareForWaiting(_ descriptor: Int32) {
+        _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
+        var room = datagramRoom
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &room, socklen_t(MemoryLayout<Int32>.size))
+    }
+
     private static func unix(_ address: ListenAddress, _ path: String, _ mode: UInt16?, _ group: String?) throws(ListenFailure) -> Int32 {
         guard var name = SocketAddresses.unix(path) else {
             throw ListenFailure(address: address, reason: "the path is longer than 107 octets")

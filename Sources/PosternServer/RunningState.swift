@@ -4,6 +4,7 @@ import PosternConfiguration
 import PosternControl
 import PosternCore
 import PosternEngine
+import PublishedLists
 
 /// What the running daemon tells and does for the other verbs.
 struct RunningState: DaemonState {
@@ -14,6 +15,11 @@ struct RunningState: DaemonState {
     let gateways: @Sendable () -> [StatusReport.Gateway]
     let lookUps: LookUps?
     let redacts: Bool
+    let dnsServices: @Sendable () -> [StatusReport.DNSService]
+    let publisher: ListPublisher
+    let subscriptions: @Sendable () -> [StatusReport.Subscription]
+    /// The configuration in force.
+    let current: @Sendable () -> Configuration
     let dataDirectory: String
     let configuration: @Sendable () -> StatusReport.ConfigurationState
     let startedAt: Moment
@@ -28,7 +34,12 @@ struct RunningState: DaemonState {
     }
 
     func listsChanged(_ lists: Lists) {
-        decisions.update { $0.lists = lists }
+        decisions.update {
+            var lists = lists
+            lists.subscribed = $0.lists.subscribed
+            $0.lists = lists
+        }
+        publisher.listsChanged(lists)
     }
 
     func status() throws(ControlFailure) -> StatusReport {
@@ -53,7 +64,15 @@ struct RunningState: DaemonState {
         report.checks = decisions.counters.checks.report
         if let lookUps { report.note(lookUps) }
         report.configuration = configuration()
+        report.dnsServices = dnsServices()
+        report.subscriptions = subscriptions()
         return report
+    }
+
+    func export(_ draft: ExportDraft) async throws(ControlFailure) -> ExportReport {
+        let path = "\(dataDirectory)/export-\(UInt64.random(in: .min ... .max)).tmp"
+        let export = try ListExport(draft, current(), publisher.sources, ListPublisher.time(clock))
+        return ExportReport(path: path, format: draft.format, entries: try export.write(to: path))
     }
 
     func findings(for attempt: Attempt) async -> Findings { await decisions.findings(for: attempt) }

@@ -6,7 +6,7 @@ import PosternCore
 struct Import: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Take over what another greylister knows, or what past logs tell.",
-        subcommands: [ImportPostgrey.self, ImportSqlgrey.self, ImportMaillog.self])
+        subcommands: [ImportPostgrey.self, ImportSqlgrey.self, ImportCSV.self, ImportText.self, ImportSpamd.self, ImportMaillog.self])
 }
 
 struct ImportPostgrey: AsyncParsableCommand {

@@ -21,6 +21,6 @@ struct Postern: AsyncParsableCommand {
         subcommands: [
             Serve.self, Config.self, Explain.self, Allow.self, Block.self, Greylist.self, ReleaseVerb.self, Decisions.self, Status.self,
             Top.self,
-            Reload.self, BackupVerb.self, Import.self, SPFVerb.self, MX.self, ReplayVerb.self, ReportVerb.self,
+            Reload.self, BackupVerb.self, Import.self, Export.self, SPFVerb.self, MX.self, ReplayVerb.self, ReportVerb.self,
         ])
 }

@@ -43,6 +43,13 @@ extension StatusReport {
         ]
         items += lookUpItems
         if let configuration { items += configuration.items }
+        for service in dnsServices {
+            items.append(
+                (
+                    "DNS",
+                    "\(service.name): \(service.queries) queries, \(service.listed) listed, \(service.notListed) not; \(service.refused) refused, \(service.malformed) malformed, \(service.rateLimited) over the limit"
+                ))
+        }
         if let store {
             if store.state == "ok" {
                 items.append(

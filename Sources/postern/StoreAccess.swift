@@ -126,6 +126,10 @@ private final class DirectState: DaemonState {
         }
     }
 
+    func export(_ draft: ExportDraft) async throws(ControlFailure) -> ExportReport {
+        try await OfflineExport.write(draft, configuration, fixed.lists, clock)
+    }
+
     private static let noDaemon = ControlFailure(.unavailable, "no daemon runs")
 }
 

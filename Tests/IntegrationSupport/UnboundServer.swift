@@ -15,7 +15,20 @@ public final class UnboundServer: Sendable {
         return server
     }
 
-    private init(records: [String], zones: [String]) throws {
+    /// In front of another server, which it asks for all of one zone.
+    public static func start(stub zone: String, port: UInt16) async throws -> UnboundServer {
+        let further = """
+              do-not-query-localhost: no
+            stub-zone:
+              name: "\(zone)"
+              stub-addr: 127.0.0.1@\(port)
+            """
+        let server = try UnboundServer(records: [], zones: [], further: further)
+        try await server.process.waitUntilReady("listening on port \(server.port)") { FreePort.isListening(server.port) }
+        return server
+    }
+
+    private init(records: [String], zones: [String], further: String = "") throws {
         let folder = try TemporaryFolder("unbound")
         root = try PrivateRoot("unbound", folder: folder)
         port = try FreePort.next()
@@ -35,6 +48,7 @@ public final class UnboundServer: Sendable {
               access-control: 127.0.0.0/8 allow
             \(zones.map { "  local-zone: \"\($0).\" static" }.joined(separator: "\n"))
             \(records.map { "  local-data: '\($0)'" }.joined(separator: "\n"))
+            \(further)
             remote-control:
               control-enable: no
             forward-zone:

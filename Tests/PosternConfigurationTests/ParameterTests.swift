@@ -1,6 +1,7 @@
 import DNSProtocol
 import Foundation
 import PosternCore
+import PosternEngine
 import Testing
 
 @testable import PosternConfiguration
@@ -51,11 +52,20 @@ struct ParameterTests {
         socketmap.trustedBy = socketmap.throttleNames
         socketmap.trustZone = try? ListSpecification("trusted.throttle.example")
         socketmap.sourceAddresses = [IPAddress(v4: 2)]
+        var service = Configuration.DNSService(zones: [
+            .init(name: DomainName("bl.example.net")!), .init(name: DomainName("black.example.net")!),
+        ])
+        service.nameServers = [DomainName("ns.example.org")!]
+        service.contact = "dnsbl@example.net"
+        service.lookup = "https://example.net/$"
+        service.allow = PrefixSet([Prefix(IPAddress(v4: 1), length: 32)])
+        service.rateLimit = 10
         everything.listeners = [
             .init(name: "d", role: .admin, address: .unix(path: "/run/d", mode: nil, group: nil), admin: admin),
             .init(name: "s", role: .socketmap, address: .tcp(IPAddress(v4: 1), port: 27), socketmap: socketmap),
             .init(name: "a", role: .policy, address: .unix(path: "/run/a", mode: 0o660, group: "postfix")),
             .init(name: "t", role: .trap, address: .tcp(IPAddress(v4: 1), port: 25), trap: .init(mode: .tarpit)),
+            .init(name: "l", role: .dnsbl, address: .tcp(IPAddress(v4: 1), port: 53), dnsService: service),
             .init(name: "b", role: .gateway, address: .unix(path: "/run/c", mode: nil, group: nil), gateway: gateway),
         ]
         let lines = everything.commentedYAML.split(separator: "\n")

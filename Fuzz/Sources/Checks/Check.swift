@@ -11,6 +11,9 @@ public enum Check: String, CaseIterable, Sendable {
     case policyRequest = "policy-request"
     case socketmap
     case spf
+    case listService = "list-service"
+    case dnsMessage = "dns-message"
+    case listReader = "list-reader"
 
     /// Runs one input. Whatever must not be ends the process.
     public func run(_ input: UnsafeRawBufferPointer) {
@@ -26,6 +29,9 @@ public enum Check: String, CaseIterable, Sendable {
         case .policyRequest: PolicyRequestCheck.run(input)
         case .socketmap: SocketmapCheck.run(input)
         case .spf: SPFRecordCheck.run(input)
+        case .listService: ListServiceCheck.run(input)
+        case .dnsMessage: DNSMessageCheck.run(input)
+        case .listReader: ListReaderCheck.run(input)
         }
     }
 }

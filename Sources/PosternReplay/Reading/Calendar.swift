@@ -24,6 +24,15 @@ enum Calendar {
     static func isLeap(_ year: Int) -> Bool { year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) }
 }
 
+extension WallTime {
+    /// From a text that is a time as `ISOTime` has them and nothing more: RFC 3339, or nearly. `nil` for anything else.
+    public init?(iso text: String) {
+        let octets = Array(text.utf8)
+        guard let read = ISOTime(octets.span, at: 0, before: octets.count), read.end == octets.count else { return nil }
+        self = read.time
+    }
+}
+
 /// Reads RFC 3339 and its neighbours: `2024-08-26T01:33:38.572449+00:00`, with a space in place of the T, a comma in place of
 /// the point, `+0000` in place of `+00:00`, or no zone at all, which is taken for UTC.
 struct ISOTime {

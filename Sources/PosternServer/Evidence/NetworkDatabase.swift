@@ -84,16 +84,20 @@ final class NetworkDatabase: Sendable {
     // MARK: - Looking up
 
     /// ISO 3166-1, two capitals; where the address is used, else where it is registered.
-    func country(of address: IPAddress) -> String? {
-        guard var entry = entry(of: address) else { return nil }
+    func country(of address: IPAddress) -> String? { entry(of: address).flatMap(country) }
+
+    private func country(_ entry: MMDB_entry_s) -> String? {
+        var entry = entry
         for path in [Paths.country, Paths.registeredCountry, Paths.countryCode, Paths.plainCountry] {
             if let code = text(at: path, &entry), code.utf8.count == 2 { return code.uppercased() }
         }
         return nil
     }
 
-    func owner(of address: IPAddress) -> NetworkOwner? {
-        guard var entry = entry(of: address) else { return nil }
+    func owner(of address: IPAddress) -> NetworkOwner? { entry(of: address).flatMap(owner) }
+
+    private func owner(_ entry: MMDB_entry_s) -> NetworkOwner? {
+        var entry = entry
         if let number = number(at: Paths.systemNumber, &entry), let number = UInt32(exactly: number) {
             return NetworkOwner(number: number, name: text(at: Paths.systemName, &entry) ?? "")
         }
@@ -124,6 +128,70 @@ final class NetworkDatabase: Sendable {
             }
         }
         return failure == MMDB_SUCCESS && result.found_entry ? result.entry : nil
+    }
+
+    // MARK: - All networks
+
+    /// What a walk through the whole file is about.
+    struct Wanted {
+        var countries: Set<String>
+        var systems: Set<UInt32>
+    }
+
+    /// Every network of the countries and systems, by `"DE"` and `"AS64500"`, as the file has them. `nil` where the file's
+    /// tree is damaged.
+    func networks(_ wanted: Wanted) -> [String: [Prefix]]? {
+        var found: [String: [Prefix]] = [:]
+        /// What the entry at a place of the file is wanted for.
+        var keys: [UInt32: [String]] = [:]
+        let isV6 = database.pointee.metadata.ip_version == 6
+        let depth = isV6 ? 128 : 32
+        let v4Start = database.pointee.ipv4_start_node
+        // A tree has no more paths than nodes; other prefixes lead to its IPv4 part too (6to4, mapped), which is walked once.
+        var steps = 8 * Int(database.pointee.metadata.node_count) + 1024
+        var stack: [(node: UInt64, high: UInt64, low: UInt64, length: Int)] = [(0, 0, 0, 0)]
+        while let (node, high, low, length) = stack.popLast() {
+            steps -= 1
+            guard steps > 0 else { return nil }
+            if isV6, v4Start.netmask == 96, node == UInt64(v4Start.node_value), (high, low) != (0, 0) { continue }
+            var record = MMDB_search_node_s()
+            guard length < depth, MMDB_read_node(database, UInt32(truncatingIfNeeded: node), &record) == MMDB_SUCCESS else { return nil }
+            for side in 0..<2 {
+                let (type, value, entry) =
+                    side == 0
+                    ? (record.left_record_type, record.left_record, record.left_record_entry)
+                    : (record.right_record_type, record.right_record, record.right_record_entry)
+                let bit = UInt64(side)
+                let (nextHigh, nextLow) =
+                    length < 64 ? (high | bit << UInt64(63 - length), low) : (high, low | bit << UInt64(127 - length))
+                switch Int32(type) {
+                case Int32(MMDB_RECORD_TYPE_SEARCH_NODE): stack.append((value, nextHigh, nextLow, length + 1))
+                case Int32(MMDB_RECORD_TYPE_DATA):
+                    let wantedFor =
+                        keys[entry.offset]
+                        ?? {
+                            var names: [String] = []
+                            if let code = country(entry), wanted.countries.contains(code) { names.append(code) }
+                            if let owner = owner(entry), wanted.systems.contains(owner.number) { names.append("AS\(owner.number)") }
+                            keys[entry.offset] = names
+                            return names
+                        }()
+                    guard !wantedFor.isEmpty else { continue }
+                    let prefix: Prefix
+                    if !isV6 {
+                        prefix = Prefix(IPAddress(v4: UInt32(nextHigh >> 32)), length: length + 1)
+                    } else if length + 1 >= 96, nextHigh == 0, nextLow >> 32 == 0 {
+                        prefix = Prefix(IPAddress(v4: UInt32(truncatingIfNeeded: nextLow)), length: length + 1 - 96)
+                    } else {
+                        prefix = Prefix(IPAddress(v6High: nextHigh, low: nextLow), length: length + 1)
+                    }
+                    for name in wantedFor { found[name, default: []].append(prefix) }
+                case Int32(MMDB_RECORD_TYPE_EMPTY): break
+                default: return nil
+                }
+            }
+        }
+        return found
     }
 
     private func value(at path: Path, _ entry: inout MMDB_entry_s) -> MMDB_entry_data_s? {

@@ -1,0 +1,124 @@
+import AddressTables
+import PosternCore
+
+/// What a published or subscribed entry says, for all entries that say the same.
+public struct PublishedStatement: Hashable, Sendable {
+    public var colour: ListColour
+    /// One line of printable ASCII, at most `PublishedEntry.maximumReason` octets.
+    public var reason: String
+
+    /// The reason is cut to its length, and what is not printable ASCII becomes `?`.
+    public init(_ colour: ListColour, reason: String) {
+        self.colour = colour
+        let octets = reason.utf8
+        if octets.count <= PublishedEntry.maximumReason, octets.allSatisfy({ (0x20...0x7e).contains($0) }) {
+            self.reason = reason
+        } else {
+            self.reason = String(
+                String.UnicodeScalarView(
+                    reason.unicodeScalars.lazy.map { (0x20...0x7e).contains($0.value) ? $0 : "?" }.prefix(PublishedEntry.maximumReason)))
+        }
+    }
+}
+
+/// Gives each distinct statement a mark.
+public struct StatementTable: Sendable {
+    public private(set) var statements: [PublishedStatement] = []
+    private var marks: [PublishedStatement: UInt16] = [:]
+
+    /// Beyond so many a statement is kept without its reason.
+    public static let mostStatements = 60_000
+
+    public init() {}
+
+    public mutating func mark(_ statement: PublishedStatement) -> UInt16 {
+        if let mark = marks[statement] { return mark }
+        var kept = statement
+        if statements.count >= Self.mostStatements {
+            kept.reason = ""
+            if let mark = marks[kept] { return mark }
+        }
+        let mark = UInt16(statements.count)
+        statements.append(kept)
+        marks[kept] = mark
+        return mark
+    }
+}
+
+/// A list that somebody else keeps and that we have subscribed to. Never changes: a newer one takes its place.
+///
+/// To the engine what is black is as good as blocked, and what is white as good as allowed, where the admin has said nothing
+/// about it; the other colours are only published.
+public final class SubscribedList: Sendable {
+    public let name: String
+    /// The entries, by seconds of steady time.
+    public let table: AddressTable
+    /// Domains with all below them.
+    public let domains: [DomainName: AddressListing]
+    /// By mark.
+    public let statements: [PublishedStatement]
+    /// When it was last found to be as it is.
+    public let checked: WallTime
+
+    public init(
+        name: String, table: AddressTable, domains: [DomainName: AddressListing], statements: [PublishedStatement], checked: WallTime
+    ) {
+        self.name = name
+        self.table = table
+        self.domains = domains
+        self.statements = statements
+        self.checked = checked
+    }
+
+    public var count: Int { table.count + domains.count }
+
+    func client(_ address: IPAddress, at now: WallTime) -> ListEntry? {
+        guard let listing = table.listing(of: address, at: now.wholeSecond) else { return nil }
+        return entry(.client, .prefix(Prefix(address, length: Int(listing.length))), listing)
+    }
+
+    func domain(_ kind: ListEntry.Kind, _ name: DomainName, at now: WallTime) -> ListEntry? {
+        guard !domains.isEmpty else { return nil }
+        var candidate: DomainName? = name
+        while let current = candidate {
+            if let listing = domains[current], listing.isLive(at: now.wholeSecond) { return entry(kind, .domain(current), listing) }
+            candidate = current.parent
+        }
+        return nil
+    }
+
+    /// `nil` for a colour that the engine makes nothing of.
+    private func entry(_ kind: ListEntry.Kind, _ pattern: Pattern, _ listing: AddressListing) -> ListEntry? {
+        let statement = statements[Int(listing.mark)]
+        let list: ListEntry.List
+        switch statement.colour {
+        case .black: list = .block
+        case .white: list = .allow
+        case .yellow, .brown: return nil
+        }
+        let expires = listing.expires == 0 ? nil : WallTime(seconds: Int64(listing.expires))
+        return ListEntry(
+            list, kind, pattern, expires: expires, note: statement.reason.isEmpty ? "from \(name)" : "from \(name): \(statement.reason)",
+            added: checked)
+    }
+
+    /// The entries that the engine makes something of, as those of the admin; at most `limit` of them.
+    public func entries(of list: ListEntry.List, at now: WallTime, limit: Int) -> [ListEntry] {
+        var entries: [ListEntry] = []
+        struct Enough: Error {}
+        try? table.forEach { (prefix, listing) throws(Enough) in
+            guard entries.count < limit else { throw Enough() }
+            if listing.isLive(at: now.wholeSecond), let entry = entry(.client, .prefix(prefix), listing), entry.list == list {
+                entries.append(entry)
+            }
+        }
+        for (name, listing) in domains where entries.count < limit && listing.isLive(at: now.wholeSecond) {
+            if let entry = entry(.sender, .domain(name), listing), entry.list == list { entries.append(entry) }
+        }
+        return entries
+    }
+}
+
+extension WallTime {
+    fileprivate var wholeSecond: UInt32 { UInt32(clamping: max(1, milliseconds / 1000)) }
+}

@@ -1,0 +1,110 @@
+import AddressTables
+import DNSProtocol
+import PosternCore
+import PosternEngine
+
+/// Entries of one origin: the admin's own, what was harvested, or one subscription. Never changes: a newer one takes its place.
+public final class PublishedSource: Sendable {
+    /// As the configuration and explanations call it.
+    public let name: String
+    /// The newer layer first: of the same prefix the first counts.
+    public let layers: [AddressTable]
+    /// By mark.
+    public let statements: [PublishedStatement]
+    private let colours: [ListColour]
+    /// Domains with all below them, and the second from which on each no longer counts.
+    public let domains: [DNSName: AddressListing]
+    /// Every domain above one of `domains`.
+    private let domainAncestors: Set<DNSName>
+
+    public init(
+        name: String, layers: [AddressTable], statements: [PublishedStatement], domains: [DNSName: AddressListing] = [:]
+    ) {
+        self.name = name
+        self.layers = layers
+        self.statements = statements
+        colours = statements.map(\.colour)
+        self.domains = domains
+        var ancestors: Set<DNSName> = []
+        for name in domains.keys {
+            var above = name.parent
+            while let current = above, !current.isRoot, ancestors.insert(current).inserted { above = current.parent }
+        }
+        domainAncestors = ancestors
+    }
+
+    func colour(of listing: AddressListing) -> ListColour { colours[Int(listing.mark)] }
+
+    public func statement(of listing: AddressListing) -> PublishedStatement { statements[Int(listing.mark)] }
+
+    /// The longest live entry that contains the address.
+    public func listing(v4 address: UInt32, at now: UInt32) -> AddressListing? {
+        if layers.count == 1 { return layers[0].listing(v4: address, at: now) }
+        return best { table, limit in table.listing(v4: address, at: now, below: limit) }
+    }
+
+    public func listing(v6High high: UInt64, low: UInt64, at now: UInt32) -> AddressListing? {
+        if layers.count == 1 { return layers[0].listing(v6High: high, low: low, at: now) }
+        return best { table, limit in table.listing(v6High: high, low: low, at: now, below: limit) }
+    }
+
+    public func listing(of address: IPAddress, at now: UInt32) -> AddressListing? {
+        switch address.family {
+        case .v4: listing(v4: UInt32(truncatingIfNeeded: address.low), at: now)
+        case .v6: listing(v6High: address.high, low: address.low, at: now)
+        }
+    }
+
+    private func best(_ find: (AddressTable, UInt8) -> AddressListing?) -> AddressListing? {
+        var limit = UInt8.max
+        while true {
+            var best: AddressListing?
+            for table in layers {
+                if let found = find(table, limit), best.map({ found.length > $0.length }) ?? true { best = found }
+            }
+            guard let best, best.mark == AddressTable.noMark else { return best }
+            // Removed: what is left are shorter ones.
+            limit = best.length
+        }
+    }
+
+    func touches(v4 address: UInt32, length: UInt8) -> Bool { layers.contains { $0.touches(v4: address, length: length) } }
+
+    func touches(v6High high: UInt64, low: UInt64, length: UInt8) -> Bool {
+        layers.contains { $0.touches(v6High: high, low: low, length: length) }
+    }
+
+    /// The longest live domain that the name is or lies below.
+    func listing(of name: DNSName, at now: UInt32) -> AddressListing? {
+        guard !domains.isEmpty else { return nil }
+        var candidate: DNSName? = name
+        while let current = candidate, !current.isRoot {
+            if let found = domains[current], found.isLive(at: now) { return found }
+            candidate = current.parent
+        }
+        return nil
+    }
+
+    func hasDomain(below name: DNSName) -> Bool { domainAncestors.contains(name) }
+
+    /// Every entry that counts at `now`, removed ones left out.
+    public func forEach(at now: UInt32, _ body: (Prefix, AddressListing) -> Void) {
+        for (index, table) in layers.enumerated() {
+            table.forEach { prefix, listing in
+                guard listing.mark != AddressTable.noMark, listing.isLive(at: now),
+                    !layers[..<index].contains(where: { $0.entry(prefix) != nil })
+                else { return }
+                body(prefix, listing)
+            }
+        }
+    }
+}
+
+extension PublishedSource {
+    /// A subscription; its table is shared.
+    public convenience init(_ list: SubscribedList) {
+        self.init(
+            name: list.name, layers: [list.table], statements: list.statements,
+            domains: Dictionary(uniqueKeysWithValues: list.domains.map { (DNSName($0.key), $0.value) }))
+    }
+}

@@ -1,0 +1,221 @@
+import ArgumentParser
+import PosternControl
+import PosternCore
+import PosternEngine
+import PosternServer
+import PublishedLists
+
+// Lists of addresses, networks, domains and mailboxes, and OpenBSD spamd's memory.
+
+struct ImportCSV: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "csv",
+        abstract: "Add entries from a CSV file.",
+        discussion: """
+            One entry a line: entry,list,expires,reason, or a header that names the columns. The list is `block` or `allow` (`black` \
+            and `white` are the same); expires is a time (RFC 3339, or Unix seconds) or a duration such as 4d, or empty for never. A \
+            line that cannot be taken is reported, and the rest is taken. A file that is to be read again and again is better \
+            named under `subscriptions:`.
+
+            EXAMPLES
+              postern import csv entries.csv
+              postern export csv --colour black --colour white --source own | postern --config other.yaml import csv -
+            """)
+
+    @OptionGroup var options: CommonOptions
+    @OptionGroup var choices: ListImportOptions
+
+    func run() async throws {
+        var table = ListTable()
+        try await choices.run(options) { line in table.read(line) }
+    }
+}
+
+struct ImportText: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "text",
+        abstract: "Add entries from a file with one a line.",
+        discussion: """
+            What follows the entry in its line is taken for the reason; `#` and `;` begin a comment.
+
+            EXAMPLES
+              postern import text --list block --for 4d bots.txt
+              postern import text --list allow --note "our customers" customers.txt
+            """)
+
+    @OptionGroup var options: CommonOptions
+    @OptionGroup var choices: ListImportOptions
+
+    func run() async throws {
+        try await choices.run(options) { line in ListRow.text(line).map { .row($0) } ?? .nothing }
+    }
+}
+
+struct ListImportOptions: ParsableArguments {
+    @Option(name: .customLong("list"), help: "Of entries that name none: block or allow.")
+    var list = ListEntry.List.block
+
+    @Option(name: .customLong("for"), help: ArgumentHelp("How long those count that do not say it. Default: for ever.", valueName: "time"))
+    var span: WallTime.Span?
+
+    @Option(name: .long, help: ArgumentHelp("The note on entries without a reason.", valueName: "text"))
+    var note = "imported"
+
+    @Flag(name: .long, help: "Only tell what would be taken.")
+    var dryRun = false
+
+    @Argument(help: ArgumentHelp("Files to read; '-' is standard input.", valueName: "file"))
+    var files: [String]
+
+    func run(_ options: CommonOptions, _ read: (Substring) -> ListTable.Line) async throws {
+        var report = ImportReport()
+        do {
+            var drafts: [EntryDraft] = []
+            for file in files {
+                try readLines(of: file) { number, line in
+                    switch read(line[...]) {
+                    case .nothing: break
+                    case .bad(let reason): report.skip(file, number, reason)
+                    case .row(let row):
+                        switch draft(row) {
+                        case .success(let draft): drafts.append(draft)
+                        case .failure(.expired): report.expired += 1
+                        case .failure(.wrong(let reason)): report.skip(file, number, reason)
+                        }
+                    }
+                }
+            }
+            report.entries = drafts.count
+            if !dryRun, !drafts.isEmpty {
+                let batches = drafts.batches
+                try await options.withStore(for: .writing) { access in
+                    for batch in batches { _ = try await access.send(.add(entries: batch)) }
+                }
+            }
+        } catch let failure as ControlFailure {
+            throw Output.exit(failure)
+        }
+        try report.tell(options, dryRun: dryRun)
+    }
+
+    private enum Refusal: Error {
+        case expired
+        case wrong(String)
+    }
+
+    private func draft(_ row: ListRow) -> Result<EntryDraft, Refusal> {
+        var list = list
+        if !row.list.isEmpty {
+            switch ListRow.colour(row.list) {
+            case .black?: list = .block
+            case .white?: list = .allow
+            case .yellow?, .brown?:
+                return .failure(.wrong("'\(row.list)' is a colour that only the harvest gives; an entry is block or allow"))
+            case nil: return .failure(.wrong("'\(row.list)' is neither block nor allow"))
+            }
+        }
+        guard let pattern = Pattern(row.entry) else {
+            return .failure(.wrong("'\(row.entry)' is not an address, network, domain, mailbox or 'user@'"))
+        }
+        var kind: ListEntry.Kind?
+        // Allowing a domain as a sender counts only with SPF; a list of hosts means hosts.
+        if case .domain = pattern, list == .allow { kind = .client }
+        let span: WallTime.Span?
+        switch row.end {
+        case .never: span = self.span
+        case .after(let after): span = after
+        case .at(let time):
+            span = time - SystemClocks.wall()
+            guard let span, span > .zero else { return .failure(.expired) }
+        }
+        let reason = row.reason.unicodeScalars.contains { $0.value < 0x20 } ? "" : row.reason
+        let short = reason.utf8.count <= EntryDraft.maximumNote ? reason : String(reason.prefix(EntryDraft.maximumNote / 4))
+        return .success(EntryDraft(list: list, kind: kind, pattern: row.entry, for: span, note: short.isEmpty ? note : short))
+    }
+}
+
+struct ImportSpamd: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "spamd",
+        abstract: "Take over the memory of OpenBSD's spamd.",
+        discussion: """
+            Reads what `spamdb` prints. What spamd lets pass is proven here, with its /24 or /64; what waits there goes on waiting; \
+            what it has trapped is blocked for as long as it would have been. What is over is left out.
+
+            EXAMPLES
+              spamdb | postern import spamd -
+              postern import spamd --dry-run spamdb.txt
+            """)
+
+    @OptionGroup var options: CommonOptions
+
+    @Flag(name: .long, help: "Only tell what would be taken.")
+    var dryRun = false
+
+    @Argument(help: ArgumentHelp("Files to read; '-' is standard input.", valueName: "file"))
+    var files: [String]
+
+    func run() async throws {
+        var report = ImportReport()
+        do {
+            let now = SystemClocks.wall().milliseconds / 1000
+            let provenAfter = try options.configuration().greylist.provenAfter
+            var triplets: [Lessons.Triplet] = []
+            var clients: [Lessons.Client] = []
+            var drafts: [EntryDraft] = []
+            for file in files {
+                try readLines(of: file) { number, line in
+                    switch SpamdDump.read(line[...], now: now, provenAfter: provenAfter) {
+                    case .nothing: break
+                    case .triplet(let triplet): triplets.append(triplet)
+                    case .client(let client): clients.append(client)
+                    case .blocked(let draft): drafts.append(draft)
+                    case .trapMailbox(let mailbox): report.skip(file, number, "\(mailbox) is a trap mailbox: `postern trap add \(mailbox)`")
+                    case .expired: report.expired += 1
+                    case .unreadable(let reason): report.skip(file, number, reason)
+                    }
+                }
+            }
+            report.entries = drafts.count
+            report.triplets = triplets.count
+            report.clients = clients.count
+            if !dryRun {
+                let lessons = triplets.batches.map { Lessons(triplets: $0) } + clients.batches.map { Lessons(clients: $0) }
+                let batches = drafts.batches
+                var learnt = LessonReport()
+                try await options.withStore(for: .writing) { access in
+                    for batch in batches { _ = try await access.send(.add(entries: batch)) }
+                    for lesson in lessons {
+                        let reply = try await access.send(.learn(lesson))
+                        guard case .learnt(let part) = reply else { throw unexpected(reply) }
+                        learnt.triplets += part.triplets
+                        learnt.clients += part.clients
+                        learnt.skipped += part.skipped
+                    }
+                }
+                report.triplets = learnt.triplets
+                report.clients = learnt.clients
+                report.expired += learnt.skipped
+            }
+        } catch let failure as ControlFailure {
+            throw Output.exit(failure)
+        }
+        try report.tell(options, dryRun: dryRun)
+    }
+}
+
+extension ImportReport {
+    /// What was taken, and each line that was not.
+    func tell(_ options: CommonOptions, dryRun: Bool) throws {
+        if options.json { return try Output.json(self) }
+        for skipped in skipped { Output.error("\(skipped.file):\(skipped.line): left out: \(skipped.reason)") }
+        if skippedCount > skipped.count { Output.error("and \(skippedCount - skipped.count) more") }
+        var words = (dryRun ? "would take: " : "taken: ") + "\(entries) entries"
+        if triplets > 0 || clients > 0 { words += ", \(triplets) triplets, \(clients) clients" }
+        if expired > 0 { words += "; \(expired) too old" }
+        if skippedCount > 0 { words += "; \(skippedCount) left out" }
+        Output.line(words)
+    }
+}
+
+extension ListEntry.List: ExpressibleByArgument {}

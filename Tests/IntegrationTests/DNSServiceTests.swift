@@ -1,0 +1,100 @@
+import Foundation
+import IntegrationSupport
+import Testing
+
+/// `postern serve` with a DNS service, as dig and resolvers see it.
+@Suite("DNS service", .serialized, .servers("bind9-dnsutils"))
+struct DNSServiceTests {
+    private func start(_ port: UInt16, _ options: String = "", _ lines: String = "", address: String = "127.0.0.1") async throws
+        -> PosternProcess
+    {
+        let postern = try PosternProcess(
+            lines,
+            listener:
+                "address: \"127.0.0.1:0\" }, { name: lists, role: dnsbl, address: \"\(address):\(port)\", zone: bl.example.net, contact: dnsbl@example.org, nameservers: [ns.example.org]\(options)"
+        )
+        try await postern.start()
+        try await waitUntil("the DNS service listens") { FreePort.isListening(port) }
+        return postern
+    }
+
+    @Test("what is blocked is there within a second, over UDP and TCP, and gone as fast")
+    func entries() async throws {
+        let port = try FreePort.next()
+        let postern = try await start(port)
+        let client = DNSClient(port: port)
+        let before = try await client.dig("7.2.0.192.bl.example.net", "A")
+        #expect(
+            before.contains("status: NXDOMAIN") && before.contains("flags: qr aa rd;") && before.contains("SOA\tns.example.org."),
+            "\(before)")
+        #expect(try await postern.verb("block", "add", "192.0.2.7", "--for", "1h", "--note", "spam run").status == 0)
+        let name = "7.2.0.192.bl.example.net"
+        try await waitUntil("the entry is published", within: .seconds(1)) { try await client.dig(name, "A", "+short") == "127.0.0.2\n" }
+        #expect(try await client.dig(name, "A", "+short", "+tcp") == "127.0.0.2\n")
+        let text = try await client.dig(name, "TXT", "+short")
+        #expect(
+            text.hasPrefix("\"192.0.2.7 is listed black: spam run; until 20") && text.hasSuffix("; contact dnsbl@example.org\"\n"),
+            "\(text)")
+        #expect(try await postern.verb("allow", "add", "2001:db8:7::/48").status == 0)
+        let six = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.7.0.0.0.8.b.d.0.1.0.0.2.bl.example.net"
+        #expect(try await client.dig(six, "A", "+short") == "127.0.0.1\n")
+        #expect(try await client.dig("2.0.192.bl.example.net", "A").contains("status: NOERROR"))
+        #expect(try await client.dig("bl.example.net", "NS", "+short") == "ns.example.org.\n")
+        #expect(try await client.dig("bl.example.net", "SOA", "+short").hasPrefix("ns.example.org. dnsbl.example.org. "))
+        #expect(try await client.dig("example.net", "A").contains("status: REFUSED"))
+        #expect(try await client.dig("bl.example.net", "AXFR").contains("Transfer failed"))
+        #expect(try await client.dig("bl.example.net", "SOA", "+edns=1", "+noednsnegotiation").contains("status: BADVERS"))
+        #expect(try await postern.verb("block", "remove", "192.0.2.7").status == 0)
+        try await waitUntil("the entry is gone", within: .seconds(1)) { try await client.dig(name, "A").contains("NXDOMAIN") }
+        let status = try await postern.verb("status", "--json")
+        #expect(status.output.contains("\"dns_services\"") && status.output.contains("\"over_tcp\" : 2"), "\(status.output)")
+        #expect(try await postern.stop() == .status(0))
+    }
+
+    @Test("a network that asks too much is asked to come by TCP, strangers are refused, and a reload changes both")
+    func limits() async throws {
+        let port = try FreePort.next()
+        let postern = try await start(port, ", rate_limit: 3, slip: 1")
+        let client = DNSClient(port: port)
+        var outputs: [String] = []
+        let many = (0..<12).map { _ in "2.0.0.127.bl.example.net" }
+        outputs.append(try await client.dig(["+ignore", "+short"] + many))
+        let answered = outputs[0].split(separator: "\n").count { $0 == "127.0.0.2" }
+        #expect((3...6).contains(answered), "\(outputs[0])")
+        // Over TCP, where dig then goes by itself, there is no limit.
+        #expect(try await client.dig(["+short"] + many).split(separator: "\n").count { $0 == "127.0.0.2" } == 12)
+        let path = postern.configurationPath
+        let text = try String(contentsOfFile: path, encoding: .utf8)
+        try text.replacing("rate_limit: 3", with: "rate_limit: 0, allow: [192.0.2.0/24]").write(
+            toFile: path, atomically: true, encoding: .utf8)
+        #expect(try await postern.verb("reload").status == 0)
+        #expect(try await client.dig("2.0.0.127.bl.example.net", "A").contains("status: REFUSED"))
+        #expect(try await client.dig("2.0.0.127.bl.example.net", "A", "+tcp").contains("status: REFUSED"))
+        #expect(try await postern.stop() == .status(0))
+    }
+
+    @Test("the reply comes from the address that was asked, also where the service listens on all of them")
+    func everyAddress() async throws {
+        let port = try FreePort.next()
+        let postern = try await start(port, address: "0.0.0.0")
+        for address in ["127.0.0.1", "127.0.0.7"] {
+            #expect(try await DNSClient(address, port: port).dig("2.0.0.127.bl.example.net", "A", "+short") == "127.0.0.2\n")
+        }
+        #expect(try await postern.stop() == .status(0))
+    }
+
+    @Test("a resolver in front of it resolves and caches", .servers("unbound", "bind9-dnsutils"))
+    func behindUnbound() async throws {
+        let port = try FreePort.next()
+        let postern = try await start(port)
+        #expect(try await postern.verb("block", "add", "192.0.2.7").status == 0)
+        let unbound = try await UnboundServer.start(stub: "bl.example.net", port: port)
+        let client = DNSClient(port: unbound.port)
+        #expect(try await client.dig("7.2.0.192.bl.example.net", "A", "+short") == "127.0.0.2\n")
+        #expect(try await client.dig("8.2.0.192.bl.example.net", "A").contains("status: NXDOMAIN"))
+        #expect(try await client.dig("2.0.192.bl.example.net", "A").contains("status: NOERROR"))
+        #expect(try await client.dig("7.2.0.192.bl.example.net", "TXT", "+short").contains("listed black"))
+        try await unbound.stop()
+        #expect(try await postern.stop() == .status(0))
+    }
+}
