@@ -126,6 +126,8 @@ def load(process, port, queries, seconds):
 
 
 folder = tempfile.mkdtemp(prefix="postern-bench.")
+# rbldnsd leaves root behind.
+os.chmod(folder, 0o755)
 try:
     chance = random.Random(20261121)
     addresses = set()
@@ -174,7 +176,7 @@ log: {{ level: warning }}
     memory = resident(process) - empty
     other_port = free_port()
     rbldnsd = unpacked("rbldnsd", "sbin/rbldnsd") + [
-        "-n", "-f", "-u", str(os.getuid() or "root"), "-b", f"127.0.0.1/{other_port}", f"{ZONE}:combined:{folder}/zone"]
+        "-n", "-f", *(["-u", "nobody"] if os.getuid() == 0 else []), "-b", f"127.0.0.1/{other_port}", f"{ZONE}:combined:{folder}/zone"]
     other, other_ready = start(rbldnsd, other_port, log)
     other_memory = resident(other)
 

@@ -20,6 +20,8 @@ public struct ListEntry: Hashable, Sendable {
     public var expires: WallTime?
     public var note: String
     public var added: WallTime
+    /// The subscription that it comes from; `nil` for the admin's own.
+    public var source: String?
 
     public init(_ list: List, _ kind: Kind, _ pattern: Pattern, expires: WallTime? = nil, note: String = "", added: WallTime) {
         self.list = list

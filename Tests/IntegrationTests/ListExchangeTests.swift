@@ -29,7 +29,7 @@ struct ListExchangeTests {
         let root = try PrivateRoot("rbldnsd", folder: folder)
         let other = try FreePort.next()
         let process = try root.start([
-            "/usr/sbin/rbldnsd", "-n", "-f", "-u", "root", "-b", "127.0.0.1/\(other)", "bl.example.net:combined:\(zone)",
+            "/usr/sbin/rbldnsd", "-n", "-f", "-u", "nobody", "-b", "127.0.0.1/\(other)", "bl.example.net:combined:\(zone)",
         ])
         defer { process.kill() }
         try await process.waitUntilReady("started") { process.log.contains("rbldnsd version") && process.log.contains("started") }

@@ -30,9 +30,12 @@ enum ListServiceCheck {
     static func run(_ input: UnsafeRawBufferPointer) {
         guard let (octet, query) = input.settingsAndRest else { return }
         let manner: ListResponder.Manner = octet.has(0) ? .stream : octet.has(1) ? .slip : octet.has(2) ? .stranger : .datagram
-        var room = [UInt8](repeating: 0xaa, count: manner == .stream ? 4096 : ListResponder.largestDatagram)
-        let response = room.withUnsafeMutableBytes { responder.respond(to: query, into: $0, manner, ZoneTime(now: 1000)) }
-        check(response.count <= room.count && room[response.count...].allSatisfy { $0 == 0xaa }, "written beyond the end")
+        let size = manner == .stream ? 4096 : ListResponder.largestDatagram
+        var room = [UInt8](repeating: 0xaa, count: size + 64)
+        let response = room.withUnsafeMutableBytes {
+            responder.respond(to: query, into: UnsafeMutableRawBufferPointer(rebasing: $0[..<size]), manner, ZoneTime(now: 1000))
+        }
+        check(response.count <= size && room[size...].allSatisfy { $0 == 0xaa }, "written beyond the end")
         guard response.count > 0 else { return check(query.count < 12 || query[2] & 0x80 != 0, "no answer to a query") }
         check(query[2] & 0x80 == 0, "an answer to an answer")
         let reply = Array(room[..<response.count])

@@ -97,9 +97,11 @@ public final class SubscribedList: Sendable {
         case .yellow, .brown: return nil
         }
         let expires = listing.expires == 0 ? nil : WallTime(seconds: Int64(listing.expires))
-        return ListEntry(
+        var entry = ListEntry(
             list, kind, pattern, expires: expires, note: statement.reason.isEmpty ? "from \(name)" : "from \(name): \(statement.reason)",
             added: checked)
+        entry.source = name
+        return entry
     }
 
     /// The entries that the engine makes something of, as those of the admin; at most `limit` of them.
