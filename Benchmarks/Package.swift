@@ -11,6 +11,7 @@ let package = Package(
     ],
     targets: [
         .executableTarget(name: "policy-load", swiftSettings: strict),
+        .executableTarget(name: "trap-load", swiftSettings: strict),
         .executableTarget(name: "maillog-writer", swiftSettings: strict),
         .executableTarget(name: "dns-responder", swiftSettings: strict),
         .executableTarget(

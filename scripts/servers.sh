@@ -38,7 +38,7 @@ case $servers in /*) ;; *) servers=$PWD/$servers ;; esac
 # Raise it when what is unpacked changes: older roots are then fetched anew.
 recipe=1
 
-names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace bind9-dnsutils dnsperf nftables chromium prometheus sqlgrey shells debootstrap)
+names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace endlessh bind9-dnsutils dnsperf nftables chromium prometheus sqlgrey shells debootstrap)
 
 packages_of() {
     case $1 in
@@ -55,6 +55,7 @@ packages_of() {
     bind9-dnsutils) echo bind9-dnsutils ;;
     dnsperf) echo dnsperf ;;
     nftables) echo nftables iproute2 util-linux ;;
+    endlessh) echo endlessh ;;
     unbound) echo unbound ;;
     rbldnsd) echo rbldnsd ;;
     nsd) echo nsd ;;

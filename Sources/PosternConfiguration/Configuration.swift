@@ -29,6 +29,7 @@ public struct Configuration: Equatable, Sendable {
     /// Checks whose mode or score is not `Check.defaultSetting`.
     public var checks: [Check: CheckSetting] = [:]
     public var bands = Bands()
+    public var harvest = HarvestSettings()
     public var framing = Framing.normalize
     public var log = Log()
     /// The account to become once the sockets are open, when started as root; `nil` to stay who we are.
@@ -241,6 +242,7 @@ extension Configuration {
         settings.checks = checks
         settings.bands = bands
         settings.delays = delays
+        settings.harvest = harvest
         settings.countries = geography.countries
         settings.networkOwners = geography.networks
         return settings

@@ -89,6 +89,7 @@ public final class ConfigurationLoader {
         if let header = spf.take("header")?.choice(SPFHeader.self) { configuration.spfHeader = header }
         spf.finish()
         readGreylist(root.section("greylist"))
+        readHarvest(root.section("harvest"))
         readPolicy(root.section("policy"))
         let decisions = root.section("decisions")
         if let keep = decisions.take("keep")?.duration(.zero ... .longestSetting) { configuration.decisions.keep = keep }
@@ -147,6 +148,7 @@ public final class ConfigurationLoader {
         if let set = section.take("local")?.prefixes() { configuration.networks.local = set }
         if let set = section.take("backup_mx")?.prefixes() { configuration.networks.backupMX = set }
         if let set = section.take("forwarders")?.prefixes() { configuration.networks.forwarders = set }
+        if let set = section.take("monitoring")?.prefixes() { configuration.networks.monitoring = set }
         if let set = section.take("proxies")?.prefixes() { configuration.networks.proxies = set }
         if let set = section.take("xclient")?.prefixes() { configuration.networks.xclient = set }
         section.finish()

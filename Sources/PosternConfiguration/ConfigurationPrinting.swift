@@ -40,6 +40,7 @@ extension Configuration {
         case "networks.local": YAMLText.list(networks.local.prefixes)
         case "networks.backup_mx": YAMLText.list(networks.backupMX.prefixes)
         case "networks.forwarders": YAMLText.list(networks.forwarders.prefixes)
+        case "networks.monitoring": YAMLText.list(networks.monitoring.prefixes)
         case "networks.proxies": YAMLText.list(networks.proxies.prefixes)
         case "networks.xclient": YAMLText.list(networks.xclient.prefixes)
         case "dns.resolvers": dns.resolvers.yaml
@@ -87,6 +88,7 @@ extension Configuration {
         case "log.level": log.level.rawValue
         case "log.redact": String(log.redact)
         case "user": user.map(YAMLText.quoted)
+        case _ where path.hasPrefix("harvest."): harvestYAML(String(path.dropFirst(8)))
         default:
             path.hasPrefix("checks.") ? Check(rawValue: String(path.dropFirst(7))).map { (checks[$0] ?? $0.defaultSetting).yaml } : nil
         }

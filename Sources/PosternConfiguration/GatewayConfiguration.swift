@@ -39,6 +39,9 @@ extension Configuration {
         public var timeouts = Timeouts()
         public var health = Health()
         public var probe = Probe()
+        /// Whether listed clients are held in the tarpit instead of being greeted, and how many at once.
+        public var tarpit = false
+        public var tarpitCapacity = 1000
 
         public init(backends: [Address]) {
             self.backends = backends
@@ -53,7 +56,7 @@ extension ConfigurationLoader {
     static let gatewayKeys =
         [
             "backend", "backend_client_info", "backend_tls", "backend_ca", "tls_certificate", "tls_key", "tls_minimum", "banner", "teaser",
-            "probe",
+            "probe", "tarpit", "tarpit_capacity",
         ] + Configuration.Gateway.numbers.map(\.key) + Configuration.Gateway.durations.map(\.key)
 
     /// Reads a gateway's keys from its listener; `nil` where they are wrong, which is reported, or the role is another.
@@ -86,6 +89,8 @@ extension ConfigurationLoader {
         if let banner = values["banner"]?.banner() { gateway.banner = banner }
         if let on = values["teaser"]?.boolean() { gateway.teaser = on }
         if let on = values["probe"]?.boolean() { gateway.probe.isOn = on }
+        if let on = values["tarpit"]?.boolean() { gateway.tarpit = on }
+        if let capacity = values["tarpit_capacity"]?.integer(1...1_000_000) { gateway.tarpitCapacity = capacity }
         for setting in Configuration.Gateway.numbers {
             if let value = values[setting.key], let number = setting.read(value) { gateway[keyPath: setting.path] = number }
         }
@@ -132,6 +137,8 @@ extension Configuration.Gateway {
         lines.append(("banner", YAMLText.quoted(banner)))
         lines.append(("teaser", String(teaser)))
         lines.append(("probe", String(probe.isOn)))
+        lines.append(("tarpit", String(tarpit)))
+        lines.append(("tarpit_capacity", String(tarpitCapacity)))
         for setting in Self.numbers { lines.append((setting.key, String(self[keyPath: setting.path]))) }
         for setting in Self.durations { lines.append((setting.key, self[keyPath: setting.path].description)) }
         return lines

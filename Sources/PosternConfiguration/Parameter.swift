@@ -28,7 +28,7 @@ public struct Parameter: Equatable, Sendable {
 }
 
 extension Parameter {
-    public static let all: [Parameter] = beforeChecks + checks + afterChecks
+    public static let all: [Parameter] = beforeChecks + checks + afterChecks + harvest + lastOnes
 
     private static let beforeChecks: [Parameter] = [
         .init("hostname", "name", "(this machine's name)", "Our name, in headers and texts."),
@@ -141,6 +141,14 @@ extension Parameter {
             "listeners[].backend_refresh", "duration", "(5m)",
             "Gateway: how often it learns anew what a backend offers. 1s to 1d."),
 
+        .init(
+            "listeners[].tarpit", "true | false", "(false)",
+            "Gateway: whether a client that `postern block` names, or that our own traps list as black, is held in the tarpit instead of being greeted. Not even postmaster can be reached from there."
+        ),
+        .init(
+            "listeners[].tarpit_capacity", "number", "(1000)",
+            "Gateway: how many are held in that way at once; beyond that the oldest is let go. They do not count as sessions. 1 to 1000000."
+        ),
         .init("listeners[].pace", "duration", "(5s)", "Tarpit: between two bytes of the reply to HELO, which never ends. 1ms to 5m."),
         .init("listeners[].greeting_pace", "duration", "(1s)", "Tarpit: between two bytes of the greeting. 1ms to 5m."),
         .init(
@@ -221,6 +229,9 @@ extension Parameter {
         .init(
             "networks.forwarders", "list of networks", "[]",
             "Hosts that forward to us by our own wish. They are exempt from greylisting, SPF, throttling and harvest."),
+        .init(
+            "networks.monitoring", "list of networks", "[]",
+            "Hosts that watch this server. They are never held in a trap, harvested or made to wait for a greeting."),
         .init(
             "networks.proxies", "list of networks", "[]",
             "Load balancers that speak the PROXY protocol to the gateway. No effect on the policy service."),
@@ -323,6 +334,9 @@ extension Parameter {
             "greylist.opt_out", "list of recipients", "[]",
             "Mail to these mailboxes, `user@` and domains is never greylisted. The narrower of opt_in and opt_out counts."),
 
+    ]
+
+    private static let lastOnes: [Parameter] = [
         .init(
             "policy.idle_timeout", "duration", "10m",
             "A connection that is silent this long is closed. Postfix closes its own after 5 minutes."),
@@ -406,6 +420,10 @@ extension Check {
         case .spfPermerror: "The SPF record of the sender's domain is broken."
         case .dnsLists: "DNS lists. Each list has a score of its own, so only the mode counts here."
         case .country: "The client's country. Each country has a score of its own, so only the mode counts here."
+        case .harvestedBlack: "Our own traps list the client as black (docs/harvest.md)."
+        case .harvestedBrown: "Our own traps list it as brown: suspected."
+        case .harvestedYellow: "Our own traps list it as yellow: it sends wanted mail, and mail to traps."
+        case .harvestedWhite: "It is listed as white: it sends wanted mail again and again."
         case .asNumber: "The client's network. Each network has a score of its own, so only the mode counts here."
         }
     }

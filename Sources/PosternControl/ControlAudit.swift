@@ -149,7 +149,7 @@ extension ControlHandler {
             $0.list == removed.list && $0.kind == removed.kind && $0.pattern.description == removed.entry
         }
         let what = "Removed from the \(removed.list.rawValue) list: the \(removed.kind.rawValue) \(removed.entry)."
-        return (removed, await note(who, what, undo: .entries(remove: [], restore: old.map(Undo.Entry.init))))
+        return (removed, await note(who, what, undo: old.isEmpty ? nil : .entries(remove: [], restore: old.map(Undo.Entry.init))))
     }
 
     func noted(forget search: Search, by who: String) async throws(ControlFailure) -> (Int, Int64?) {

@@ -1,7 +1,7 @@
 import PosternCore
 import PosternEngine
 
-// The admin's allow and block entries.
+// The admin's allow, block and trap entries, and what traps have put on lists.
 
 extension ControlHandler {
     func add(_ drafts: [EntryDraft]) async throws(ControlFailure) -> [EntryReport] {
@@ -19,10 +19,12 @@ extension ControlHandler {
     }
 
     func remove(_ name: EntryName) async throws(ControlFailure) -> EntryReport {
-        let (kind, pattern) = try Self.kindAndPattern(name.pattern, kind: name.kind)
+        let (kind, pattern) = try Self.kindAndPattern(name.pattern, kind: name.kind, list: name.list)
+        let harvested = try await removeHarvested(kind, pattern, from: name.list)
         let all = try await stored { () async throws(StoreFailure) in try await store.entries() }
         let same = all.filter { $0.list == name.list && $0.pattern == pattern }
         guard let entry = same.first(where: { $0.kind == kind }) else {
+            if let harvested { return harvested }
             let hint = same.first.map { "; there is one as \($0.kind.rawValue): say --as \($0.kind.rawValue)" } ?? ""
             throw ControlFailure(.badData, "there is no \(name.list.rawValue) entry for the \(kind.rawValue) \(pattern)\(hint)")
         }
@@ -38,8 +40,8 @@ extension ControlHandler {
     func entries(of list: ListEntry.List) async throws(ControlFailure) -> [EntryReport] {
         let moment = state.now()
         let all = try await stored { () async throws(StoreFailure) in try await store.entries() }
-        let own = all.filter { $0.list == list && $0.isLive(at: moment.steady) }
-            .map { EntryReport($0, at: moment) }
+        let admins = all.filter { $0.list == list && $0.isLive(at: moment.steady) }.map { EntryReport($0, at: moment) }
+        let own = (admins + (try await harvested(on: list, moment)))
             .sorted { ($0.kind.rawValue, $0.entry) < ($1.kind.rawValue, $1.entry) }
         return own
             + state.engine().lists.subscribed.flatMap { subscribed in
@@ -51,8 +53,56 @@ extension ControlHandler {
             }
     }
 
+    // MARK: - The harvest
+
+    /// White entries stand beside the admin's allow entries, all others beside the blocks.
+    private func harvested(on list: ListEntry.List, _ moment: Moment) async throws(ControlFailure) -> [EntryReport] {
+        guard list != .trap else { return [] }
+        var entries = state.harvested()
+        if entries == nil { entries = try await stored { () async throws(StoreFailure) in try await store.harvest() }.entries }
+        return (entries ?? []).filter { moment.steady < $0.expires && $0.list == list }.map { EntryReport($0, at: moment) }
+    }
+
+    /// `nil` where it is not listed.
+    private func removeHarvested(
+        _ kind: ListEntry.Kind, _ pattern: Pattern, from list: ListEntry.List
+    ) async throws(ControlFailure) -> EntryReport? {
+        guard list != .trap, kind == .client, case .prefix(let named) = pattern else { return nil }
+        let moment = state.now()
+        // Whoever names one address of a /64 means what is listed for it.
+        let prefix = named.length == named.address.family.bits ? Harvest.prefix(of: named.address) : named
+        if state.harvested() != nil { return state.removeHarvested(prefix).map { EntryReport($0, at: moment) } }
+        let image = try await stored { () async throws(StoreFailure) in try await store.harvest() }
+        guard let entry = image.entries.first(where: { $0.prefix == prefix && $0.list == list }) else { return nil }
+        let bySelf = image.removals.first { $0.prefix == prefix }?.bySelf ?? false
+        let until = moment.steady + state.engine().settings.harvest.keepOff
+        var changes = HarvestChanges()
+        changes.entries[prefix] = .some(nil)
+        changes.sightings[prefix] = .some(nil)
+        changes.removals[prefix] = HarvestRemoval(prefix: prefix, keptOffUntil: until, bySelf: bySelf, expires: until)
+        let final = changes
+        try await stored { () async throws(StoreFailure) in try await store.keep(final) }
+        return EntryReport(entry, at: moment)
+    }
+
+    /// For a web page that the listed can reach: `requester` is the address that it was asked from.
+    func removeItself(_ address: String, _ requester: String) throws(ControlFailure) -> EntryReport {
+        guard let address = IPAddress(address), let requester = IPAddress(requester) else {
+            throw ControlFailure(.badData, "the listed and the requester are IP addresses")
+        }
+        switch state.removeItself(address, requester: requester) {
+        case .removed(let entry)?: return EntryReport(entry, at: state.now())
+        case .notListed?: throw ControlFailure(.badData, "\(address) is not listed")
+        case .notYours?: throw ControlFailure(.noPermission, "\(requester) cannot speak for \(address): ask from that address")
+        case .onlyOnce?:
+            throw ControlFailure(.noPermission, "\(address) has removed itself before and was listed again; write to postmaster")
+        case .tooMany?: throw ControlFailure(.temporary, "too many removals within the last hour; try again later")
+        case nil: throw ControlFailure(.unavailable, "no daemon runs")
+        }
+    }
+
     private func entry(_ draft: EntryDraft, added: WallTime) throws(ControlFailure) -> ListEntry {
-        let (kind, pattern) = try Self.kindAndPattern(draft.pattern, kind: draft.kind)
+        let (kind, pattern) = try Self.kindAndPattern(draft.pattern, kind: draft.kind, list: draft.list)
         if draft.list == .allow, kind == .sender, !state.engine().settings.looksUp {
             throw ControlFailure(
                 .badData,
@@ -66,11 +116,22 @@ extension ControlHandler {
         return ListEntry(draft.list, kind, pattern, expires: expires, note: draft.note, added: added)
     }
 
-    /// What a text means. Without a kind an address is a client, a domain or mailbox a sender.
-    static func kindAndPattern(_ text: String, kind: ListEntry.Kind?) throws(ControlFailure) -> (ListEntry.Kind, Pattern) {
+    /// What a text means. Without a kind an address is a client, a domain or mailbox a sender; of traps all are recipients.
+    static func kindAndPattern(
+        _ text: String, kind: ListEntry.Kind?, list: ListEntry.List = .block
+    ) throws(ControlFailure) -> (ListEntry.Kind, Pattern) {
         guard let pattern = Pattern(text) else {
             throw ControlFailure(
                 .badData, "'\(text.shortened)' is not an address, network (with no bits beyond its length), domain, mailbox or 'user@'")
+        }
+        if list == .trap {
+            guard kind == nil || kind == .recipient else {
+                throw ControlFailure(.badData, "a trap is a recipient; to keep a \(kind?.rawValue ?? "") out use block")
+            }
+            if case .prefix = pattern {
+                throw ControlFailure(.badData, "\(pattern) is an address; a trap is a mailbox, a domain or 'user@'")
+            }
+            return (.recipient, pattern)
         }
         switch (pattern, kind) {
         case (.prefix, nil): return (.client, pattern)
@@ -84,7 +145,18 @@ extension ControlHandler {
     }
 }
 
+extension HarvestEntry {
+    fileprivate var list: ListEntry.List { colour == .white ? .allow : .block }
+}
+
 extension EntryReport {
+    init(_ entry: HarvestEntry, at moment: Moment) {
+        self.init(
+            list: entry.list, kind: .client, entry: entry.prefix.description, added: moment.shown(entry.added),
+            expires: moment.shown(entry.expires), note: entry.reason, source: "harvest", colour: entry.colour, evidence: entry.evidence,
+            seenAt: entry.listeners)
+    }
+
     init(_ entry: ListEntry, at moment: Moment) {
         self.init(
             list: entry.list, kind: entry.kind, entry: entry.pattern.description, added: moment.shown(entry.added),

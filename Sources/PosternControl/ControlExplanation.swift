@@ -5,7 +5,8 @@ import PosternEngine
 
 extension ControlHandler {
     func explain(_ question: Question) async throws(ControlFailure) -> Explanation {
-        let attempt = try attempt(try await completed(question))
+        var attempt = try attempt(try await completed(question))
+        attempt.harvested = attempt.client.address.flatMap { state.harvestedColour(of: $0) }
         let engine = state.engine()
         let moment = state.now()
         var asked = attempt

@@ -30,6 +30,7 @@ public actor ControlHandler {
         case .explain(let question): .explanation(try await explain(question))
         case .add(let drafts): .added(try await noted(add: drafts, by: who).0)
         case .remove(let name): .removed(try await noted(remove: name, by: who).0)
+        case .removeItself(let address, let requester): .removed(try removeItself(address, requester))
         case .entries(let list): .entries(try await entries(of: list))
         case .waiting(let search): .waiting(try await waiting(search).map { $0.shown(redacted: state.redacts) })
         case .forget(let search): .forgotten(try await noted(forget: search, by: who).0)

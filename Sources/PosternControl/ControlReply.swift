@@ -167,6 +167,24 @@ public struct StatusReport: Codable, Equatable, Sendable {
         }
     }
 
+    /// What traps have learnt.
+    public struct Harvested: Codable, Equatable, Sendable {
+        /// Entries of each colour now.
+        public var black = 0
+        public var brown = 0
+        public var yellow = 0
+        public var white = 0
+        /// Clients at fake MXs that are remembered.
+        public var sightings = 0
+        // Since the start.
+        public var visits: UInt64 = 0
+        public var trapMail: UInt64 = 0
+        public var listed: UInt64 = 0
+        public var selfRemoved: UInt64 = 0
+
+        public init() {}
+    }
+
     public struct StoreState: Codable, Equatable, Sendable {
         /// `ok`, or what is wrong.
         public var state: String
@@ -204,6 +222,8 @@ public struct StatusReport: Codable, Equatable, Sendable {
     public var checks: [CheckCount] = []
     public var dnsServices: [DNSService] = []
     public var subscriptions: [Subscription] = []
+    /// `nil` where nobody harvests.
+    public var harvest: Harvested?
     public var counts: Counts
     /// What went wrong with the store last; `nil` where nothing did.
     public var lastStoreFailure: String?
@@ -310,6 +330,10 @@ public struct EntryReport: Codable, Equatable, Sendable {
     public var note: String
     /// The subscription that it comes from; `nil` for the admin's own.
     public var source: String?
+    /// Of the harvest (`source` is `harvest`): what it is published as, how often there was evidence for it, and where, in that order.
+    public var colour: ListColour?
+    public var evidence: Int?
+    public var seenAt: [String]?
 }
 
 public struct ExportReport: Codable, Equatable, Sendable {

@@ -7,6 +7,8 @@ public enum ControlRequest: Codable, Equatable, Sendable {
     case explain(Question)
     case add(entries: [EntryDraft])
     case remove(EntryName)
+    /// A listed address asks, over a connection from `requester`, to be taken off our traps' lists.
+    case removeItself(address: String, requester: String)
     /// All entries of a list.
     case entries(list: ListEntry.List)
     case waiting(Search)

@@ -32,6 +32,14 @@ public protocol DaemonState: Sendable {
     var redacts: Bool { get }
     /// Writes what is published to a new file of its own, which the asker removes.
     func export(_ draft: ExportDraft) async throws(ControlFailure) -> ExportReport
+    /// What traps have put on lists, in no order; `nil` where no daemon runs.
+    func harvested() -> [HarvestEntry]?
+    /// What a client is listed as.
+    func harvestedColour(of address: IPAddress) -> ListColour?
+    /// Takes an address off, for good; `nil` where it was not listed.
+    func removeHarvested(_ prefix: Prefix) -> HarvestEntry?
+    /// `nil` where no daemon runs.
+    func removeItself(_ address: IPAddress, requester: IPAddress) -> Harvest.SelfRemoval?
     /// What look-ups find out about an attempt now; asked only where the engine wants to know.
     func findings(for attempt: Attempt) async -> Findings
 }
@@ -46,4 +54,9 @@ extension DaemonState {
     public func export(_ draft: ExportDraft) async throws(ControlFailure) -> ExportReport {
         throw ControlFailure(.unavailable, "no daemon runs")
     }
+
+    public func harvested() -> [HarvestEntry]? { nil }
+    public func harvestedColour(of address: IPAddress) -> ListColour? { nil }
+    public func removeHarvested(_ prefix: Prefix) -> HarvestEntry? { nil }
+    public func removeItself(_ address: IPAddress, requester: IPAddress) -> Harvest.SelfRemoval? { nil }
 }

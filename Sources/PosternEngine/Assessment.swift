@@ -57,6 +57,8 @@ extension EngineSettings {
             note(.asNumber, "AS\(network.number) \(network.name)", score: score)
         }
 
+        if let colour = attempt.harvested { note(colour.check) }
+
         let isNamed = findings.spf?.vouchedDomain != nil || name
         assessment.hasEvidence = isNamed && findings.listsAnswered > 0
         return assessment
@@ -110,6 +112,17 @@ extension EngineSettings {
         case .unknown, .confirmed: break
         }
         return false
+    }
+}
+
+extension ListColour {
+    var check: Check {
+        switch self {
+        case .white: .harvestedWhite
+        case .black: .harvestedBlack
+        case .yellow: .harvestedYellow
+        case .brown: .harvestedBrown
+        }
     }
 }
 

@@ -53,6 +53,8 @@ public struct Attempt: Equatable, Sendable {
     public var isConversation = false
     /// What the client has done against the protocol so far, and how often.
     public var signals: [Check: Int] = [:]
+    /// What our own harvest has listed the client as, where it has.
+    public var harvested: ListColour?
 
     public init(
         stage: Stage, client: Client, sender: ReversePath = .null, recipient: Mailbox? = nil, recipientCount: Int = 0,

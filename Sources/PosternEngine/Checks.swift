@@ -53,6 +53,15 @@ public enum Check: String, CaseIterable, Hashable, Sendable {
     case country
     /// Network owners: each has a weight of its own.
     case asNumber = "as-number"
+    // Our own harvest.
+    /// It touched only what no mail server would, or wrote to a trap.
+    case harvestedBlack = "harvested-black"
+    /// It behaves oddly at traps.
+    case harvestedBrown = "harvested-brown"
+    /// It sends wanted mail, and mail to traps.
+    case harvestedYellow = "harvested-yellow"
+    /// It sends wanted mail, again and again.
+    case harvestedWhite = "harvested-white"
 
     /// What it adds by default, and why that much. 5 and more is slowed, 10 and more refused (`Bands`).
     public var defaultSetting: CheckSetting {
@@ -91,6 +100,14 @@ public enum Check: String, CaseIterable, Hashable, Sendable {
         case .spfFail: CheckSetting(score: 3)
         case .spfSoftfail: CheckSetting(score: 1)
         case .spfPermerror: CheckSetting(score: 0.5)
+        // Slowed and greylisted, and refused with any other bad sign; never alone: addresses change hands.
+        case .harvestedBlack: CheckSetting(score: 7)
+        // Suspected: greylisted.
+        case .harvestedBrown: CheckSetting(score: 2)
+        // Its address says nothing of a message.
+        case .harvestedYellow: CheckSetting(score: 0)
+        // Not as much as a list of the good, since it says nothing of this sender.
+        case .harvestedWhite: CheckSetting(score: -2)
         // Nothing of their own.
         case .dnsLists, .country, .asNumber: CheckSetting(score: 0)
         }

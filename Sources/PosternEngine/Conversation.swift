@@ -60,7 +60,9 @@ extension Engine {
         case (.accept, .greylistPassed): verdict.delay = verdict.delay + delays.firstPass
         default: break
         }
-        verdict.stutters = settings.score(of: attempt.signals).score >= settings.bands.slow
+        var score = settings.score(of: attempt.signals).score
+        if let check = attempt.harvested?.check, settings.isOn(check) { score += settings.setting(of: check).score }
+        verdict.stutters = score >= settings.bands.slow
     }
 
     /// Clients that are spared all pauses and scores: the admin has named them.

@@ -85,6 +85,7 @@ public struct EngineSettings: Sendable, Equatable {
     public var checks: [Check: CheckSetting] = [:]
     public var bands = Bands()
     public var delays = DelaySettings()
+    public var harvest = HarvestSettings()
 
     public init() {}
 }

@@ -5,6 +5,8 @@ public struct ListEntry: Hashable, Sendable {
     public enum List: String, CaseIterable, Sendable {
         case allow
         case block
+        /// Mailboxes and domains that exist for nothing but to catch spam: whoever writes to them is harvested.
+        case trap
     }
 
     public enum Kind: String, CaseIterable, Sendable {

@@ -8,6 +8,8 @@ public struct Lists: Sendable {
     private var releases: [String: [Release]] = [:]
     /// What others keep: asked where the admin has said nothing. The first that says something counts.
     public var subscribed: [SubscribedList] = []
+    /// Whether any recipient is a trap, by the number of such entries.
+    private var traps = 0
 
     private struct Key: Hashable {
         var kind: ListEntry.Kind
@@ -23,6 +25,7 @@ public struct Lists: Sendable {
     }
 
     public var count: Int { entries.count }
+    public var hasTraps: Bool { traps > 0 }
 
     /// Every entry, in no order.
     public var allEntries: some Collection<ListEntry> { entries.values }
@@ -30,6 +33,7 @@ public struct Lists: Sendable {
     /// Adds an entry, in place of one of the same list, kind and pattern.
     public mutating func insert(_ entry: ListEntry) {
         let replaced = entries.updateValue(entry, forKey: Key(kind: entry.kind, pattern: entry.pattern, list: entry.list))
+        if replaced == nil, entry.list == .trap { traps += 1 }
         if replaced == nil, case .prefix(let prefix) = entry.pattern {
             lengths[prefix.address.family, default: [:]][prefix.length, default: 0] += 1
         }
@@ -39,6 +43,7 @@ public struct Lists: Sendable {
     @discardableResult
     public mutating func remove(_ list: ListEntry.List, _ kind: ListEntry.Kind, _ pattern: Pattern) -> Bool {
         guard entries.removeValue(forKey: Key(kind: kind, pattern: pattern, list: list)) != nil else { return false }
+        if list == .trap { traps -= 1 }
         if case .prefix(let prefix) = pattern, let count = lengths[prefix.address.family]?[prefix.length] {
             lengths[prefix.address.family]?[prefix.length] = count > 1 ? count - 1 : nil
         }
@@ -91,6 +96,22 @@ public struct Lists: Sendable {
     private func subscribedDomain(_ kind: ListEntry.Kind, _ name: DomainName, at now: WallTime) -> ListEntry? {
         for list in subscribed {
             if let entry = list.domain(kind, name, at: now) { return entry }
+        }
+        return nil
+    }
+
+    /// The trap that a recipient is, if it is one.
+    public func trap(_ recipient: Mailbox, at now: WallTime) -> ListEntry? {
+        guard hasTraps else { return nil }
+        func live(_ pattern: Pattern) -> ListEntry? {
+            let entry = entries[Key(kind: .recipient, pattern: pattern, list: .trap)]
+            return entry?.isLive(at: now) == true ? entry : nil
+        }
+        if let entry = live(.mailbox(recipient.folded)) ?? live(.localPart(recipient.localPart.lowercasedASCII + "@")) { return entry }
+        var domain = recipient.domainName
+        while let current = domain {
+            if let entry = live(.domain(current)) { return entry }
+            domain = current.parent
         }
         return nil
     }

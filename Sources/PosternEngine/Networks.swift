@@ -27,6 +27,8 @@ public struct Networks: Sendable, Equatable {
     public var backupMX = PrefixSet()
     /// Hosts that forward to us by our own wish.
     public var forwarders = PrefixSet()
+    /// Hosts that watch this server: they are never held in a trap, harvested, or made to wait.
+    public var monitoring = PrefixSet()
     /// Load balancers that speak the PROXY protocol.
     public var proxies = PrefixSet()
     /// Hosts that may use XCLIENT.

@@ -3,7 +3,7 @@ import PosternCore
 extension Engine {
     /// What the admin has said of a client, whatever else it says of itself.
     public enum Standing: Equatable, Sendable {
-        /// Ours, our backup's, a forwarder's, or allowed.
+        /// Ours, our backup's, a forwarder's, our monitoring, or allowed.
         case spared
         case blocked
         case unknown
@@ -12,13 +12,26 @@ extension Engine {
     public func standing(of client: Client, now: WallTime) -> Standing {
         guard let address = client.address else { return .unknown }
         let networks = settings.networks
-        if networks.local.contains(address) || networks.forwarders.contains(address) || networks.backupMX.contains(address) {
+        let named = [networks.local, networks.forwarders, networks.backupMX, networks.monitoring]
+        if named.contains(where: { $0.contains(address) }) {
             return .spared
         }
         switch lists.client(client, at: now)?.list {
         case .allow?: return .spared
         case .block?: return .blocked
-        case nil: return .unknown
+        case .trap?, nil: return .unknown
         }
+    }
+}
+
+extension Engine {
+    /// Whether a client that writes to a trap is a stranger who may be harvested for it: not one of ours, not one that the admin
+    /// spares, and not a mail server that brings a bounce or asks whether a sender exists.
+    public func mayHarvest(_ attempt: Attempt, now: WallTime) -> Bool {
+        // A trap's address may have been forged as the sender of somebody's spam: what comes back is nobody's fault.
+        guard attempt.sender != .null, attempt.account == nil, attempt.client.address != nil else { return false }
+        if let local = attempt.recipient?.localPart.lowercasedASCII, local == "postmaster" || local == "abuse" { return false }
+        if let sender = attempt.sender.mailbox, lists.mailbox(.sender, sender, at: now)?.list == .allow { return false }
+        return standing(of: attempt.client, now: now) != .spared
     }
 }

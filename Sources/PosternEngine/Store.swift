@@ -228,6 +228,11 @@ public protocol Store: AnyObject, Sendable {
     /// Throws away a bounded number of minutes and entries that are older; returns how many.
     func expireHistory(before minute: Int64, auditBefore: WallTime) async throws(StoreFailure) -> Int
 
+    // The harvest.
+    func harvest() async throws(StoreFailure) -> HarvestImage
+    /// All of it, or nothing.
+    func keep(_ changes: HarvestChanges) async throws(StoreFailure)
+
     // Upkeep.
     /// Throws away a bounded number of rows that expired before `now`, and decisions older than `decisionsBefore`;
     /// returns how many. Short enough never to stall an answer: call it again and again.

@@ -42,6 +42,8 @@ public final class Daemon: Sendable {
     private let history: NIOLockedValueBox<ReloadHistory>
     private let log: LogWriter
     private let logger: Logger
+    /// What the tarpit holds of each gateway.
+    private let diversions = NIOLockedValueBox<[TrapListener]>([])
 
     /// `load` reads the configuration anew; it is called at each SIGHUP. `file` is where it stands.
     public init(load: @escaping @Sendable () throws -> Configuration, configuration: Configuration, file: String? = nil) {
@@ -72,10 +74,14 @@ public final class Daemon: Sendable {
         let lookUps = try await startLookUps(configuration)
         let evidence = lookUps.gatherer
         let registry = MetricRegistry()
+        let harvest = await HarvestService.start(
+            configuration.harvest, store: store, clock: clock,
+            seesPrimary: configuration.listeners.contains { $0.role == .gateway || $0.role == .policy },
+            log: DecisionLog(writer: log, isEnabled: logger.logLevel <= .info), logger: logger)
         let decisions = DecisionService(
             engine: Engine(settings: configuration.engineSettings, lists: try await lists(from: store), domains: domains), store: store,
             clock: clock, log: DecisionLog(writer: log, isEnabled: logger.logLevel <= .info), counters: Counters(), evidence: evidence,
-            metrics: ServiceMetrics(registry))
+            metrics: ServiceMetrics(registry), harvest: harvest)
         let policy = PolicyService(decisions: decisions, hold: configuration.policy.hold)
 
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
@@ -104,7 +110,8 @@ public final class Daemon: Sendable {
                 + sockets.filter { configuration.isAdmin($0.name) }.map {
                     StatusReport.Listener(name: $0.name, role: Configuration.Role.admin.rawValue, address: "\($0.address)")
                 },
-            traps: { trapListeners.map(\.report) }, gateways: { gateways.map(\.report) }, lookUps: lookUps,
+            traps: { [diversions] in trapListeners.map(\.report) + diversions.withLockedValue { $0 }.map(\.report) },
+            gateways: { gateways.map(\.report) }, lookUps: lookUps,
             redacts: configuration.log.redact,
             dnsServices: { dnsServices.map(\.report) }, publisher: publisher,
             subscriptions: { listKeeper.shown.withLockedValue { $0 } }, current: { [history] in history.withLockedValue { $0.current } },
@@ -129,6 +136,8 @@ public final class Daemon: Sendable {
                     socket.name, socket.address, descriptor: socket.descriptor, settings, hostname: configuration.hostname, logger: logger))
         }
         let watch = Task { await lookUps.watch() }
+        harvest.watch { gateways.isEmpty ? nil : gateways.allSatisfy(\.hasBackend) }
+        let gathering = Task { await harvest.run { decisions.engine } }
         let keeper = Task { await HistoryKeeper(store: store, state: state, keep: configuration.history.keep).run() }
         let upkeep = Task {
             await Upkeep(
@@ -169,6 +178,8 @@ public final class Daemon: Sendable {
         upkeep.cancel()
         await upkeep.value
         lookUps.close()
+        await gathering.value
+        evidence.resolver.close()
         try? await store.keep(clock.anchor())
         await store.close()
         try? await loops.shutdownGracefully()
@@ -265,7 +276,7 @@ public final class Daemon: Sendable {
     }
 
     private func startTraps(_ configuration: Configuration, _ decisions: DecisionService, _ clock: ServiceClock) throws -> Traps? {
-        guard configuration.listeners.contains(where: { $0.trap?.mode == .tarpit }) else { return nil }
+        guard configuration.listeners.contains(where: { $0.trap?.mode == .tarpit || $0.gateway?.tarpit == true }) else { return nil }
         guard let traps = Traps(decisions: decisions, clock: clock) else {
             throw StartFailure(StartFailure.unavailable, "the traps have no descriptor to start with")
         }
@@ -281,7 +292,7 @@ public final class Daemon: Sendable {
         if let trap = listener?.trap, let settings = FakeMXSettings(trap, of: configuration) {
             return try await FakeMXListener.start(
                 name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, settings: settings,
-                clock: clock, log: decisions.log, ended: { _ in })
+                clock: clock, log: decisions.log, ended: { visit in decisions.harvest?.visited(visit, decisions.engine) })
         }
         if let trap = listener?.trap {
             let settings = TarpitSettings(trap, hostname: configuration.hostname)
@@ -301,13 +312,24 @@ public final class Daemon: Sendable {
                 name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, service: policy,
                 limits: PolicyServiceLimits(configuration.policy), logger: logger)
         }
+        var diversion: GatewayDiversion?
+        if gateway.tarpit, let traps {
+            var settings = TarpitSettings(hostname: configuration.hostname)
+            settings.capacity = gateway.tarpitCapacity
+            let isListed = { @Sendable address in decisions.tarpitStanding(of: address, now: clock.now().steady) == .listed }
+            guard let (takes, report) = traps.divert(socket.name, socket.address, settings, isListed: isListed) else {
+                throw StartFailure(StartFailure.unavailable, "the tarpit has no room for another source", listener: socket.name)
+            }
+            diversion = takes
+            diversions.withLockedValue { $0.append(report) }
+        }
         let looksUp = !evidence.resolver.servers.isEmpty
         let clientName: ClientNameLookup = { address in await evidence.confirmedName(of: address) }
         do {
             return try await GatewayListener.start(
                 name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops,
                 settings: GatewaySettings(gateway, of: configuration), decisions: decisions,
-                clientName: looksUp ? clientName : nil, logger: logger)
+                clientName: looksUp ? clientName : nil, diversion: diversion, logger: logger)
         } catch let error as GatewaySettingsError {
             throw StartFailure(StartFailure.configuration, "\(error)", listener: socket.name)
         }

@@ -8,10 +8,12 @@ public final class DecisionService: Sendable {
     fileprivate final class Snapshot: Sendable {
         let engine: Engine
         let stagesWithoutCheck: StagesWithoutCheck
+        let hasTraps: Bool
 
         init(_ engine: Engine) {
             self.engine = engine
             stagesWithoutCheck = StagesWithoutCheck(engine.settings)
+            hasTraps = engine.lists.hasTraps
         }
     }
 
@@ -61,15 +63,18 @@ public final class DecisionService: Sendable {
     private let clock: ServiceClock
     let log: DecisionLog
     private let evidence: (any EvidenceSource)?
+    /// What traps have learnt; `nil` where nobody harvests.
+    let harvest: HarvestService?
     public let counters: Counters
     let metrics: ServiceMetrics?
 
     /// - Parameters:
     ///   - evidence: Who looks things up; `nil` where nobody does.
     ///   - metrics: Where times are recorded; `nil` where nobody wants them.
+    ///   - harvest: What traps have learnt; `nil` where nobody harvests.
     public init(
         engine: Engine, store: any Store, clock: ServiceClock, log: DecisionLog, counters: Counters, evidence: (any EvidenceSource)? = nil,
-        metrics: ServiceMetrics? = nil
+        metrics: ServiceMetrics? = nil, harvest: HarvestService? = nil
     ) {
         state = NIOLockedValueBox(State(snapshot: Snapshot(engine)))
         self.store = store
@@ -78,6 +83,7 @@ public final class DecisionService: Sendable {
         self.counters = counters
         self.evidence = evidence
         self.metrics = metrics
+        self.harvest = harvest
     }
 
     public var engine: Engine { state.withLockedValue { $0.snapshot.engine } }
@@ -99,6 +105,11 @@ public final class DecisionService: Sendable {
     public func decide(
         _ attempt: Attempt, memory: MessageMemory = MessageMemory(), listener: String, completion: @escaping @Sendable (Outcome) -> Void
     ) {
+        if let harvest, attempt.harvested == nil, let colour = attempt.client.address.flatMap({ harvest.colour(of: $0) }) {
+            var listed = attempt
+            listed.harvested = colour
+            return decide(listed, memory: memory, listener: listener, completion: completion)
+        }
         let (now, wall) = clock.now()
         let (snapshot, counter) = state.withLockedValue { state in
             state.counter &+= 1
@@ -126,6 +137,17 @@ public final class DecisionService: Sendable {
                 store.submit(Recognising(question, inquiry) { self.gather(evidence, inquiry, question) })
             }
         }
+    }
+
+    /// A client has come to a listener that takes mail.
+    func met(_ address: IPAddress, at listener: String) { harvest?.primaryTouched(by: address, listener: listener) }
+
+    /// Whether it matters which recipients are named.
+    var hasTraps: Bool { harvest != nil && state.withLockedValue { $0.snapshot.hasTraps } }
+
+    /// A client has named a recipient, whatever becomes of that.
+    func named(_ attempt: Attempt, at listener: String) {
+        if let harvest, hasTraps { harvest.named(attempt, at: listener, engine) }
     }
 
     /// What look-ups find out now, for someone who wants to see it.
@@ -188,6 +210,11 @@ public final class DecisionService: Sendable {
             if let record {
                 service.counters.decided(record.verdict)
                 service.metrics?.decided(record.verdict.action, since: began)
+                if let harvest = service.harvest, case .proven(_, let messages)? = decision.verdict.causes.first,
+                    let address = record.attempt.client.address
+                {
+                    harvest.vouched(for: address, messages: messages)
+                }
                 service.log.write(record)
             }
             var decision = decision

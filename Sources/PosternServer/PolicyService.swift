@@ -34,6 +34,8 @@ public final class PolicyService: Sendable {
     /// it back.
     func answer(_ request: PolicyRequest, listener: String, completion: @escaping @Sendable (PolicyReply, WallTime.Span) -> Void) {
         guard let attempt = Attempt(request) else { return completion(.dunno, .zero) }
+        if let address = attempt.client.address, attempt.account == nil { decisions.met(address, at: listener) }
+        if attempt.stage == .rcpt { decisions.named(attempt, at: listener) }
         let instance = attempt.instance
         let memory = messages.withLockedValue { $0[instance] } ?? MessageMemory()
         decisions.decide(attempt, memory: memory, listener: listener) { [self] outcome in

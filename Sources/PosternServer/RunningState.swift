@@ -66,6 +66,7 @@ struct RunningState: DaemonState {
         report.configuration = configuration()
         report.dnsServices = dnsServices()
         report.subscriptions = subscriptions()
+        report.harvest = decisions.harvest?.report
         return report
     }
 
@@ -78,6 +79,14 @@ struct RunningState: DaemonState {
     func findings(for attempt: Attempt) async -> Findings { await decisions.findings(for: attempt) }
 
     func reload() async throws(ControlFailure) -> ReloadReport { try await reloading() }
+
+    func harvested() -> [HarvestEntry]? { decisions.harvest?.entries ?? [] }
+    func harvestedColour(of address: IPAddress) -> ListColour? { decisions.harvest?.colour(of: address) }
+    func removeHarvested(_ prefix: Prefix) -> HarvestEntry? { decisions.harvest?.remove(prefix) }
+
+    func removeItself(_ address: IPAddress, requester: IPAddress) -> Harvest.SelfRemoval? {
+        decisions.harvest?.removeItself(address, requester: requester)
+    }
 }
 
 /// The version of this program.

@@ -12,11 +12,7 @@ final class Traps: Sendable {
     /// `nil` where the process has no descriptors left.
     init?(decisions: DecisionService, clock: ServiceClock) {
         let tarpit = Tarpit { address in
-            switch decisions.engine.standing(of: Client(address: address), now: clock.now().steady) {
-            case .spared: .exempt
-            case .blocked: .listed
-            case .unknown: .unlisted
-            }
+            decisions.tarpitStanding(of: address, now: clock.now().steady)
         } departed: { visits in
             for visit in visits { decisions.log.write(visit) }
         }
@@ -33,7 +29,29 @@ final class Traps: Sendable {
         return TrapListener(name: name, address: address, tarpit: tarpit, source: source)
     }
 
+    /// Where a gateway's listed clients go, and who tells of them.
+    func divert(
+        _ name: String, _ address: ListenAddress, _ settings: TarpitSettings, isListed: @escaping @Sendable (IPAddress) -> Bool
+    ) -> (diversion: GatewayDiversion, report: TrapListener)? {
+        guard let source = tarpit.open(name, descriptor: nil, settings) else { return nil }
+        return (
+            GatewayDiversion(tarpit: tarpit, source: source, isListed: isListed),
+            TrapListener(name: name, address: address, tarpit: tarpit, source: source)
+        )
+    }
+
     func end() { tarpit.end() }
+}
+
+extension DecisionService {
+    /// What a tarpit thinks of a client: whom the admin blocks or our traps list as black stays as long as it likes.
+    func tarpitStanding(of address: IPAddress, now: WallTime) -> TarpitStanding {
+        switch engine.standing(of: Client(address: address), now: now) {
+        case .spared: .exempt
+        case .blocked: .listed
+        case .unknown: harvest?.colour(of: address) == .black ? .listed : .unlisted
+        }
+    }
 }
 
 /// A listener with role `trap`, whatever its mode.

@@ -31,6 +31,7 @@ public final class MemoryStore: Store {
         var releases: [Release] = []
         var anchor: SteadyClock.Anchor?
         var history = MemoryHistory()
+        var harvest = HarvestImage()
         var isClosed = false
     }
 
@@ -192,6 +193,26 @@ public final class MemoryStore: Store {
             let releases = state.releases.count
             state.releases.removeAll { $0.expires <= now }
             return triplets.count + identities.count + decisions + entries.count + releases - state.releases.count
+        }
+    }
+
+    public func harvest() async throws(StoreFailure) -> HarvestImage {
+        try locked(\.harvest)
+    }
+
+    public func keep(_ changes: HarvestChanges) async throws(StoreFailure) {
+        try locked { state in
+            func merge<Kept>(_ kept: inout [Kept], _ changes: [Prefix: Kept?], _ prefix: (Kept) -> Prefix) {
+                guard !changes.isEmpty else { return }
+                var rows = Dictionary(uniqueKeysWithValues: kept.map { (prefix($0), $0) })
+                for (key, value) in changes { rows[key] = value }
+                kept = Array(rows.values)
+            }
+            merge(&state.harvest.entries, changes.entries, \.prefix)
+            merge(&state.harvest.sightings, changes.sightings, \.prefix)
+            merge(&state.harvest.removals, changes.removals, \.prefix)
+            state.harvest.touches = changes.touches ?? state.harvest.touches
+            state.harvest.isComplete = changes.isComplete ?? state.harvest.isComplete
         }
     }
 

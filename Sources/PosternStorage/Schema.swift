@@ -56,6 +56,21 @@ enum Schema {
         CREATE TABLE audit(
             id INTEGER PRIMARY KEY, time INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, undo TEXT, undone INTEGER) STRICT;
         """,
+        """
+        -- What traps have learnt. Names in a list are separated by spaces.
+        CREATE TABLE harvest_entries(
+            prefix TEXT PRIMARY KEY, colour TEXT NOT NULL, reason TEXT NOT NULL, listeners TEXT NOT NULL, evidence INTEGER NOT NULL,
+            added INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+        CREATE TABLE harvest_sightings(
+            prefix TEXT PRIMARY KEY, listeners TEXT NOT NULL, domains TEXT NOT NULL, visits INTEGER NOT NULL, last_visit INTEGER NOT NULL,
+            hang_ups INTEGER NOT NULL, last_hang_up INTEGER, tried_primary INTEGER NOT NULL, expires INTEGER NOT NULL)
+            STRICT, WITHOUT ROWID;
+        CREATE TABLE harvest_removals(
+            prefix TEXT PRIMARY KEY, kept_off_until INTEGER, by_self INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+        CREATE TABLE harvest_memory(
+            one INTEGER PRIMARY KEY CHECK (one = 1), touches BLOB, is_complete INTEGER NOT NULL) STRICT;
+        INSERT INTO harvest_memory VALUES (1, NULL, 0);
+        """,
     ]
 
     static var version: Int { migrations.count }

@@ -3,7 +3,16 @@ import PosternControl
 import PosternCore
 import PosternEngine
 
-// `allow` and `block` are the same but for the list that they are about.
+// `allow`, `block` and `trap` are the same but for the list that they are about.
+
+/// Which list a verb is about.
+protocol NamedList {
+    static var list: ListEntry.List { get }
+}
+
+enum AllowList: NamedList { static let list = ListEntry.List.allow }
+enum BlockList: NamedList { static let list = ListEntry.List.block }
+enum TrapList: NamedList { static let list = ListEntry.List.trap }
 
 struct Allow: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -21,36 +30,19 @@ struct Allow: AsyncParsableCommand {
               postern allow remove 192.0.2.0/24
               postern allow list --json
             """,
-        subcommands: [Add.self, Remove.self, List.self])
-
-    struct Add: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Add entries.")
-        @OptionGroup var options: CommonOptions
-        @OptionGroup var draft: DraftOptions
-        func run() async throws { try await draft.add(to: .allow, options) }
-    }
-
-    struct Remove: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Remove entries.")
-        @OptionGroup var options: CommonOptions
-        @OptionGroup var names: NameOptions
-        func run() async throws { try await names.remove(from: .allow, options) }
-    }
-
-    struct List: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "List the entries.")
-        @OptionGroup var options: CommonOptions
-        func run() async throws { try await listEntries(.allow, options) }
-    }
+        subcommands: [AddEntries<AllowList>.self, RemoveEntries<AllowList>.self, ListEntries<AllowList>.self])
 }
 
 struct Block: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Entries whose mail is refused.",
+        abstract: "Entries whose mail is refused, and clients that traps have listed.",
         discussion: """
             An entry is an address, a network, a domain with all below it, a mailbox, or `user@` at any domain. An address is taken \
             for a client, a domain or mailbox for a sender; --as says otherwise. The narrower of an allow and a block entry counts. \
             Postmaster and abuse stay reachable for everybody.
+
+            The list also shows what our own traps have harvested, why, and until when. Removing such an address keeps it off for \
+            `harvest.keep_off`.
 
             EXAMPLES
               postern block add 192.0.2.7 --for 4d --note "spam run"
@@ -59,51 +51,31 @@ struct Block: AsyncParsableCommand {
               postern block remove 192.0.2.7
               postern block list
             """,
-        subcommands: [Add.self, Remove.self, List.self])
-
-    struct Add: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Add entries.")
-        @OptionGroup var options: CommonOptions
-        @OptionGroup var draft: DraftOptions
-        func run() async throws { try await draft.add(to: .block, options) }
-    }
-
-    struct Remove: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Remove entries.")
-        @OptionGroup var options: CommonOptions
-        @OptionGroup var names: NameOptions
-        func run() async throws { try await names.remove(from: .block, options) }
-    }
-
-    struct List: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "List the entries.")
-        @OptionGroup var options: CommonOptions
-        func run() async throws { try await listEntries(.block, options) }
-    }
+        subcommands: [AddEntries<BlockList>.self, RemoveEntries<BlockList>.self, ListEntries<BlockList>.self, RemoveSelf.self])
 }
 
-struct NameOptions: ParsableArguments {
-    @Argument(help: ArgumentHelp("Address, network, domain, mailbox or 'user@'.", valueName: "entry"))
-    var entries: [String]
+struct Trap: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Mailboxes and domains that exist for nothing but to catch spam.",
+        discussion: """
+            An entry is a mailbox, a domain with all below it, or `user@` at any domain. A stranger who writes to it, by the gateway or \
+            by a mail server that asks the policy service, is put on the lists at once. The answer is what it would be for any other \
+            address, so that nobody can tell a trap from a mailbox.
 
-    @Option(name: .customLong("as"), help: "What the entry is: client, sender or recipient.")
-    var kind: ListEntry.Kind?
-
-    func remove(from list: ListEntry.List, _ options: CommonOptions) async throws {
-        try await options.withStore(for: .writing) { access in
-            var removed: [EntryReport] = []
-            for entry in entries {
-                let reply = try await access.send(.remove(EntryName(list: list, kind: kind, pattern: entry)))
-                guard case .removed(let report) = reply else { throw unexpected(reply) }
-                removed.append(report)
-            }
-            if options.json { return try Output.json(removed) }
-            for report in removed { Output.line("removed: \(list.rawValue) \(report.kind.rawValue) \(report.entry)") }
-        }
-    }
+            EXAMPLES
+              postern trap add old-sales@example.net --note "on the web page since 2019"
+              postern trap add spare.example.net
+              postern trap remove old-sales@example.net
+              postern trap list --json
+            """,
+        subcommands: [AddEntries<TrapList>.self, RemoveEntries<TrapList>.self, ListEntries<TrapList>.self])
 }
 
-struct DraftOptions: ParsableArguments {
+struct AddEntries<Which: NamedList>: AsyncParsableCommand {
+    static var configuration: CommandConfiguration { CommandConfiguration(commandName: "add", abstract: "Add entries.") }
+
+    @OptionGroup var options: CommonOptions
+
     @Argument(help: ArgumentHelp("Address, network, domain, mailbox or 'user@'.", valueName: "entry"))
     var entries: [String]
 
@@ -116,27 +88,91 @@ struct DraftOptions: ParsableArguments {
     @Option(name: .long, help: ArgumentHelp("Why it is there, for whoever reads the list later.", valueName: "text"))
     var note = ""
 
-    func add(to list: ListEntry.List, _ options: CommonOptions) async throws {
-        let drafts = entries.map { EntryDraft(list: list, kind: kind, pattern: $0, for: span, note: note) }
+    func run() async throws {
+        let drafts = entries.map { EntryDraft(list: Which.list, kind: kind, pattern: $0, for: span, note: note) }
         try await options.ask(.add(entries: drafts), for: .writing) { reply in
             guard case .added(let reports) = reply else { throw unexpected(reply) }
             if options.json { return try Output.json(reports) }
             for report in reports {
                 let end = report.expires.map { " until \($0.shortTime) UTC" } ?? ""
-                Output.line("added: \(list.rawValue) \(report.kind.rawValue) \(report.entry)\(end)")
+                Output.line("added: \(Which.list.rawValue) \(report.kind.rawValue) \(report.entry)\(end)")
             }
         }
     }
 }
 
-func listEntries(_ list: ListEntry.List, _ options: CommonOptions) async throws {
-    try await options.ask(.entries(list: list), for: .reading) { reply in
-        guard case .entries(let reports) = reply else { throw unexpected(reply) }
-        if options.json { return try Output.json(reports) }
-        guard !reports.isEmpty else { return Output.line("no \(list.rawValue) entries") }
-        let rows = reports.map {
-            [$0.kind.rawValue, $0.entry, $0.added.shortTime, $0.expires?.shortTime ?? "never", $0.note]
+struct RemoveEntries<Which: NamedList>: AsyncParsableCommand {
+    static var configuration: CommandConfiguration { CommandConfiguration(commandName: "remove", abstract: "Remove entries.") }
+
+    @OptionGroup var options: CommonOptions
+
+    @Argument(help: ArgumentHelp("Address, network, domain, mailbox or 'user@'.", valueName: "entry"))
+    var entries: [String]
+
+    @Option(name: .customLong("as"), help: "What the entry is: client, sender or recipient.")
+    var kind: ListEntry.Kind?
+
+    func run() async throws {
+        try await options.withStore(for: .writing) { access in
+            var removed: [EntryReport] = []
+            for entry in entries {
+                let reply = try await access.send(.remove(EntryName(list: Which.list, kind: kind, pattern: entry)))
+                guard case .removed(let report) = reply else { throw unexpected(reply) }
+                removed.append(report)
+            }
+            if options.json { return try Output.json(removed) }
+            for report in removed { Output.line("removed: \(Which.list.rawValue) \(report.kind.rawValue) \(report.entry)") }
         }
-        Output.line(Output.table(["KIND", "ENTRY", "ADDED (UTC)", "EXPIRES (UTC)", "NOTE"], rows))
+    }
+}
+
+struct ListEntries<Which: NamedList>: AsyncParsableCommand {
+    static var configuration: CommandConfiguration { CommandConfiguration(commandName: "list", abstract: "List the entries.") }
+
+    @OptionGroup var options: CommonOptions
+
+    func run() async throws {
+        try await options.ask(.entries(list: Which.list), for: .reading) { reply in
+            guard case .entries(let reports) = reply else { throw unexpected(reply) }
+            if options.json { return try Output.json(reports) }
+            guard !reports.isEmpty else { return Output.line("no \(Which.list.rawValue) entries") }
+            let rows = reports.map {
+                [
+                    $0.kind.rawValue, $0.entry, $0.added.shortTime, $0.expires?.shortTime ?? "never",
+                    ($0.colour.map { "\($0.rawValue): " } ?? "") + $0.note,
+                ]
+            }
+            Output.line(Output.table(["KIND", "ENTRY", "ADDED (UTC)", "EXPIRES (UTC)", "NOTE"], rows))
+        }
+    }
+}
+
+/// What a web page calls for somebody who is listed.
+struct RemoveSelf: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "remove-self", abstract: "Take a harvested address off, at its own request, once.",
+        discussion: """
+            For a web page that the listed can reach: --requester is the address that it was asked from, and must be the listed one (of \
+            IPv6, in its /64). It works once for each address; new evidence may list it again, and then a person must decide. Exits with \
+            65 where it is not listed, 77 where it may not, 75 where there were too many within the hour.
+
+            EXAMPLES
+              postern block remove-self 192.0.2.7 --requester 192.0.2.7
+            """)
+
+    @OptionGroup var options: CommonOptions
+
+    @Argument(help: "The listed address.")
+    var address: String
+
+    @Option(name: .long, help: ArgumentHelp("Where the request came from.", valueName: "address"))
+    var requester: String
+
+    func run() async throws {
+        try await options.ask(.removeItself(address: address, requester: requester), for: .daemonOnly) { reply in
+            guard case .removed(let report) = reply else { throw unexpected(reply) }
+            if options.json { return try Output.json(report) }
+            Output.line("removed: \(report.colour?.rawValue ?? "") \(report.entry)")
+        }
     }
 }

@@ -50,6 +50,18 @@ extension StatusReport {
                     "\(service.name): \(service.queries) queries, \(service.listed) listed, \(service.notListed) not; \(service.refused) refused, \(service.malformed) malformed, \(service.rateLimited) over the limit"
                 ))
         }
+        for trap in traps {
+            let wasted = WallTime.Span.seconds(Int64(trap.hoursWasted * 3600)).spoken
+            items.append(("trap \(trap.name)", "\(trap.mode): \(trap.heldNow) now, \(trap.heldEver) ever, \(wasted) of theirs wasted"))
+            if trap.mode != "tarpit" {
+                let discarded = trap.discarded > 0 ? ", \(trap.discarded) messages destroyed" : ""
+                items.append(("", "\(trap.deferred) commands deferred, \(trap.withoutQuit) clients hung up\(discarded)"))
+            }
+        }
+        if let harvest, harvest.black + harvest.brown + harvest.yellow + harvest.white + harvest.sightings > 0 {
+            items.append(
+                ("harvest", "\(harvest.black) black, \(harvest.brown) brown, \(harvest.yellow) yellow, \(harvest.white) white"))
+        }
         if let store {
             if store.state == "ok" {
                 items.append(

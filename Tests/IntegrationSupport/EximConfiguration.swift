@@ -31,6 +31,8 @@ public struct EximConfiguration: Sendable {
     public var certificate: Certificate?
     /// Names by address, as in a hosts file, for `relay`. Exim confirms a client's name by DNS alone: its name stays unknown.
     public var hosts: [String: String]
+    /// A name server on port 53: mail for other domains then goes where their MX records say.
+    public var resolver: String?
     /// Lines of the main section, which come last.
     public var extraMain: [String]
     /// Lines of the smtp transport.
@@ -97,6 +99,7 @@ public struct EximConfiguration: Sendable {
     func write(to folder: TemporaryFolder, port: UInt16) throws {
         try folder.write(text(folder: folder, port: port), to: "etc/exim4/exim4.conf")
         try folder.write(hostsFile(hosts, hostname: hostname), to: "etc/hosts")
+        if let resolver { try folder.write("nameserver \(resolver)\n", to: "etc/resolv.conf") }
         try certificate?.copy(to: folder, "etc/exim4")
         // 103 is Debian-exim, 1000 vmail.
         var owners = ["750 103:103 var/spool/exim4", "755 103:103 var/log/exim4", "750 103:103 run/exim4", "755 1000:1000 mail"]
@@ -138,22 +141,35 @@ public struct EximConfiguration: Sendable {
             main.append("tls_advertise_hosts =")
         }
         let known = localParts.map { "\n  local_parts = " + $0.joined(separator: " : ") } ?? ""
-        let onward = relay.map { relay in
-            """
+        let looksUp =
+            resolver == nil
+            ? nil
+            : """
             onward:
-              driver = manualroute
+              driver = dnslookup
               domains = ! +ours
               transport = onward
-              route_list = * \(relay.address) byname
               self = send
 
             """
-        }
-        let transport = relay.map { relay in
+        let onward =
+            looksUp
+            ?? relay.map { relay in
+                """
+                onward:
+                  driver = manualroute
+                  domains = ! +ours
+                  transport = onward
+                  route_list = * \(relay.address) byname
+                  self = send
+
+                """
+            }
+        let transport = (relay?.port ?? (resolver == nil ? nil : 25)).map { port in
             """
             onward:
               driver = smtp
-              port = \(relay.port)
+              port = \(port)
               allow_localhost
               hosts_try_dane =
               \(extraTransport.joined(separator: "\n  "))

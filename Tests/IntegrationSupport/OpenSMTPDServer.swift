@@ -21,6 +21,10 @@ public struct OpenSMTPDConfiguration: Sendable {
     public var expectsProxyHeader: Bool
     /// Names by address, as in a hosts file: the only names that this server can find.
     public var hosts: [String: String]
+    /// A name server on port 53: mail for other domains then goes where their MX records say.
+    public var resolver: String?
+    /// The address that such mail is sent from.
+    public var sourceAddress: String?
     /// Options of the `listen` line, e.g. `filter "postern"`.
     public var extraListen: String
     /// Lines before the `listen` line.
@@ -63,6 +67,11 @@ public struct OpenSMTPDConfiguration: Sendable {
             "action \"keep\" maildir \"\(folder.file("mail/all"))\" virtual <mailboxes>",
             "match from any for \(recipients == nil ? "domain <domains>" : "rcpt-to <known>") action \"keep\"",
         ]
+        if resolver != nil {
+            lines.append("mta limit session-keepalive 1 reconn-delay-route 1")
+            let source = sourceAddress.map { " src \($0)" } ?? ""
+            lines += ["action \"onward\" relay helo \(hostname)\(source)", "match from local for any action \"onward\""]
+        }
         if let relay {
             // A session is kept, and a next hop left alone, no longer than a second.
             lines.append("mta limit session-keepalive 1 reconn-delay-route 1")
@@ -70,6 +79,7 @@ public struct OpenSMTPDConfiguration: Sendable {
         }
         try folder.write(lines.joined(separator: "\n") + "\n", to: "etc/smtpd.conf")
         try folder.write(hostsFile(hosts, hostname: hostname), to: "etc/hosts")
+        if let resolver { try folder.write("nameserver \(resolver)\n", to: "etc/resolv.conf") }
         let owners = ["755 1000:1000 mail", "755 0:0 var/lib/opensmtpd/empty", "711 0:0 var/spool/smtpd"]
         try folder.write(owners.joined(separator: "\n") + "\n", to: "owners")
     }

@@ -78,6 +78,8 @@ public struct PostfixConfiguration: Sendable {
     public var certificate: Certificate?
     /// Names by address, as in a hosts file: the only names that this server can find.
     public var hosts: [String: String]
+    /// A name server on port 53, such as `127.0.0.53`: mail for other domains then goes where their MX records say.
+    public var resolver: String?
     /// `main.cf` lines that come last, so that they win.
     public var extraMain: [String]
     /// `master.cf` lines.
@@ -116,6 +118,7 @@ public struct PostfixConfiguration: Sendable {
         try folder.write(main(folder: folder), to: "etc/postfix/main.cf")
         try folder.write(master(port: port, submissionPort: submissionPort), to: "etc/postfix/master.cf")
         try folder.write(hostsFile(hosts, hostname: hostname), to: "etc/hosts")
+        if let resolver { try folder.write("nameserver \(resolver)\n", to: "etc/resolv.conf") }
         let mailboxes = recipients?.map { "\($0) all/\n" }.joined() ?? ""
         try folder.write(mailboxes, to: "etc/postfix/mailboxes")
         // Postfix waits for two seconds before it reads a file that has just changed, in each of its processes.
@@ -172,6 +175,9 @@ public struct PostfixConfiguration: Sendable {
             "smtpd_data_restrictions = " + restrictions([], policy?.atData),
             "smtpd_end_of_data_restrictions = " + restrictions([], policy?.atEndOfData),
         ]
+        if resolver != nil {
+            lines += ["smtp_dns_support_level = enabled", "smtp_host_lookup = dns", "default_transport = smtp"]
+        }
         switch clientInformation {
         case .connection: break
         case .xclient: lines.append("smtpd_authorized_xclient_hosts = 127.0.0.0/8")

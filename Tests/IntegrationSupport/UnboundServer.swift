@@ -8,9 +8,13 @@ public final class UnboundServer: Sendable {
 
     /// - Parameters:
     ///   - records: lines of zone data, such as `a.example. 300 IN A 192.0.2.1`.
+    ///   - address: a loopback address to listen on; with port 53, one that a resolv.conf can name.
+    ///   - port: from the kernel when nil.
     ///   - zones: domains in which a name that has no record is answered by NXDOMAIN.
-    public static func start(records: [String], zones: [String]) async throws -> UnboundServer {
-        let server = try UnboundServer(records: records, zones: zones)
+    public static func start(
+        records: [String], zones: [String], address: String = "127.0.0.1", port: UInt16? = nil
+    ) async throws -> UnboundServer {
+        let server = try UnboundServer(records: records, zones: zones, address: address, port: port)
         try await server.process.waitUntilReady("listening on port \(server.port)") { FreePort.isListening(server.port) }
         return server
     }
@@ -23,19 +27,19 @@ public final class UnboundServer: Sendable {
               name: "\(zone)"
               stub-addr: 127.0.0.1@\(port)
             """
-        let server = try UnboundServer(records: [], zones: [], further: further)
+        let server = try UnboundServer(records: [], zones: [], address: "127.0.0.1", port: nil, further: further)
         try await server.process.waitUntilReady("listening on port \(server.port)") { FreePort.isListening(server.port) }
         return server
     }
 
-    private init(records: [String], zones: [String], further: String = "") throws {
+    private init(records: [String], zones: [String], address: String, port: UInt16?, further: String = "") throws {
         let folder = try TemporaryFolder("unbound")
         root = try PrivateRoot("unbound", folder: folder)
-        port = try FreePort.next()
+        self.port = try port ?? FreePort.next()
         let configuration = """
             server:
-              interface: 127.0.0.1
-              port: \(port)
+              interface: \(address)
+              port: \(self.port)
               username: ""
               chroot: ""
               directory: "/etc/unbound"

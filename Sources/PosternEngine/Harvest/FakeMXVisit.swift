@@ -17,7 +17,7 @@ public struct FakeMXVisit: Equatable, Sendable {
     public var domains: [String]
     /// RCPT and DATA commands that were answered 451, and whose answers had left before it went.
     public var deferrals: Int
-    /// Messages that a sink took and threw away.
+    /// Messages that a sink took and threw away, bounces not counted.
     public var discarded: Int
     public var end: End
     /// When it was over; steady time.

@@ -46,6 +46,9 @@ final class FakeMXHandler: ChannelDuplexHandler {
     private var deferrals = 0
     private var deferralsSent = 0
     private var discarded = 0
+    /// Those with a sender.
+    private var discardedMail = 0
+    private var hasSender = false
     private var octets: UInt64 = 0
     private var saidQuit = false
     /// The end was our doing, or the network's.
@@ -208,10 +211,13 @@ final class FakeMXHandler: ChannelDuplexHandler {
 
     private func reply(to relay: Relay) -> Reply {
         switch relay {
-        case .recipient: return FakeMXReplies.recipient
+        case .recipient(let mail, _):
+            hasSender = mail.reversePath != .null
+            return FakeMXReplies.recipient
         case .beginContent: return FakeMXReplies.startInput
         case .endContent:
             discarded += 1
+            if hasSender { discardedMail += 1 }
             return FakeMXReplies.taken
         }
     }
@@ -301,7 +307,7 @@ final class FakeMXHandler: ChannelDuplexHandler {
         let (steady, wall) = loop.mx.clock.now()
         let milliseconds = max((NIODeadline.now() - startedAt).nanoseconds / 1_000_000, 0)
         let visit = FakeMXVisit(
-            listener: loop.mx.name, address: peer.address, domains: domains, deferrals: deferralsSent, discarded: discarded, end: end,
+            listener: loop.mx.name, address: peer.address, domains: domains, deferrals: deferralsSent, discarded: discardedMail, end: end,
             at: steady)
         loop.mx.count { totals in
             totals.deferrals += UInt64(deferrals)

@@ -11,6 +11,8 @@ public final class GatewayCounters: Sendable {
         public var sessionsRefused: UInt64 = 0
         /// Let go for others: those that were held longest.
         public var sessionsShed: UInt64 = 0
+        /// Listed clients that the tarpit took.
+        public var diverted: UInt64 = 0
         /// Delays that were shortened or left out under load.
         public var delaysShortened: UInt64 = 0
         /// Clients that talked before their greeting.

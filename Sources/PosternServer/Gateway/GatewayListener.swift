@@ -37,10 +37,11 @@ public final class GatewayListener: Sendable {
     /// - Parameters:
     ///   - group: its loops serve the sessions; all that a session does happens on one of them.
     ///   - clientName: looks up a client's forward-confirmed name.
+    ///   - diversion: who takes listed clients off its hands; `nil` where nobody does.
     /// - Throws: `GatewaySettingsError` where the settings cannot work.
     public static func start(
         name: String, address: ListenAddress, descriptor: Int32, group: any EventLoopGroup, settings: GatewaySettings,
-        decisions: DecisionService, clientName: ClientNameLookup? = nil, logger: Logger
+        decisions: DecisionService, clientName: ClientNameLookup? = nil, diversion: GatewayDiversion? = nil, logger: Logger
     ) async throws -> GatewayListener {
         let current = try Gateway.Current(reading: settings)
         let gateway = Gateway(name: name, current: current, decisions: decisions, clientName: clientName, logger: logger)
@@ -53,6 +54,15 @@ public final class GatewayListener: Sendable {
         let server = try await ServerBootstrap(group: group)
             .serverChannelOption(.maxMessagesPerRead, value: 64)
             .childChannelInitializer { channel in
+                // Behind a proxy the client is not known yet.
+                if let diversion, let peer = channel.remoteAddress.flatMap(Endpoint.init)?.address,
+                    !gateway.settings.proxies.contains(peer), diversion.takes(channel, from: peer)
+                {
+                    gateway.counters.count { $0.diverted += 1 }
+                    return channel.eventLoop.makeCompletedFuture {
+                        try channel.pipeline.syncOperations.addHandler(HandedOverHandler())
+                    }
+                }
                 let limit = gateway.settings.maxSessions
                 guard gateway.sessions.admit(limit: limit) == .admitted else {
                     refusals.warning(
@@ -75,6 +85,9 @@ public final class GatewayListener: Sendable {
         upkeep.start()
         return GatewayListener(gateway: gateway, address: address, server: server, connections: connections, upkeep: upkeep)
     }
+
+    /// Whether at least one of the mail servers behind it is not out.
+    var hasBackend: Bool { gateway.directory.entries.contains { $0.outUntil == nil } }
 
     /// Takes new settings, and reads the certificates anew. Sessions that are open keep theirs; where this throws, all do.
     public func update(_ settings: GatewaySettings) async throws {

@@ -108,6 +108,7 @@ final class SessionHandler: ChannelDuplexHandler {
     /// The client is known by address.
     private func begin() {
         let settings = current.settings
+        gateway.decisions.met(client.source.address, at: gateway.name)
         var extensions = gateway.extensions(current)
         if settings.xclient.contains(client.source.address) { extensions.xclient = Set(XClientAttributes.Name.allCases) }
         machine = ServerSession(

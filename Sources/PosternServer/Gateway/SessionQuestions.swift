@@ -73,6 +73,7 @@ extension SessionHandler {
         client.isIntroduced = true
         if let address = attributes.address?.value {
             client.source.address = address
+            gateway.decisions.met(address, at: gateway.name)
             // What was known belonged to another.
             client.name = nil
             client.reverseName = nil
@@ -151,6 +152,11 @@ extension SessionHandler {
 
     /// A recipient: first what the engine has no say in, then what it says.
     private func check(_ recipient: RecipientCommand) {
+        if gateway.decisions.hasTraps {
+            var named = attempt(.rcpt, machine?.transaction?.mail)
+            named.recipient = recipient.mailbox
+            gateway.decisions.named(named, at: gateway.name)
+        }
         if let refusal = relayRefusal(recipient.mailbox) {
             ready = .decision(.reject(refusal))
             return

@@ -1,0 +1,236 @@
+import Logging
+import NIOConcurrencyHelpers
+import PosternCore
+import PosternEngine
+
+/// The harvest of a running daemon: hears of clients from all fronts, keeps its rows in the store behind what it has in memory,
+/// and tells readers what is published. All calls may come from any thread; none blocks.
+public final class HarvestService: PublishedEntries {
+    private let state: NIOLockedValueBox<Harvest>
+    /// Held while readers are told, so that they hear everything in order.
+    private let readers = NIOLockedValueBox<[any PublishedEntriesReader]>([])
+    private let store: any Store
+    private let clock: ServiceClock
+    private let log: DecisionLog
+    private let logger: Logger
+    private let primaryIsWell: NIOLockedValueBox<@Sendable () -> Bool?>
+
+    private static let tick = Duration.milliseconds(200)
+    private static let expiryTicks = 5
+    /// Ten minutes: what a crash may forget costs two more days until somebody is harvested.
+    private static let touchTicks = 3000
+    /// Changes that wait for a store that does not work; beyond that what is in memory alone counts.
+    private static let mostUnsaved = 500_000
+
+    /// Reads what the store has; begins anew, and says so, where it cannot.
+    public static func start(
+        _ settings: HarvestSettings, store: any Store, clock: ServiceClock, seesPrimary: Bool, log: DecisionLog, logger: Logger
+    ) async -> HarvestService {
+        var image = HarvestImage()
+        do throws(StoreFailure) {
+            image = try await store.harvest()
+        } catch {
+            logger.error("what traps have learnt cannot be read, the harvest begins anew", metadata: ["error": "\(error)"])
+        }
+        let harvest = Harvest(
+            settings: settings, image: image, seesPrimary: seesPrimary, seed: UInt64.random(in: .min ... .max), now: clock.now().steady)
+        return HarvestService(harvest, store: store, clock: clock, log: log, logger: logger)
+    }
+
+    init(_ harvest: Harvest, store: any Store, clock: ServiceClock, log: DecisionLog, logger: Logger) {
+        state = NIOLockedValueBox(harvest)
+        self.store = store
+        self.clock = clock
+        self.log = log
+        self.logger = logger
+        primaryIsWell = NIOLockedValueBox { nil }
+    }
+
+    /// From here on asked each tick: whether all gateways have a mail server behind them that is well; `nil` without a gateway.
+    public func watch(primaryIsWell look: @escaping @Sendable () -> Bool?) { primaryIsWell.withLockedValue { $0 = look } }
+
+    // MARK: - What fronts tell
+
+    /// A client came to a listener that takes mail.
+    func primaryTouched(by address: IPAddress, listener: String) {
+        let now = clock.now().steady
+        state.withLockedValue { $0.primaryTouched(by: address, listener: listener, now: now) }
+    }
+
+    /// A visit at a fake MX or a sink is over.
+    func visited(_ visit: FakeMXVisit, _ engine: Engine) {
+        guard engine.standing(of: Client(address: visit.address), now: visit.at) != .spared else { return }
+        let domains = visit.domains.compactMap { DomainName($0) }
+        let ours = engine.settings.ourDomains
+        // Where nothing is said of domains, a fake MX stands in for our own.
+        let isForeign = !ours.isEmpty && !domains.contains { name in ours.contains { name.isWithin($0) } }
+        // A sink's own addresses exist for nothing else; at a domain that we do receive for, its clients are a fake MX's.
+        if visit.discarded > 0, isForeign || ours.isEmpty { return wroteToTrap(Client(address: visit.address), at: visit.listener, engine) }
+        state.withLockedValue { $0.visited(visit, isForeign: isForeign, now: visit.at) }
+    }
+
+    /// A recipient was named: harvests a stranger who writes to a trap. The answer does not depend on it.
+    func named(_ attempt: Attempt, at listener: String, _ engine: Engine) {
+        guard engine.settings.harvest.mode != .off, let recipient = attempt.recipient else { return }
+        let now = clock.now().steady
+        guard engine.lists.trap(recipient, at: now) != nil, engine.mayHarvest(attempt, now: now) else { return }
+        wroteToTrap(attempt.client, at: listener, engine)
+    }
+
+    /// Lists it when it is clear whether it is known, which the store knows.
+    private func wroteToTrap(_ client: Client, at listener: String, _ engine: Engine) {
+        guard let address = client.address else { return }
+        Task {
+            let isKnown = await isKnown(client, engine)
+            let now = clock.now().steady
+            change { $0.wroteToTrap(address, listener: listener, isKnown: isKnown, now: now) }
+        }
+    }
+
+    /// So many messages of a client have passed.
+    func vouched(for address: IPAddress, messages: UInt32) {
+        let now = clock.now().steady
+        state.withLockedValue { $0.vouched(for: address, messages: messages, now: now) }
+    }
+
+    /// Whether one of its identities is proven. Who cannot be looked up is taken for known: it is listed as less.
+    private func isKnown(_ client: Client, _ engine: Engine) async -> Bool {
+        let greylist = engine.settings.greylist
+        guard greylist.provenAfter > 0 else { return false }
+        let identities = engine.identities(of: client)
+        let now = clock.now().steady
+        do throws(StoreFailure) {
+            return try await store.read(Needs(identities: identities)).identities.contains { row in
+                row.map { $0.passes >= greylist.provenAfter && now - $0.lastSeen < greylist.lifetime } ?? false
+            }
+        } catch {
+            return true
+        }
+    }
+
+    // MARK: - Who is listed
+
+    /// What checks go by.
+    public func colour(of address: IPAddress) -> ListColour? {
+        return state.withLockedValue { harvest in
+            harvest.count == 0 ? nil : harvest.published(of: address, now: clock.now().steady)?.colour
+        }
+    }
+
+    public var entries: [HarvestEntry] {
+        let now = clock.now().steady
+        return state.withLockedValue { $0.allEntries(now: now) }
+    }
+
+    public var totals: HarvestTotals { state.withLockedValue { $0.totals } }
+    /// Clients at fake MXs that are remembered.
+    public var sightings: Int { state.withLockedValue { $0.sightingCount } }
+
+    public func remove(_ prefix: Prefix) -> HarvestEntry? {
+        let now = clock.now().steady
+        return change { $0.remove(prefix, now: now) }
+    }
+
+    public func removeItself(_ address: IPAddress, requester: IPAddress) -> Harvest.SelfRemoval {
+        let now = clock.now().steady
+        return change { $0.removeItself(address, requester: requester, now: now) }
+    }
+
+    public func follow(_ reader: any PublishedEntriesReader) {
+        let now = clock.now().steady
+        readers.withLockedValue { readers in
+            let (changes, entries) = state.withLockedValue { ($0.takePublished(), $0.allPublished(now: now)) }
+            if !changes.isEmpty { for reader in readers { reader.changed(changes) } }
+            reader.published(entries)
+            readers.append(reader)
+        }
+    }
+
+    public func unfollow(_ reader: any PublishedEntriesReader) {
+        readers.withLockedValue { $0.removeAll { $0 === reader } }
+    }
+
+    /// Changes something, and tells the readers at once.
+    private func change<Result>(_ body: (inout Harvest) -> Result) -> Result {
+        let result = state.withLockedValue(body)
+        tell()
+        return result
+    }
+
+    private func tell() {
+        readers.withLockedValue { readers in
+            let changes = state.withLockedValue { $0.takePublished() }
+            guard !changes.isEmpty else { return }
+            for change in changes { write(change) }
+            for reader in readers { reader.changed(changes) }
+        }
+    }
+
+    private func write(_ change: PublishedChange) {
+        let wall = clock.now().wall
+        log.write { line in
+            line.add("time", wall.description)
+            line.add("level", "info")
+            switch change {
+            case .put(let entry):
+                line.add("msg", "listed")
+                line.add("client", entry.prefix.description)
+                line.add("colour", entry.colour.rawValue)
+                line.add("reason", entry.reason)
+            case .remove(let prefix):
+                line.add("msg", "unlisted")
+                line.add("client", prefix.description)
+            }
+        }
+    }
+
+    // MARK: - Upkeep
+
+    /// Runs until cancelled: judges visits, lets entries expire, keeps rows. `engine` is asked for the lists and settings of now.
+    func run(engine: @escaping @Sendable () -> Engine) async {
+        var ticks = 0
+        var unsaved = HarvestChanges()
+        while !Task.isCancelled {
+            try? await Task.sleep(for: Self.tick)
+            ticks += 1
+            await judge(engine(), expires: ticks % Self.expiryTicks == 0)
+            if ticks % Self.touchTicks == 0 { state.withLockedValue { $0.keepTouches(isComplete: false) } }
+            await save(&unsaved)
+        }
+        state.withLockedValue { $0.keepTouches(isComplete: true) }
+        await save(&unsaved)
+    }
+
+    /// One step of upkeep.
+    func judge(_ engine: Engine, expires: Bool) async {
+        let now = clock.now().steady
+        let isWell = primaryIsWell.withLockedValue { $0 }()
+        let candidates = state.withLockedValue { harvest in
+            harvest.take(engine.settings.harvest, now: now)
+            harvest.primaryIsWell(isWell, now: now)
+            if expires { harvest.expire(now: now) }
+            return harvest.judge(now: now)
+        }
+        for candidate in candidates {
+            let client = Client(address: candidate.address)
+            // The admin may have spared it meanwhile.
+            guard engine.standing(of: client, now: now) != .spared else { continue }
+            let isKnown = await isKnown(client, engine)
+            state.withLockedValue { $0.list(candidate, isKnown: isKnown, now: now) }
+        }
+        tell()
+    }
+
+    private func save(_ unsaved: inout HarvestChanges) async {
+        unsaved.add(state.withLockedValue { $0.takeChanges() })
+        guard !unsaved.isEmpty else { return }
+        do throws(StoreFailure) {
+            let changes = unsaved
+            try await store.keep(changes)
+            unsaved = HarvestChanges()
+        } catch {
+            // Told elsewhere; tried again in a moment.
+            if unsaved.entries.count + unsaved.sightings.count > Self.mostUnsaved { unsaved = HarvestChanges() }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+import Foundation
+import GRDB
+import PosternCore
+import PosternEngine
+
+// What traps have learnt: read at a start, written behind what is in memory.
+
+extension SQLiteStore {
+    public func harvest() async throws(StoreFailure) -> HarvestImage {
+        let path = opening.path
+        return try await onReader { db in
+            var image = HarvestImage()
+            image.entries = try Row.fetchAll(db, sql: "SELECT * FROM harvest_entries").map { row in
+                guard let colour = ListColour(rawValue: row["colour"]) else { throw Self.unreadable(row, path) }
+                return HarvestEntry(
+                    prefix: try Self.prefix(row, path), colour: colour, reason: row["reason"], listeners: Self.names(row["listeners"]),
+                    evidence: row["evidence"], added: WallTime(milliseconds: row["added"]), expires: WallTime(milliseconds: row["expires"]))
+            }
+            image.sightings = try Row.fetchAll(db, sql: "SELECT * FROM harvest_sightings").map { row in
+                var sighting = HarvestSighting(
+                    prefix: try Self.prefix(row, path), listeners: Self.names(row["listeners"]),
+                    lastVisit: WallTime(milliseconds: row["last_visit"]), expires: WallTime(milliseconds: row["expires"]))
+                sighting.domains = Self.names(row["domains"])
+                sighting.visits = row["visits"]
+                sighting.hangUps = row["hang_ups"]
+                sighting.lastHangUp = (row["last_hang_up"] as Int64?).map(WallTime.init(milliseconds:))
+                sighting.triedPrimary = row["tried_primary"]
+                return sighting
+            }
+            image.removals = try Row.fetchAll(db, sql: "SELECT * FROM harvest_removals").map { row in
+                HarvestRemoval(
+                    prefix: try Self.prefix(row, path), keptOffUntil: (row["kept_off_until"] as Int64?).map(WallTime.init(milliseconds:)),
+                    bySelf: row["by_self"], expires: WallTime(milliseconds: row["expires"]))
+            }
+            if let row = try Row.fetchOne(db, sql: "SELECT touches, is_complete FROM harvest_memory") {
+                image.touches = (row["touches"] as Data?).map { Array($0) }
+                image.isComplete = row["is_complete"]
+            }
+            return image
+        }
+    }
+
+    public func keep(_ changes: HarvestChanges) async throws(StoreFailure) {
+        try await onWriter { hot throws(StoreFailure) in
+            try hot.seldom { db in
+                for (prefix, entry) in changes.entries {
+                    guard let entry else {
+                        try db.execute(sql: "DELETE FROM harvest_entries WHERE prefix = ?", arguments: [prefix.description])
+                        continue
+                    }
+                    try db.execute(
+                        sql: "REPLACE INTO harvest_entries VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        arguments: [
+                            prefix.description, entry.colour.rawValue, entry.reason, entry.listeners.joined(separator: " "), entry.evidence,
+                            entry.added.milliseconds, entry.expires.milliseconds,
+                        ])
+                }
+                for (prefix, sighting) in changes.sightings {
+                    guard let sighting else {
+                        try db.execute(sql: "DELETE FROM harvest_sightings WHERE prefix = ?", arguments: [prefix.description])
+                        continue
+                    }
+                    try db.execute(
+                        sql: "REPLACE INTO harvest_sightings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        arguments: [
+                            prefix.description, sighting.listeners.joined(separator: " "), sighting.domains.joined(separator: " "),
+                            sighting.visits, sighting.lastVisit.milliseconds, sighting.hangUps, sighting.lastHangUp?.milliseconds,
+                            sighting.triedPrimary, sighting.expires.milliseconds,
+                        ])
+                }
+                for (prefix, removal) in changes.removals {
+                    guard let removal else {
+                        try db.execute(sql: "DELETE FROM harvest_removals WHERE prefix = ?", arguments: [prefix.description])
+                        continue
+                    }
+                    try db.execute(
+                        sql: "REPLACE INTO harvest_removals VALUES (?, ?, ?, ?)",
+                        arguments: [
+                            prefix.description, removal.keptOffUntil?.milliseconds, removal.bySelf, removal.expires.milliseconds,
+                        ])
+                }
+                if let touches = changes.touches {
+                    try db.execute(sql: "UPDATE harvest_memory SET touches = ?", arguments: [Data(touches)])
+                }
+                if let isComplete = changes.isComplete {
+                    try db.execute(sql: "UPDATE harvest_memory SET is_complete = ?", arguments: [isComplete])
+                }
+            }
+        }
+    }
+
+    private static func names(_ text: String) -> [String] { text.split(separator: " ").map(String.init) }
+
+    private static func prefix(_ row: Row, _ path: String) throws -> Prefix {
+        guard let prefix = Prefix(row["prefix"] as String) else { throw unreadable(row, path) }
+        return prefix
+    }
+
+    private static func unreadable(_ row: Row, _ path: String) -> StoreFailure {
+        StoreFailure(.corrupt, "the database \(path) holds a row of the harvest that cannot be read: \(row)")
+    }
+}
