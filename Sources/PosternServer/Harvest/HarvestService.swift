@@ -16,7 +16,7 @@ public final class HarvestService: PublishedEntries {
     private let primaryIsWell: NIOLockedValueBox<@Sendable () -> Bool?>
 
     private static let tick = Duration.milliseconds(200)
-    private static let expiryTicks = 5
+    private static let expiryTicks = 50
     /// Ten minutes: what a crash may forget costs two more days until somebody is harvested.
     private static let touchTicks = 3000
     /// Changes that wait for a store that does not work; beyond that what is in memory alone counts.

@@ -1,0 +1,174 @@
+import Logging
+import NIOConcurrencyHelpers
+import PosternCore
+import PosternEngine
+import PosternStorage
+import Testing
+
+@testable import PosternServer
+
+/// A harvest beside an engine whose lists and networks a test sets.
+private struct Site {
+    let service: HarvestService
+    let store = MemoryStore()
+    let clock = ServiceClock(after: nil)
+    var engine: Engine
+
+    init(_ configure: (inout EngineSettings) -> Void = { _ in }, lists: Lists = Lists()) throws {
+        var settings = EngineSettings()
+        settings.ourDomains = [DomainName("example.org")!]
+        // Every visit counts by itself, and is judged soon.
+        settings.harvest.quiet = .zero
+        settings.harvest.settle = .milliseconds(100)
+        settings.harvest.apart = .milliseconds(1)
+        configure(&settings)
+        engine = Engine(settings: settings, lists: lists, domains: LastLabelDomains())
+        let harvest = Harvest(settings: settings.harvest, seesPrimary: true, seed: 1, now: clock.now().steady - .hours(1))
+        service = HarvestService(
+            harvest, store: store, clock: clock, log: DecisionLog(writer: try LineCapture().writer, isEnabled: false),
+            logger: Logger(label: "test"))
+        service.watch { true }
+    }
+
+    func attempt(_ address: String, from sender: String = "a@b.example", to recipient: String, account: String? = nil) -> Attempt {
+        Attempt(
+            stage: .rcpt, client: Client(address: IPAddress(address)), sender: ReversePath(sender), recipient: Mailbox(recipient),
+            account: account)
+    }
+
+    /// Two visits that hang up, each judged.
+    func hangUpTwice(_ address: String, domains: [String] = ["example.org"]) async throws {
+        for _ in 0..<2 {
+            await service.judge(engine, expires: false)
+            service.visited(
+                FakeMXVisit(
+                    listener: "spare", address: IPAddress(address)!, domains: domains, deferrals: 1, end: .hungUp, at: clock.now().steady),
+                engine)
+            try await Task.sleep(for: .milliseconds(120))
+            await service.judge(engine, expires: true)
+        }
+    }
+}
+
+@Suite(.timeLimit(.minutes(1)))
+struct HarvestServiceTests {
+    private static let bot = "192.0.2.66"
+
+    @Test func whoeverIsNamedIsNeverHarvested() async throws {
+        let plain = try Site()
+        try await plain.hangUpTwice(Self.bot)
+        #expect(plain.service.colour(of: IPAddress(Self.bot)!) == .black)
+        let network = PrefixSet([Prefix("192.0.2.0/24")!])
+        let networks: [WritableKeyPath<Networks, PrefixSet>] = [\.local, \.backupMX, \.forwarders, \.monitoring]
+        let trap = ListEntry(.trap, .recipient, .mailbox("old@example.org"), added: WallTime(seconds: 0))
+        for path in networks {
+            let site = try Site({ $0.networks[keyPath: path] = network }, lists: Lists(entries: [trap]))
+            try await site.hangUpTwice(Self.bot)
+            site.service.named(site.attempt(Self.bot, to: "old@example.org"), at: "mx", site.engine)
+            try await Task.sleep(for: .milliseconds(50))
+            #expect(site.service.entries.isEmpty, "\(path)")
+        }
+        let allowed = ListEntry(.allow, .client, .prefix(Prefix("192.0.2.0/24")!), added: WallTime(seconds: 0))
+        let site = try Site(lists: Lists(entries: [allowed, trap]))
+        try await site.hangUpTwice(Self.bot)
+        site.service.named(site.attempt(Self.bot, to: "old@example.org"), at: "mx", site.engine)
+        try await Task.sleep(for: .milliseconds(50))
+        #expect(site.service.entries.isEmpty)
+    }
+
+    @Test func onlyStrangersWhoWriteToATrapAreHarvested() async throws {
+        let traps = [
+            ListEntry(.trap, .recipient, .domain(DomainName("spare.example")!), added: WallTime(seconds: 0)),
+            ListEntry(.allow, .sender, .domain(DomainName("friend.example")!), added: WallTime(seconds: 0)),
+        ]
+        let site = try Site(lists: Lists(entries: traps))
+        let innocent = [
+            site.attempt("198.51.100.1", to: "user@example.org"),
+            site.attempt("198.51.100.2", from: "", to: "x@spare.example"),
+            site.attempt("198.51.100.3", to: "x@spare.example", account: "user"),
+            site.attempt("198.51.100.4", to: "postmaster@spare.example"),
+            site.attempt("198.51.100.5", to: "Abuse@spare.example"),
+            site.attempt("198.51.100.6", from: "a@friend.example", to: "x@spare.example"),
+        ]
+        for attempt in innocent { site.service.named(attempt, at: "mx", site.engine) }
+        site.service.named(site.attempt(Self.bot, to: "x@sub.spare.example"), at: "mx", site.engine)
+        try await eventually("the bot is listed") { site.service.colour(of: IPAddress(Self.bot)!) == .black }
+        #expect(site.service.entries.map(\.prefix) == [Prefix(IPAddress(Self.bot)!, length: 32)])
+    }
+
+    @Test func whoIsProvenBecomesYellow() async throws {
+        let site = try Site(lists: Lists(entries: [ListEntry(.trap, .recipient, .mailbox("old@example.org"), added: WallTime(seconds: 0))]))
+        var changes = Changes()
+        let now = site.clock.now().steady
+        changes.identities = site.engine.identities(of: Client(address: IPAddress(Self.bot))).map {
+            .init(identity: $0, row: IdentityRow(passes: 5, lastSeen: now, expires: now + .days(30)))
+        }
+        let decision = Decision(verdict: Verdict(.accept, [.greylistKnown]), changes: changes)
+        site.store.submit(BlockTransaction(needs: Needs(), decide: { _ in (decision, nil) }, completion: { _ in }))
+        site.service.named(site.attempt(Self.bot, to: "old@example.org"), at: "mx", site.engine)
+        try await eventually("listed") { site.service.colour(of: IPAddress(Self.bot)!) == .yellow }
+        try await site.hangUpTwice("192.0.2.67")
+        #expect(site.service.colour(of: IPAddress("192.0.2.67")!) == .yellow, "its network is known")
+    }
+
+    @Test func domainsOfOthersMakeBrownAtMost() async throws {
+        let site = try Site()
+        try await site.hangUpTwice(Self.bot, domains: ["a.example", "b.example"])
+        #expect(site.service.entries.isEmpty)
+        try await site.hangUpTwice(Self.bot, domains: ["c.example"])
+        #expect(site.service.colour(of: IPAddress(Self.bot)!) == .brown)
+        // A subdomain of ours is ours.
+        try await site.hangUpTwice("198.51.100.9", domains: ["lists.example.org"])
+        #expect(site.service.colour(of: IPAddress("198.51.100.9")!) == .black)
+    }
+
+    @Test func aSinkForAddressesThatExistForNothingElseIsATrap() async throws {
+        let site = try Site()
+        func takes(_ address: String, _ domain: String) {
+            site.service.visited(
+                FakeMXVisit(
+                    listener: "sink", address: IPAddress(address)!, domains: [domain], discarded: 1, end: .quit, at: site.clock.now().steady
+                ),
+                site.engine)
+        }
+        takes("198.51.100.9", "example.org")
+        takes(Self.bot, "spare.example")
+        try await eventually("listed") { site.service.colour(of: IPAddress(Self.bot)!) == .black }
+        #expect(site.service.entries.count == 1, "mail for a domain of ours may have come there for want of a primary")
+    }
+
+    @Test func readersHearAllThereIsAndThenEachChange() async throws {
+        final class Reader: PublishedEntriesReader {
+            let heard = NIOLockedValueBox<(entries: [PublishedEntry], changes: [PublishedChange])>(([], []))
+            func published(_ entries: [PublishedEntry]) { heard.withLockedValue { $0.entries = entries } }
+            func changed(_ changes: [PublishedChange]) { heard.withLockedValue { $0.changes += changes } }
+        }
+        let site = try Site()
+        try await site.hangUpTwice(Self.bot)
+        let reader = Reader()
+        site.service.follow(reader)
+        #expect(reader.heard.withLockedValue { $0.entries.map(\.colour) } == [.black])
+        try await site.hangUpTwice("198.51.100.9")
+        let prefix = Prefix(IPAddress(Self.bot)!, length: 32)
+        #expect(site.service.remove(prefix) != nil)
+        let changes = reader.heard.withLockedValue { $0.changes }
+        #expect(changes.count == 2 && changes.last == .remove(prefix), "\(changes)")
+        site.service.unfollow(reader)
+        #expect(site.service.remove(Prefix(IPAddress("198.51.100.9")!, length: 32)) != nil)
+        #expect(reader.heard.withLockedValue { $0.changes.count } == 2)
+    }
+
+    @Test func rowsAreKeptAndTakenUpAgain() async throws {
+        let site = try Site()
+        let running = Task { [engine = site.engine] in await site.service.run { engine } }
+        try await site.hangUpTwice(Self.bot)
+        running.cancel()
+        await running.value
+        let image = try await site.store.harvest()
+        #expect(image.isComplete && image.touches != nil && image.entries.map(\.colour) == [.black] && image.sightings.count == 1)
+        let again = await HarvestService.start(
+            HarvestSettings(), store: site.store, clock: site.clock, seesPrimary: true,
+            log: DecisionLog(writer: try LineCapture().writer, isEnabled: false), logger: Logger(label: "test"))
+        #expect(again.colour(of: IPAddress(Self.bot)!) == .black && again.sightings == 1)
+    }
+}
