@@ -39,7 +39,7 @@ struct TrapFloodTests {
         let sink = try await SMTPSink.start()
         let (trap, mx) = (try FreePort.next(), try FreePort.next())
         let postern = try PosternProcess(
-            "greylist: { mode: off }\ndelays: { greeting: 0s }\ndomains: [example.test]\nlog: { level: warning }",
+            "greylist: { mode: off }\ndelays: { greeting: 0s }\ndomains: [example.test]",
             listener:
                 "address: \"127.0.0.1:0\" }, { name: trap, role: trap, mode: \(mode), address: \"127.0.0.1:\(trap)\", capacity: 500 }, { name: mx, role: gateway, address: \"127.0.0.1:\(mx)\", backend: \"127.0.0.1:\(sink.port)\", backend_client_info: none, probe: false"
         )

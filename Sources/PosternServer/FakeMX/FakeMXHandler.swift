@@ -181,7 +181,7 @@ final class FakeMXHandler: ChannelDuplexHandler {
         case .write(let reply): write(reply)
         case .ask(let question): ready = .decision(decision(on: question))
         case .relay(let relay): ready = .reply(reply(to: relay))
-        case .forward(let piece): if case .input(let range) = piece { octets += UInt64(range.count) }
+        case .forward(let piece): octets += UInt64(piece.count)
         case .deadline(let deadline):
             self.deadline = deadline
             deadlineAt = deadline.map { .now() + .milliseconds(machine.settings.timeouts[$0].milliseconds) } ?? .distantFuture
