@@ -68,9 +68,9 @@ struct TrapFloodTests {
             }
         }
         // Mail goes on meanwhile.
-        let time = try await source.send(messages: 200, sessions: 5, within: .seconds(30))
+        let time = try await source.send(messages: 200, sessions: 5, within: .seconds(60))
         await flooding.value
-        #expect(time < .seconds(20))
+        #expect(time < .seconds(60))
         #expect(sink.counters.messages == 300)
         let grown = resident(pid) - before
         #expect(grown < 48_000_000, "\(grown) octets for 500 clients")

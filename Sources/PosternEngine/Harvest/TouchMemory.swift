@@ -8,7 +8,7 @@ struct TouchMemory: Equatable, Sendable {
     static let bits: UInt64 = 4_194_304
     static let generations = 3
     private static let hashes: UInt64 = 4
-    private static let mark: [UInt8] = Array("PTM1".utf8)
+    private static let mark: UInt64 = 0x314d_5450_5453_4f50
     private static let words = Int(bits / 64)
 
     /// So that nobody can find addresses that are taken for one another.
@@ -79,32 +79,36 @@ struct TouchMemory: Equatable, Sendable {
 
     // MARK: - As octets
 
-    /// To be kept; from here on nothing is changed.
+    /// To be kept; from here on nothing is changed. In this machine's order of octets: another's does not bear the mark.
     mutating func image() -> [UInt8] {
         isChanged = false
-        var out = Self.mark
-        out.reserveCapacity(4 + 24 + Self.generations * Self.words * 8)
-        func put(_ value: UInt64) {
-            for shift in stride(from: 0, to: 64, by: 8) { out.append(UInt8(truncatingIfNeeded: value >> UInt64(shift))) }
+        var out: [UInt8] = []
+        out.reserveCapacity(Self.imageSize)
+        for words in [[Self.mark, seed, UInt64(bitPattern: began.milliseconds), UInt64(current)]] + filters {
+            words.withUnsafeBytes { out.append(contentsOf: $0) }
         }
-        put(seed)
-        put(UInt64(bitPattern: began.milliseconds))
-        put(UInt64(current))
-        for filter in filters { for word in filter { put(word) } }
         return out
     }
 
+    private static let imageSize = (4 + generations * words) * 8
+
     /// `nil` for octets that are no such image.
     init?(image: [UInt8]) {
-        guard image.count == 4 + 24 + Self.generations * Self.words * 8, Array(image[..<4]) == Self.mark else { return nil }
-        func word(_ index: Int) -> UInt64 {
-            let start = 4 + index * 8
-            return (0..<8).reduce(0) { $0 | UInt64(image[start + $1]) << UInt64($1 * 8) }
+        guard image.count == Self.imageSize else { return nil }
+        func words(from start: Int, _ count: Int) -> [UInt64] {
+            [UInt64](unsafeUninitializedCapacity: count) { buffer, initialized in
+                image.withUnsafeBytes { bytes in
+                    UnsafeMutableRawBufferPointer(buffer).copyMemory(
+                        from: UnsafeRawBufferPointer(rebasing: bytes[start * 8..<(start + count) * 8]))
+                }
+                initialized = count
+            }
         }
-        seed = word(0)
-        began = WallTime(milliseconds: Int64(bitPattern: word(1)))
-        guard word(2) < UInt64(Self.generations) else { return nil }
-        current = Int(word(2))
-        filters = (0..<Self.generations).map { generation in (0..<Self.words).map { word(3 + generation * Self.words + $0) } }
+        let head = words(from: 0, 4)
+        guard head[0] == Self.mark, head[3] < UInt64(Self.generations) else { return nil }
+        seed = head[1]
+        began = WallTime(milliseconds: Int64(bitPattern: head[2]))
+        current = Int(head[3])
+        filters = (0..<Self.generations).map { words(from: 4 + $0 * Self.words, Self.words) }
     }
 }

@@ -116,7 +116,8 @@ final class FakeMXLoop {
     let mx: FakeMX
     let loop: any EventLoop
     let wheel: TimerWheel
-    let reads = ReadBuffers(size: 16_384)
+    /// Small, since what one read makes us say is held for a client that does not take it.
+    let reads = ReadBuffers(size: 2048)
     /// Output that a client does not take: past it nothing more is read from it.
     static let highWater = 4096
 

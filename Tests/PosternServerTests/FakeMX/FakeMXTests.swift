@@ -153,7 +153,7 @@ struct FakeMXTests {
     @Test func whoIsLetGoByUsDidNotHangUp() async throws {
         let mx = try await TestFakeMX(.deferRecipients) {
             $0.capacity = 3
-            $0.hold = .milliseconds(1500)
+            $0.hold = .seconds(6)
         }
         var clients: [SMTPTestClient] = []
         for _ in 0..<5 {
