@@ -19,7 +19,8 @@ struct Postern: AsyncParsableCommand {
             """,
         version: PosternVersion.text,
         subcommands: [
-            Serve.self, Config.self, Explain.self, Allow.self, Block.self, Trap.self, Greylist.self, ReleaseVerb.self, Decisions.self, Status.self,
+            Serve.self, Config.self, Explain.self, Allow.self, Block.self, Trap.self, Greylist.self, ReleaseVerb.self, Decisions.self,
+            Status.self,
             Top.self,
             Reload.self, BackupVerb.self, Import.self, Export.self, SPFVerb.self, MX.self, ReplayVerb.self, ReportVerb.self,
         ])
