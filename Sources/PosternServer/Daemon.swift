@@ -88,6 +88,7 @@ public final class Daemon: Sendable {
         var listeners: [any RunningListener] = []
         let traps = try startTraps(configuration, decisions, clock)
         let publisher = ListPublisher(clock: clock, lists: decisions.engine.lists)
+        harvest.follow(publisher)
         let listKeeper = ListKeeper(publisher: publisher, decisions: decisions, clock: clock, logger: logger, configuration: configuration)
         await listKeeper.start()
         for socket in sockets where !configuration.isAdmin(socket.name) {
