@@ -94,7 +94,7 @@ dns: { resolvers: [] }
 greylist: { mode: off }
 delays: { greeting: 0s }
 EOF
-scripts/servers.sh run postfix --folder "$work/sink" --control 8 -- /usr/sbin/smtp-sink -u nobody "127.0.0.1:$sink_port" 1024 \
+scripts/servers.sh run postfix --folder "$work/sink" --control 8 -- /usr/sbin/smtp-sink -u nobody -m 20000 "127.0.0.1:$sink_port" 1024 \
     8<"$work/lifeline" >"$work/sink.log" 2>&1 &
 pids+=("$!")
 scripts/servers.sh run haproxy --folder "$work/haproxy" --control 8 -- /usr/sbin/haproxy -db -f /etc/haproxy/haproxy.cfg \

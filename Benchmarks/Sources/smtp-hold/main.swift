@@ -139,37 +139,46 @@ extension Session {
 
 var sessions: [Session] = []
 sessions.reserveCapacity(options.sessions)
-var said = false
-var nextByte = time(nil) + 10
-while true {
-    // A few at a time, so that the listener's queue never overflows.
-    let behind = sessions.count { !$0.isHeld && $0.isOpen }
-    for _ in 0..<max(0, min(100 - behind, options.sessions - sessions.count)) { sessions.append(open(sessions.count)) }
 
+/// Waits at most so long for input, of the sessions too where `all` is set; false once the standard input has ended.
+func attend(_ sessions: inout [Session], all: Bool, milliseconds: Int32) -> Bool {
     var polled = [pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)]
-    for session in sessions where session.isOpen {
-        polled.append(pollfd(fd: session.descriptor, events: Int16(POLLIN) | (session.unsent.isEmpty ? 0 : Int16(POLLOUT)), revents: 0))
+    if all {
+        for session in sessions where session.isOpen {
+            polled.append(pollfd(fd: session.descriptor, events: Int16(POLLIN) | (session.unsent.isEmpty ? 0 : Int16(POLLOUT)), revents: 0))
+        }
     }
-    poll(&polled, nfds_t(polled.count), sessions.count < options.sessions ? 1 : 1000)
-    if polled[0].revents != 0 { break }
+    poll(&polled, nfds_t(polled.count), milliseconds)
     var index = 1
-    for place in sessions.indices where sessions[place].isOpen {
+    for place in sessions.indices where all && sessions[place].isOpen {
         let events = polled[index].revents
         index += 1
         if events & Int16(POLLOUT) != 0 { sessions[place].send() }
         if events & ~Int16(POLLOUT) != 0 { sessions[place].received() }
     }
-    if !said, sessions.count == options.sessions, sessions.allSatisfy({ $0.isHeld || !$0.isOpen }) {
-        said = true
-        print("holding \(sessions.count { $0.isOpen })")
-        fflush(nil)
-    }
-    if options.mode == .slow, said, time(nil) >= nextByte {
-        nextByte += 10
-        for session in sessions where session.isOpen {
+    return polled[0].revents == 0
+}
+
+var goesOn = true
+while goesOn, sessions.count < options.sessions || !sessions.allSatisfy({ $0.isHeld || !$0.isOpen }) {
+    // A few at a time, so that the listener's queue never overflows.
+    let behind = sessions.count { !$0.isHeld && $0.isOpen }
+    for _ in 0..<max(0, min(100 - behind, options.sessions - sessions.count)) { sessions.append(open(sessions.count)) }
+    goesOn = attend(&sessions, all: true, milliseconds: 1)
+}
+print("holding \(sessions.count { $0.isOpen })")
+fflush(nil)
+// A byte of each every ten seconds, evenly: all at once would be a load of its own. Whether they are still open is seen once a second.
+let ticks = 500
+var tick = 0
+while goesOn {
+    goesOn = attend(&sessions, all: tick % 50 == 0, milliseconds: 20)
+    if options.mode == .slow {
+        for place in stride(from: tick % ticks, to: sessions.count, by: ticks) where sessions[place].isOpen {
             var byte = UInt8(ascii: "x")
-            _ = Glibc.send(session.descriptor, &byte, 1, 0)
+            _ = Glibc.send(sessions[place].descriptor, &byte, 1, 0)
         }
     }
+    tick += 1
 }
 print("closed \(sessions.count { !$0.isOpen })")
