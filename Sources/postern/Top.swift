@@ -39,13 +39,13 @@ struct Top: AsyncParsableCommand {
     func run() async throws {
         let isScreen = !options.json && isatty(STDOUT_FILENO) == 1 && isatty(STDIN_FILENO) == 1
         try await options.withStore(for: .daemonOnly) { access in
-            let terminal = isScreen ? Terminal() : nil
+            let terminal = isScreen ? LiveTerminal() : nil
             defer { terminal?.restore() }
             try await look(access, terminal)
         }
     }
 
-    private func look(_ access: StoreAccess, _ terminal: Terminal?) async throws {
+    private func look(_ access: StoreAccess, _ terminal: LiveTerminal?) async throws {
         var before: StatusReport?
         var lookedAt = SystemClocks.monotonic()
         var samples: [TopSample] = []
@@ -75,7 +75,7 @@ struct Top: AsyncParsableCommand {
     }
 
     private func show(
-        _ sample: TopSample, _ status: StatusReport, _ samples: [TopSample], _ terminal: Terminal?, number: Int
+        _ sample: TopSample, _ status: StatusReport, _ samples: [TopSample], _ terminal: LiveTerminal?, number: Int
     ) throws {
         if let terminal {
             let hasColour = ProcessInfo.processInfo.environment["NO_COLOR", default: ""].isEmpty
@@ -101,7 +101,7 @@ struct Top: AsyncParsableCommand {
     }
 
     /// Waits for the next sample; `true` where somebody wants to end.
-    private func pause(_ terminal: Terminal?, redraw: () throws -> Void) async throws -> Bool {
+    private func pause(_ terminal: LiveTerminal?, redraw: () throws -> Void) async throws -> Bool {
         guard let terminal else {
             try await Task.sleep(for: .milliseconds(interval.milliseconds))
             return false
@@ -119,7 +119,7 @@ struct Top: AsyncParsableCommand {
 }
 
 /// The terminal while `top` has it: another screen, no cursor, keys as they are pressed.
-private final class Terminal {
+private final class LiveTerminal {
     private var before = termios()
 
     init() {
