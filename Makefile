@@ -39,7 +39,8 @@ deb: setup ## a Debian package in .build/deb, with the Swift runtime inside
 	scripts/deb.sh
 
 bench: setup ## measure beside the peers, in one run
-	scripts/servers.sh fetch postgrey postfix haproxy endlessh
+	scripts/servers.sh fetch postgrey postfix haproxy rbldnsd dnsperf endlessh
 	scripts/bench.sh
 	scripts/bench_gateway.sh
 	scripts/bench_trap.sh
+	scripts/bench_lists.py .build/release/postern
