@@ -54,7 +54,7 @@ packages_of() {
     debootstrap) echo debootstrap debian-archive-keyring gpgv wget ;;
     bind9-dnsutils) echo bind9-dnsutils ;;
     dnsperf) echo dnsperf ;;
-    nftables) echo nftables iproute2 util-linux ;;
+    nftables) echo nftables iproute2 util-linux dash ;;
     endlessh) echo endlessh ;;
     unbound) echo unbound ;;
     rbldnsd) echo rbldnsd ;;

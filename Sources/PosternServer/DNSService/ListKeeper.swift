@@ -26,6 +26,8 @@ actor ListKeeper {
     private var reports: [String: StatusReport.Subscription] = [:]
     private var tasks: [Task<Void, Never>] = []
     private var client: HTTPClient?
+    /// How often what has expired, and reasons that nobody has any more, are thrown away.
+    private static let clearing = Duration.seconds(3600)
     /// What `status` shows; read from other threads.
     nonisolated let shown = NIOLockedValueBox<[StatusReport.Subscription]>([])
 
@@ -100,6 +102,13 @@ actor ListKeeper {
                     }
                 })
         }
+        tasks.append(
+            Task { [publisher] in
+                while !Task.isCancelled {
+                    try? await Task.sleep(for: Self.clearing)
+                    if !Task.isCancelled { publisher.removeExpired() }
+                }
+            })
         for export in configuration.exports {
             tasks.append(
                 Task {
