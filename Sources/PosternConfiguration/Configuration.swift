@@ -79,6 +79,7 @@ extension Configuration {
         case admin
         case socketmap
         case dnsbl
+        case inner
     }
 
     /// Where a listener listens.

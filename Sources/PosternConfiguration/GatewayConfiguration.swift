@@ -42,6 +42,8 @@ extension Configuration {
         /// Whether listed clients are held in the tarpit instead of being greeted, and how many at once.
         public var tarpit = false
         public var tarpitCapacity = 1000
+        /// For a listener with role `inner`.
+        public var inner: Inner?
 
         public init(backends: [Address]) {
             self.backends = backends
@@ -63,7 +65,7 @@ extension ConfigurationLoader {
     func gateway(_ mapping: Mapping, role: Configuration.Role) -> Configuration.Gateway? {
         var values: [String: Value] = [:]
         for key in Self.gatewayKeys { values[key] = mapping.take(key) }
-        guard role == .gateway else {
+        guard role == .gateway || role == .inner else {
             for key in Self.gatewayKeys { values[key]?.conflict("'\(key)' belongs to a listener with role gateway") }
             return nil
         }
@@ -141,6 +143,6 @@ extension Configuration.Gateway {
         lines.append(("tarpit_capacity", String(tarpitCapacity)))
         for setting in Self.numbers { lines.append((setting.key, String(self[keyPath: setting.path]))) }
         for setting in Self.durations { lines.append((setting.key, self[keyPath: setting.path].description)) }
-        return lines
+        return lines + (inner?.yaml ?? [])
     }
 }

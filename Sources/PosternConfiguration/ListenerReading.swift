@@ -8,7 +8,7 @@ extension ConfigurationLoader {
     static let maximumListeners = 256
 
     /// Roles that later versions have, and `milter`, whose name is kept.
-    private static let laterRoles = ["throttle", "inner", "submission"]
+    private static let laterRoles = ["throttle", "submission"]
     private static let reservedRoles = ["milter"]
 
     func readListeners(_ root: Mapping) {
@@ -49,7 +49,9 @@ extension ConfigurationLoader {
         let modeValue = mapping.take("mode")
         let groupValue = mapping.take("group")
         let admin = admin(mapping, role: role)
-        let gateway = gateway(mapping, role: role)
+        let inner = inner(mapping, role: role)
+        var gateway = gateway(mapping, role: role)
+        gateway?.inner = inner
         let trap = trap(mapping, role: role, mode: modeValue)
         let socketmap = socketmap(mapping, role: role)
         let dnsService = dnsService(mapping, role: role)

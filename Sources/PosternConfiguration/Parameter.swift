@@ -159,6 +159,29 @@ extension Parameter {
             "listeners[].capacity", "number", "(10000)",
             "Trap: clients at once. At the limit the one held longest is let go. 1 to 10000000."),
         .init(
+            "listeners[].nodes", "list of networks", "(required)",
+            "Inner: the throttle's nodes. They bring the mail of others, and alone may name them by XCLIENT."),
+        .init(
+            "listeners[].node_checks", "list of addresses", "(port 25 of nodes)",
+            "Inner: where it is seen whether a node can be reached. When none can, the door is open to everybody. Without it port 25 of those nodes that are single addresses. At most 256."
+        ),
+        .init("listeners[].node_check_interval", "duration", "(30s)", "Inner: how often nodes are looked at. 10ms to 1h."),
+        .init(
+            "listeners[].advice", "text", "(try the other mail exchangers)",
+            "Inner: what strangers are told to do. At most 200 printable ASCII characters."),
+        .init(
+            "listeners[].deferrals", "number", "(5)", "Inner: sessions in which a stranger is put off with 450 and the advice. 1 to 1000."),
+        .init(
+            "listeners[].refusals", "number", "(10)",
+            "Inner: sessions of the same stranger that are then ended with 421 at once. 0 to 1000."),
+        .init(
+            "listeners[].silence", "duration", "(15m)",
+            "Inner: for how long the stranger then gets no answer; after it, all begins anew. At most 1d."),
+        .init(
+            "listeners[].strangers", "number", "(100000)",
+            "Inner: strangers that are remembered. At the limit the one who came first is forgotten. 1 to 10000000."),
+
+        .init(
             "listeners[].throttle_names", "list of domains", "(required)",
             "Socketmap: the names of a throttle. A mail exchanger with one of them, or one below, is its node. At most 64."),
         .init(

@@ -411,6 +411,7 @@ public final class Daemon: Sendable {
                 case .admin: "dashboard"
                 case .socketmap: "socketmap"
                 case .dnsbl: "DNS service"
+                case .inner: "inner door"
                 }
             return "Postern is ready: \(what) on \(listener.address) (\(listener.name))"
         }
@@ -485,7 +486,7 @@ extension PolicyListener: RunningListener {
 }
 
 extension GatewayListener: RunningListener {
-    var role: Configuration.Role { .gateway }
+    var role: Configuration.Role { isInner ? .inner : .gateway }
 }
 
 extension Configuration {

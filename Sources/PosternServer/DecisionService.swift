@@ -61,6 +61,10 @@ public final class DecisionService: Sendable {
     private let state: NIOLockedValueBox<State>
     private let store: any Store
     private let clock: ServiceClock
+
+    /// Whether the admin has named a client as one of ours, or allowed it.
+    func isSpared(_ client: Client) -> Bool { engine.standing(of: client, now: clock.now().steady) == .spared }
+
     let log: DecisionLog
     private let evidence: (any EvidenceSource)?
     /// What traps have learnt; `nil` where nobody harvests.

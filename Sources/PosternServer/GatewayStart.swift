@@ -30,6 +30,10 @@ extension GatewaySettings {
             self.certificate = certificate
         }
         banner = gateway.banner
+        if let inner = gateway.inner {
+            self.inner = InnerDoor.Settings(inner)
+            xclient = inner.nodes
+        }
         teaser = gateway.teaser
         take(gateway.limits)
         take(gateway.timeouts)

@@ -116,6 +116,18 @@ struct GoodConfigurationTests {
         for (name, mode) in modes { #expect(try load("mode-\(name)").configuration.greylist.mode == mode, "\(name)") }
     }
 
+    @Test func anInnerDoorIsReadAndShown() throws {
+        let configuration = try load("inner").configuration
+        #expect(configuration.listeners.map(\.role) == [.inner, .inner])
+        let inner = try #require(configuration.listeners.first?.gateway?.inner)
+        #expect(inner.nodes == PrefixSet([Prefix("192.0.2.1")!, Prefix("198.51.100.0/28")!]))
+        #expect(inner.checked == [.tcp(IPAddress("192.0.2.1")!, port: 2525)] && inner.checkInterval == .seconds(5))
+        #expect(inner.advice == "go away, kindly" && inner.deferrals == 1 && inner.refusals == 0)
+        #expect(inner.silence == .hours(1) && inner.strangers == 5)
+        #expect(configuration.listeners[1].gateway?.inner?.checked == [.tcp(IPAddress("192.0.2.7")!, port: 25)])
+        #expect(try ConfigurationLoader.load(configuration.commentedYAML, file: "f").configuration == configuration)
+    }
+
     @Test func aSocketmapIsReadAndShown() throws {
         let configuration = try load("socketmap").configuration
         let socketmap = try #require(configuration.listeners.first?.socketmap)

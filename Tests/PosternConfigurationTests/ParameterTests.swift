@@ -44,6 +44,10 @@ struct ParameterTests {
         gateway.backendAuthorities = "/etc/ca.pem"
         gateway.certificate = "/etc/cert.pem"
         gateway.key = "/etc/key.pem"
+        var inner = Configuration.Inner()
+        inner.nodes = PrefixSet([Prefix("192.0.2.1")!])
+        inner.nodeChecks = [.tcp(IPAddress(v4: 3), port: 25)]
+        gateway.inner = inner
         var admin = Configuration.Admin()
         admin.tokenFile = "/etc/postern/token"
         admin.hosts = ["door.example.net"]

@@ -8,7 +8,7 @@ extension ConfigurationReview {
         for (index, listener) in configuration.listeners.enumerated() {
             switch listener.role {
             case .policy, .socketmap: reviewPolicy(listener, index)
-            case .gateway: reviewGateway(listener, index)
+            case .gateway, .inner: reviewGateway(listener, index)
             case .trap: reviewTrap(listener, index)
             // Of an admin listener whatever is risky is an error already.
             default: break

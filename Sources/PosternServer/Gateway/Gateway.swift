@@ -34,6 +34,8 @@ final class Gateway: Sendable {
     let mailboxes = MailboxCache()
     let clients = ClientRecipients()
     let clientName: ClientNameLookup?
+    /// For a listener with role `inner`.
+    let door: InnerDoor?
     private let box: NIOLockedValueBox<Current>
     /// For what a stranger could make us say too often.
     let seldom: RateLimitedLog
@@ -46,6 +48,7 @@ final class Gateway: Sendable {
         self.logger = logger
         self.clientName = clientName
         sessions = SessionTable(counters: counters)
+        door = current.settings.inner == nil ? nil : InnerDoor(name: name, counters: counters, logger: logger)
         directory = BackendDirectory(current.settings.backends)
         box = NIOLockedValueBox(current)
         seldom = RateLimitedLog(logger: logger, interval: .minutes(1))

@@ -36,6 +36,13 @@ public final class GatewayCounters: Sendable {
         /// Connections from a proxy without a proper PROXY header.
         public var proxyErrors: UInt64 = 0
 
+        /// Sessions of strangers at an inner door: put off with advice, ended with 421, ended without an answer, and let in since no
+        /// node could be reached.
+        public var strangersDeferred: UInt64 = 0
+        public var strangersRefused: UInt64 = 0
+        public var strangersUnanswered: UInt64 = 0
+        public var strangersAdmitted: UInt64 = 0
+
         public init() {}
     }
 

@@ -14,20 +14,28 @@ public final class GatewayListener: Sendable {
     private let server: any Channel
     private let connections: ConnectionSet
     private let upkeep: GatewayUpkeep
+    private let nodes: NodeCheck?
 
-    private init(gateway: Gateway, address: ListenAddress, server: any Channel, connections: ConnectionSet, upkeep: GatewayUpkeep) {
+    private init(
+        gateway: Gateway, address: ListenAddress, server: any Channel, connections: ConnectionSet, upkeep: GatewayUpkeep, nodes: NodeCheck?
+    ) {
         name = gateway.name
         self.address = address
         self.gateway = gateway
         self.server = server
         self.connections = connections
         self.upkeep = upkeep
+        self.nodes = nodes
     }
 
     /// How long a start waits to learn what the backends offer. Without that only what we do by ourselves is offered.
     static let learningPatience = TimeAmount.seconds(2)
 
     public var counters: GatewayCounters { gateway.counters }
+
+    var isInner: Bool { gateway.door != nil }
+    /// Whether an inner door is open to everybody, since no node of its throttle can be reached.
+    public var isOpenToAll: Bool { gateway.door?.isOpen ?? false }
 
     /// How many backends are taken for ill, and tried only where no other is left.
     public var backendsOut: Int { gateway.directory.entries.count { $0.outUntil != nil } }
@@ -83,7 +91,9 @@ public final class GatewayListener: Sendable {
             .withBoundSocket(descriptor)
             .get()
         upkeep.start()
-        return GatewayListener(gateway: gateway, address: address, server: server, connections: connections, upkeep: upkeep)
+        let nodes = gateway.door.map { NodeCheck(gateway, $0, loop: group.next()) }
+        nodes?.start()
+        return GatewayListener(gateway: gateway, address: address, server: server, connections: connections, upkeep: upkeep, nodes: nodes)
     }
 
     /// Whether at least one of the mail servers behind it is not out.
@@ -102,6 +112,7 @@ public final class GatewayListener: Sendable {
         upkeep.closePools()
         await connections.drain(patience: patience)
         await upkeep.stop()
+        nodes?.stop()
     }
 }
 

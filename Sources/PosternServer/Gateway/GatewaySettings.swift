@@ -38,6 +38,8 @@ public struct GatewaySettings: Sendable, Equatable {
     /// for the greeting.
     public var teaser = false
     public var probe = ProbeSettings()
+    /// Where strangers are sent another way; `nil` for a gateway that everybody may come to.
+    var inner: InnerDoor.Settings?
     public var health = HealthSettings()
     public var kept = KeptSettings()
     /// Open sessions. At the limit the one that was held longest is let go with 421 for a new one; where none is held, the

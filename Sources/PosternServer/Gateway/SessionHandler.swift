@@ -42,6 +42,8 @@ final class SessionHandler: ChannelDuplexHandler {
 
     // Who the client is.
     var client = SessionClient()
+    /// What it is to an inner door, once it is known.
+    var guest: InnerDoor.Guest?
 
     // What the machine waits for.
     var ready: Ready?

@@ -107,6 +107,20 @@ extension SessionHandler {
     // MARK: - Asking
 
     func ask(_ asked: Question) {
+        if let decision = answerAtTheDoor(asked) {
+            switch asked {
+            case .connect: question.stage = .connect
+            case .helo(let name, _): question.helo = name.text
+            case .mail:
+                memory = MessageMemory()
+                relay.header = nil
+            case .recipient, .content: break
+            }
+            question.number &+= 1
+            output.stutter = nil
+            ready = .decision(decision)
+            return
+        }
         switch asked {
         case .connect:
             guard !isAccepted(at: .connect) else { return }
@@ -178,7 +192,7 @@ extension SessionHandler {
     }
 
     /// Never an open relay: a backend that cannot see the client may take us for one of its own. `nil` to go on.
-    private func relayRefusal(_ recipient: Mailbox) -> Reply? {
+    func relayRefusal(_ recipient: Mailbox) -> Reply? {
         guard current.settings.clientInformation == .none, case .listed(let domains) = current.settings.domains else { return nil }
         let refusal = Reply(550, "5.7.1", "Relaying denied")
         // Routing in the local part (RFC 5321 §3.6.1 and appendix F.2): `user%elsewhere.example@ours.example` is mail to

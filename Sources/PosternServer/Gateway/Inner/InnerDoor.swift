@@ -1,0 +1,99 @@
+import Logging
+import NIOConcurrencyHelpers
+import NIOCore
+import PosternConfiguration
+import PosternCore
+import PosternEngine
+
+/// Who may come in at the real mail server behind a throttle: the throttle's nodes, senders that are known, and everybody
+/// while no node can be reached.
+final class InnerDoor: Sendable {
+    struct Settings: Equatable, Sendable {
+        var nodes = PrefixSet()
+        /// Where it is seen whether a node is there.
+        var checked: [ListenAddress] = []
+        var checkInterval = WallTime.Span.seconds(30)
+        var advice = Configuration.Inner.defaultAdvice
+        var limits = Strangers.Limits(deferrals: 5, refusals: 10, silence: 900_000, capacity: 100_000)
+
+        init() {}
+
+        init(_ inner: Configuration.Inner) {
+            nodes = inner.nodes
+            checked = inner.checked
+            checkInterval = inner.checkInterval
+            advice = inner.advice
+            limits = .init(
+                deferrals: inner.deferrals, refusals: inner.refusals, silence: inner.silence.milliseconds, capacity: inner.strangers)
+        }
+    }
+
+    /// What a client is to the door.
+    enum Guest: Equatable, Sendable {
+        /// It has held its clients to their measure already.
+        case node
+        /// As at any gateway.
+        case welcome
+        case stranger(Strangers.Reception)
+    }
+
+    /// Rounds of checks in a row that must find nobody before the door opens: one may be an accident of the network's.
+    static let roundsToOpen = 2
+
+    private struct State {
+        var strangers = Strangers()
+        var emptyRounds = 0
+    }
+
+    private let name: String
+    private let logger: Logger
+    private let counters: GatewayCounters
+    private let state = NIOLockedValueBox(State())
+
+    init(name: String, counters: GatewayCounters, logger: Logger) {
+        self.name = name
+        self.counters = counters
+        self.logger = logger
+    }
+
+    /// Whether everybody may come in.
+    var isOpen: Bool { state.withLockedValue { $0.emptyRounds >= Self.roundsToOpen } }
+
+    /// A session begins. `isKnown` is whether the client's mail is taken without a throttle.
+    func guest(_ address: IPAddress, isKnown: Bool, _ settings: Settings, now: NIODeadline) -> Guest {
+        if settings.nodes.contains(address) { return .node }
+        if isKnown { return .welcome }
+        let guest: Guest = state.withLockedValue { state in
+            if state.emptyRounds >= Self.roundsToOpen { return .welcome }
+            return .stranger(state.strangers.came(address, now: Int64(now.uptimeNanoseconds / 1_000_000), settings.limits))
+        }
+        counters.count { counts in
+            switch guest {
+            case .stranger(.deferred): counts.strangersDeferred += 1
+            case .stranger(.busy): counts.strangersRefused += 1
+            case .stranger(.unanswered): counts.strangersUnanswered += 1
+            case .welcome: counts.strangersAdmitted += 1
+            case .node: break
+            }
+        }
+        return guest
+    }
+
+    /// What a round of checks has found: `nil` where there was nobody to ask.
+    func checked(isAnyReachable: Bool?) {
+        guard let isAnyReachable else { return state.withLockedValue { $0.emptyRounds = 0 } }
+        let (was, rounds) = state.withLockedValue { state in
+            let was = state.emptyRounds
+            state.emptyRounds = isAnyReachable ? 0 : min(was + 1, Self.roundsToOpen)
+            return (was, state.emptyRounds)
+        }
+        if rounds == Self.roundsToOpen {
+            // At each round while it lasts.
+            logger.error(
+                "the inner door is open to everybody: no node of the throttle can be reached; check them, and networks in between",
+                metadata: ["listener": "\(name)"])
+        } else if was == Self.roundsToOpen {
+            logger.notice("the inner door is shut again: a node of the throttle can be reached", metadata: ["listener": "\(name)"])
+        }
+    }
+}

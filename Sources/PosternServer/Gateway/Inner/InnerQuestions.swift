@@ -1,0 +1,29 @@
+import NIOCore
+import PosternCore
+import PosternEngine
+import SMTPProtocol
+
+extension SessionHandler {
+    /// What the door has to say itself; `nil` where a session goes on as at any gateway.
+    func answerAtTheDoor(_ asked: Question) -> SMTPProtocol.Decision? {
+        guard let door = gateway.door, let settings = current.settings.inner else { return nil }
+        let guest = guest ?? door.guest(client.source.address, isKnown: isKnown, settings, now: .now())
+        self.guest = guest
+        switch (guest, asked) {
+        case (.welcome, _): return nil
+        case (.stranger(.unanswered), .connect): return .drop(nil)
+        case (.stranger(.busy), .connect): return .drop(Reply(421, "4.7.0", settings.advice))
+        case (.stranger, .recipient(let recipient, _)):
+            // RFC 5321 §4.5.1: whoever wants to become known must be able to say so.
+            let local = recipient.mailbox.localPart.lowercasedASCII
+            return local == "postmaster" || local == "abuse" ? nil : .defer(Reply(450, "4.7.1", settings.advice))
+        case (.node, .recipient(let recipient, _)):
+            if let refusal = relayRefusal(recipient.mailbox) { return .reject(refusal) }
+            return .accept
+        case (.stranger, _), (.node, _): return .accept
+        }
+    }
+
+    /// Whether the admin, or a list that the admin follows, has named this client as one whose mail is taken.
+    private var isKnown: Bool { gateway.decisions.isSpared(Client(address: client.source.address, confirmedName: client.name)) }
+}

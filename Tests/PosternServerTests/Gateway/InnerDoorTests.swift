@@ -1,0 +1,164 @@
+import Glibc
+import NIOCore
+import PosternCore
+import PosternEngine
+import SMTPProtocol
+import Testing
+
+@testable import PosternServer
+
+/// The real mail server behind a throttle.
+@Suite struct InnerDoorTests {
+    private let limits = Strangers.Limits(deferrals: 2, refusals: 1, silence: 1000, capacity: 3)
+
+    @Test func strangersArePutOffThenRefusedThenNotAnswered() {
+        var strangers = Strangers()
+        let one = IPAddress("192.0.2.1")!
+        var kinds: [Strangers.Reception] = []
+        for time in 0..<6 { kinds.append(strangers.came(one, now: Int64(time) * 10, limits)) }
+        #expect(kinds == [.deferred, .deferred, .busy, .unanswered, .unanswered, .unanswered])
+        // The silence began with the fourth, and knocking does not lengthen it.
+        #expect(strangers.came(one, now: 1029, limits) == .unanswered)
+        #expect(strangers.came(one, now: 1030, limits) == .deferred)
+        // Another is another; one of the same /64 is not.
+        #expect(strangers.came(IPAddress("2001:db8::1")!, now: 0, limits) == .deferred)
+        #expect(strangers.came(IPAddress("2001:db8::2")!, now: 0, limits) == .deferred)
+        #expect(strangers.came(IPAddress("2001:db8::3")!, now: 0, limits) == .busy)
+        #expect(strangers.came(IPAddress("2001:db8:0:1::1")!, now: 0, limits) == .deferred)
+    }
+
+    @Test func whoComesSeldomIsAlwaysToldWhatToDo() {
+        var strangers = Strangers()
+        for day in 0..<50 { #expect(strangers.came(IPAddress(v4: 1), now: Int64(day) * 1001, limits) == .deferred) }
+    }
+
+    @Test func strangersAreBounded() {
+        var strangers = Strangers()
+        for number in 0..<1000 {
+            _ = strangers.came(IPAddress(v4: UInt32(number)), now: 0, limits)
+            #expect(strangers.count <= 3)
+        }
+        // The one who came first is forgotten, the last are not.
+        #expect(strangers.came(IPAddress(v4: 999), now: 1, limits) == .deferred)
+        #expect(strangers.came(IPAddress(v4: 999), now: 2, limits) == .busy)
+        #expect(strangers.came(IPAddress(v4: 1), now: 3, limits) == .deferred)
+    }
+
+    // MARK: - Sessions
+
+    private func inner(_ checked: [ListenAddress], silence: Int64 = 60_000) -> InnerDoor.Settings {
+        var inner = InnerDoor.Settings()
+        inner.nodes = PrefixSet([Prefix("127.0.0.20")!])
+        inner.checked = checked
+        inner.checkInterval = .milliseconds(50)
+        inner.advice = "Try the others"
+        inner.limits = .init(deferrals: 2, refusals: 1, silence: silence, capacity: 100)
+        return inner
+    }
+
+    private func door(
+        _ backend: ScriptedBackend, checked: [ListenAddress] = [], silence: Int64 = 60_000,
+        engine: (inout EngineSettings) -> Void = { _ in }, configure: (inout GatewaySettings) -> Void = { _ in }
+    ) async throws -> TestGateway {
+        try await TestGateway([backend.address], engine: engine) { settings in
+            settings.inner = inner(checked, silence: silence)
+            settings.xclient = PrefixSet([Prefix("127.0.0.20")!])
+            configure(&settings)
+        }
+    }
+
+    /// The answer to RCPT, or what came in its place.
+    private func knock(_ test: TestGateway, _ source: String, to recipient: String = "b@example.org") async throws -> String {
+        let client = try await test.client(source: source)
+        var answer = try await client.reply() ?? "closed"
+        for command in ["EHLO client.example", "MAIL FROM:<a@example.com>", "RCPT TO:<\(recipient)>"] where answer.hasPrefix("2") {
+            answer = try await client.ask(command) ?? "closed"
+        }
+        await client.close()
+        return answer
+    }
+
+    @Test func aStrangerNeverHearsAFinalNo() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await door(backend, silence: 3000)
+        #expect(try await knock(test, "127.0.0.9") == "450 4.7.1 Try the others")
+        #expect(try await knock(test, "127.0.0.9", to: "nobody@elsewhere.example") == "450 4.7.1 Try the others")
+        #expect(try await knock(test, "127.0.0.9") == "421 4.7.0 Try the others")
+        #expect(try await knock(test, "127.0.0.9") == "closed")
+        #expect(try await knock(test, "127.0.0.9") == "closed")
+        #expect(try await knock(test, "127.0.0.10") == "450 4.7.1 Try the others", "another stranger")
+        try await Task.sleep(for: .milliseconds(3100))
+        #expect(try await knock(test, "127.0.0.9") == "450 4.7.1 Try the others")
+        #expect(!backend.record.lines.joined().contains { $0.hasPrefix("MAIL") }, "the backend has heard of none of them")
+        let counts = test.counters
+        #expect(counts.strangersDeferred == 4 && counts.strangersRefused == 1 && counts.strangersUnanswered == 2)
+        await test.stop()
+    }
+
+    @Test func postmasterCanBeReached() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await door(backend)
+        #expect(try await knock(test, "127.0.0.9", to: "postmaster@example.org").hasPrefix("250"))
+        await test.stop()
+    }
+
+    @Test func whoIsKnownComesIn() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await door(backend, engine: { $0.networks.local = PrefixSet([Prefix("127.0.0.30")!]) })
+        for _ in 0..<6 { #expect(try await knock(test, "127.0.0.30").hasPrefix("250")) }
+        #expect(test.counters.strangersDeferred == 0)
+        await test.stop()
+    }
+
+    @Test func aNodeSpeaksForOthersAndIsNotJudgedAgain() async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions.append("XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT")
+        let backend = try ScriptedBackend(script)
+        // Everybody would be greylisted.
+        let test = try await door(backend, engine: { $0.greylist.mode = .on }) { $0.clientInformation = .xclient }
+        let client = try await test.client(source: "127.0.0.20")
+        _ = try await client.reply()
+        #expect(try await client.ask("EHLO node.throttle.example")?.contains("XCLIENT") == true)
+        #expect(try await client.ask("XCLIENT ADDR=198.51.100.77")?.hasPrefix("220") == true)
+        _ = try await client.ask("EHLO mail.sender.example")
+        #expect(try await client.ask("MAIL FROM:<a@example.com>")?.hasPrefix("250") == true)
+        #expect(try await client.ask("RCPT TO:<b@example.org>")?.hasPrefix("250") == true)
+        #expect(backend.record.lines.joined().contains { $0.hasPrefix("XCLIENT") && $0.contains("198.51.100.77") })
+        await client.close()
+        // Nobody else may.
+        let stranger = try await test.client(source: "127.0.0.9")
+        _ = try await stranger.reply()
+        #expect(try await stranger.ask("EHLO x.example")?.contains("XCLIENT") == false)
+        #expect(try await stranger.ask("XCLIENT ADDR=127.0.0.20")?.hasPrefix("250") == false)
+        await test.stop()
+    }
+
+    @Test func theDoorOpensWhenNoNodeCanBeReachedAndShutsAgain() async throws {
+        let backend = try ScriptedBackend()
+        // A port where nobody listens, until somebody does.
+        let (descriptor, bound) = try ListeningSocket.open(.tcp(IPAddress("127.0.0.1")!, port: 0))
+        close(descriptor)
+        let test = try await door(backend, checked: [bound])
+        try await eventually("the door is open") { test.listener.isOpenToAll }
+        #expect(test.log.lines.contains { $0.contains("open to everybody") })
+        for _ in 0..<6 { #expect(try await knock(test, "127.0.0.9").hasPrefix("250")) }
+        #expect(test.counters.strangersAdmitted == 6)
+        let node = try await TestGateway([backend.address])
+        try await test.listener.update(
+            TestGateway.settings([backend.address]) { $0.inner = inner([node.listener.address]) })
+        try await eventually("the door is shut") { !test.listener.isOpenToAll }
+        #expect(test.log.lines.contains { $0.contains("shut again") })
+        #expect(try await knock(test, "127.0.0.9").hasPrefix("450"))
+        await node.stop()
+        await test.stop()
+    }
+
+    @Test func aNodeThatTurnsAllAwayIsNotThere() async throws {
+        let backend = try ScriptedBackend()
+        let node = try await TestGateway([backend.address]) { $0.maxSessions = 0 }
+        let test = try await door(backend, checked: [node.listener.address])
+        try await eventually("the door is open") { test.listener.isOpenToAll }
+        await test.stop()
+        await node.stop()
+    }
+}
