@@ -13,7 +13,9 @@ declare -A allowed=(
     [PolicyProtocol]="PosternCore"
     [SMTPProtocol]="PosternCore"
     [DNSProtocol]="PosternCore"
-    [PosternEngine]="PosternCore"
+    [AddressTables]="PosternCore"
+    [PosternEngine]="AddressTables PosternCore"
+    [PublishedLists]="AddressTables DNSProtocol PosternCore PosternEngine PosternReplay"
     [SPF]="PosternCore"
     [PosternReplay]="PosternCore PosternEngine"
 )
