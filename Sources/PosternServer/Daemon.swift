@@ -178,9 +178,9 @@ public final class Daemon: Sendable {
         await keeper.value
         upkeep.cancel()
         await upkeep.value
-        lookUps.close()
+        gathering.cancel()
         await gathering.value
-        evidence.resolver.close()
+        lookUps.close()
         try? await store.keep(clock.anchor())
         await store.close()
         try? await loops.shutdownGracefully()
