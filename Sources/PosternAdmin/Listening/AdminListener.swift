@@ -13,12 +13,17 @@ public final class AdminListener: Sendable {
     private let loops: MultiThreadedEventLoopGroup
     private let server: any NIOCore.Channel
     private let serving: Task<Void, Never>
+    private let hasEnded: NIOLockedValueBox<Bool>
     private let site: AdminSite
 
-    private init(loops: MultiThreadedEventLoopGroup, server: any NIOCore.Channel, serving: Task<Void, Never>, site: AdminSite) {
+    private init(
+        loops: MultiThreadedEventLoopGroup, server: any NIOCore.Channel, serving: Task<Void, Never>, hasEnded: NIOLockedValueBox<Bool>,
+        site: AdminSite
+    ) {
         self.loops = loops
         self.server = server
         self.serving = serving
+        self.hasEnded = hasEnded
         self.site = site
     }
 
@@ -57,7 +62,9 @@ public final class AdminListener: Sendable {
             try? await loops.shutdownGracefully()
             throw error
         }
+        let hasEnded = NIOLockedValueBox(false)
         let serving = Task {
+            defer { hasEnded.withLockedValue { $0 = true } }
             await withDiscardingTaskGroup { group in
                 do {
                     try await listening.executeThenClose { connections in
@@ -72,7 +79,7 @@ public final class AdminListener: Sendable {
                 group.cancelAll()
             }
         }
-        return AdminListener(loops: loops, server: listening.channel, serving: serving, site: site)
+        return AdminListener(loops: loops, server: listening.channel, serving: serving, hasEnded: hasEnded, site: site)
     }
 
     /// Stops accepting, ends what is live, and waits at most `patience` for answers under way.
@@ -80,14 +87,13 @@ public final class AdminListener: Sendable {
         site.live.end()
         try? await server.close()
         serving.cancel()
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { [serving] in await serving.value }
-            group.addTask { try? await Task.sleep(for: .milliseconds(patience.milliseconds)) }
-            await group.next()
-            group.cancelAll()
-            // Whoever does not end by itself is ended with its loop.
-            try? await loops.shutdownGracefully()
+        // Looked at, not awaited: a connection whose loop is gone may never say that it has ended.
+        let deadline = ContinuousClock.now + .milliseconds(patience.milliseconds)
+        while !hasEnded.withLockedValue({ $0 }), ContinuousClock.now < deadline {
+            try? await Task.sleep(for: .milliseconds(10))
         }
+        // Whoever does not end by itself is ended with its loop.
+        try? await loops.shutdownGracefully()
     }
 }
 
