@@ -16,7 +16,7 @@ run: setup ## build, and run with the built-in defaults on loopback (policy serv
 # In parts: real servers, and tests that watch the clock, suffer while every core works through random schedules or load.
 clocked := PosternResolverTests|OverTheWire|PosternTarpitTests
 real := IntegrationTests|CommandTests
-heavy := GatewayNothingLostTests|GatewayMemoryTests|NeverLostTests|TrapTests
+heavy := GatewayNothingLostTests|GatewayMemoryTests|NeverLostTests|TrapTests|TrapFloodTests|IntegrationTests.FakeMXTests|HarnessTests
 test: setup ## the whole suite, with real mail servers in private roots
 	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace unbound rbldnsd bind9-dnsutils dnsperf nftables sqlgrey shells chromium prometheus
 	swift build --build-tests

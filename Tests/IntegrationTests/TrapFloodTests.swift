@@ -73,7 +73,7 @@ struct TrapFloodTests {
         #expect(time < .seconds(60))
         #expect(sink.counters.messages == 300)
         let grown = resident(pid) - before
-        #expect(grown < 48_000_000, "\(grown) octets for 500 clients")
+        #expect(grown < 64_000_000, "\(grown) octets for 500 clients")
         let status = try await postern.verb("status", "--json")
         let object = try #require(try JSONSerialization.jsonObject(with: Data(status.output.utf8)) as? [String: Any])
         let report = try #require((object["traps"] as? [[String: Any]])?.first)
