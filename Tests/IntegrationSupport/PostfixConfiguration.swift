@@ -203,7 +203,8 @@ public struct PostfixConfiguration: Sendable {
             "\(address):\(port) inet n - n - 200 smtpd",
             "pickup unix n - n 60 1 pickup",
             "cleanup unix n - n - 0 cleanup",
-            "qmgr unix n - n 300 1 qmgr",
+            // Its wake-up call may be lost where Postfix is killed or the machine is busy: it looks by itself every five seconds.
+            "qmgr unix n - n 5 1 qmgr",
             "rewrite unix - - n - - trivial-rewrite",
             "bounce unix - - n - 0 bounce",
             "defer unix - - n - 0 bounce",
