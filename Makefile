@@ -14,7 +14,7 @@ run: setup ## build, and run with the built-in defaults on loopback (policy serv
 	exec .build/release/postern serve
 
 # In parts: real servers, and tests that watch the clock, suffer while every core works through random schedules or load.
-clocked := PosternResolverTests|OverTheWire|PosternTarpitTests
+clocked := PosternResolverTests|OverTheWire|PosternTarpitTests|SocketmapServiceTests|GatheringTests|DNSListsTests|NetworkDatabaseTests|PosternControlTests.SocketTests
 real := IntegrationTests|CommandTests
 heavy := GatewayNothingLostTests|GatewayMemoryTests|NeverLostTests|TrapTests
 timed := IntegrationTests.FakeMXTests|TrapFloodTests|HarnessTests
