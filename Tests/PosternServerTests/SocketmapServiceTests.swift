@@ -204,7 +204,7 @@ struct SocketmapServiceTests {
     @Test func connectionsAreBoundedAndTheIdleAreClosed() async throws {
         var limits = SocketmapLimits()
         limits.connections = 1
-        limits.idle = .milliseconds(300)
+        limits.idle = .seconds(1)
         let (listener, port) = try await listener(limits)
         try await apart {
             let first = try PolicyClient(port: port)
