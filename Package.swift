@@ -9,6 +9,7 @@ let package = Package(
     products: [
         .executable(name: "postern", targets: ["postern"]),
         // For the benchmarks, which are a package of their own.
+        .library(name: "Counting", targets: ["Counting", "PosternCore"]),
         .library(name: "PosternResolver", targets: ["PosternResolver", "DNSProtocol", "PosternCore"]),
     ],
     dependencies: [
@@ -30,7 +31,8 @@ let package = Package(
         .target(name: "PolicyProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "SMTPProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "DNSProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
-        .target(name: "PosternEngine", dependencies: ["AddressTables", "PosternCore"], swiftSettings: strict),
+        .target(name: "Counting", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "PosternEngine", dependencies: ["AddressTables", "Counting", "PosternCore"], swiftSettings: strict),
         .target(name: "SPF", dependencies: ["PosternCore"], swiftSettings: strict),
 
         .target(name: "PosternReplay", dependencies: ["PosternCore", "PosternEngine"], swiftSettings: strict),
@@ -91,7 +93,8 @@ let package = Package(
         .target(
             name: "PosternServer",
             dependencies: [
-                "AddressTables", "CMaxMind", "DNSListServer", "DNSProtocol", "PolicyProtocol", "PosternAdmin", "PosternConfiguration",
+                "AddressTables", "CMaxMind", "DNSListServer", "DNSProtocol", "Notices", "PolicyProtocol", "PosternAdmin",
+                "PosternConfiguration",
                 "PosternControl", "PosternCore", "PosternEngine", "PosternMetrics", "PosternResolver", "PosternStorage", "PosternTarpit",
                 "PublicSuffix", "PublishedLists", "SMTPProtocol", "SPF", "Subscriptions",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"), .product(name: "Logging", package: "swift-log"),
@@ -128,6 +131,13 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
             swiftSettings: strict),
+        .target(
+            name: "Notices",
+            dependencies: [
+                .product(name: "AsyncHTTPClient", package: "async-http-client"), .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
         .executableTarget(
             name: "postern",
             dependencies: [
@@ -145,6 +155,7 @@ let package = Package(
         .target(
             name: "EngineTestSupport", dependencies: ["PosternCore", "PosternEngine"], path: "Tests/EngineTestSupport",
             swiftSettings: strict),
+        .testTarget(name: "CountingTests", dependencies: ["Counting", "EngineTestSupport", "PosternCore"], swiftSettings: strict),
         .testTarget(name: "DNSProtocolTests", dependencies: ["DNSProtocol", "PosternCore"], swiftSettings: strict),
         .testTarget(
             name: "PosternResolverTests", dependencies: ["DNSProtocol", "IntegrationSupport", "PosternCore", "PosternResolver"],
@@ -204,7 +215,7 @@ let package = Package(
         .testTarget(
             name: "PosternServerTests",
             dependencies: [
-                "DNSProtocol", "IntegrationSupport", "PolicyProtocol", "PosternConfiguration", "PosternCore", "PosternEngine",
+                "DNSProtocol", "IntegrationSupport", "Notices", "PolicyProtocol", "PosternConfiguration", "PosternCore", "PosternEngine",
                 "PosternResolver", "PosternServer", "PosternStorage", "SMTPProtocol",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),

@@ -14,6 +14,7 @@ let package = Package(
         .executableTarget(name: "trap-load", swiftSettings: strict),
         .executableTarget(name: "maillog-writer", swiftSettings: strict),
         .executableTarget(name: "dns-responder", swiftSettings: strict),
+        .executableTarget(name: "counting", dependencies: [.product(name: "Counting", package: "postern")], swiftSettings: strict),
         .executableTarget(
             name: "resolver-load", dependencies: [.product(name: "PosternResolver", package: "postern")], swiftSettings: strict),
         .executableTarget(name: "smtp-hold", swiftSettings: strict),

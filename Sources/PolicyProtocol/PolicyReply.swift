@@ -10,6 +10,8 @@ public enum PolicyReply: Equatable, Sendable {
     case reject(code: Int, enhanced: String, text: String)
     /// Put a header field on the message and go on with the next restriction.
     case prepend(String)
+    /// Keep the message in Postfix's hold queue, for all of its recipients.
+    case hold(String)
 
     /// The longest text sent; RFC 5321 §4.5.3.1.5 bounds a reply line to 512 octets, and Postfix puts the recipient before it.
     public static let maximumText = 384
@@ -24,6 +26,7 @@ public enum PolicyReply: Equatable, Sendable {
         case .deferIfPermit(let text): Self.line("action=DEFER_IF_PERMIT 4.7.1 ", text)
         case .defer(let code, let enhanced, let text), .reject(let code, let enhanced, let text):
             Self.line("action=\(code) \(enhanced) ", text)
+        case .hold(let text): Self.line("action=HOLD ", text)
         case .prepend(let field): Self.line("action=PREPEND ", field, maximum: Self.maximumField)
         }
     }

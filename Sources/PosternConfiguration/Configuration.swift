@@ -30,6 +30,12 @@ public struct Configuration: Equatable, Sendable {
     public var checks: [Check: CheckSetting] = [:]
     public var bands = Bands()
     public var harvest = HarvestSettings()
+    public var throttle = ThrottleSettings()
+    public var firewall = Firewall()
+    public var accounts = AccountSettings()
+    public var trusted = Trusted()
+    /// Files with more that is trusted.
+    public var trustedFiles: [String] = []
     public var framing = Framing.normalize
     public var log = Log()
     /// The account to become once the sockets are open, when started as root; `nil` to stay who we are.
@@ -80,6 +86,7 @@ extension Configuration {
         case socketmap
         case dnsbl
         case inner
+        case throttle
     }
 
     /// Where a listener listens.
@@ -244,6 +251,10 @@ extension Configuration {
         settings.bands = bands
         settings.delays = delays
         settings.harvest = harvest
+        settings.throttle = throttle
+        settings.accounts = accounts
+        settings.trusted = trusted
+        settings.hasAllowlists = dnsLists.contains { list in list.filters.entries.contains { $0.weight < 0 } }
         settings.countries = geography.countries
         settings.networkOwners = geography.networks
         return settings

@@ -98,6 +98,9 @@ public final class ConfigurationLoader {
         if let keep = history.take("keep")?.duration(.minutes(1) ... .longestSetting) { configuration.history.keep = keep }
         history.finish()
         readDelays(root.section("delays"))
+        readThrottle(root.section("throttle"))
+        readAccounts(root.section("accounts"))
+        readTrusted(root.take("trusted"), files: root.take("trusted_files"))
         if let framing = root.take("framing")?.choice(Configuration.Framing.self) { configuration.framing = framing }
         readLog(root.section("log"))
         if let user = root.take("user")?.accountName() { configuration.user = user }

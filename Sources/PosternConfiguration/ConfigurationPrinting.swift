@@ -89,6 +89,7 @@ extension Configuration {
         case "log.redact": String(log.redact)
         case "user": user.map(YAMLText.quoted)
         case _ where path.hasPrefix("harvest."): harvestYAML(String(path.dropFirst(8)))
+        case _ where path.hasPrefix("throttle.") || path.hasPrefix("accounts.") || path.hasPrefix("trusted"): throttleYAML(of: path)
         default:
             path.hasPrefix("checks.") ? Check(rawValue: String(path.dropFirst(7))).map { (checks[$0] ?? $0.defaultSetting).yaml } : nil
         }

@@ -24,6 +24,8 @@ extension Configuration {
 
         /// The mail servers behind, all equal; at least one.
         public var backends: [Address]
+        /// Of a throttle: the mail servers of each domain; `backends` is empty then.
+        public var routes: [DomainName: [Address]] = [:]
         public var clientInformation = ClientInformation.xclient
         public var backendTLS = BackendTLS.never
         /// Authorities in PEM that must have signed the backend's certificate.
@@ -57,23 +59,33 @@ extension ConfigurationLoader {
     /// Keys of a listener that only a gateway has.
     static let gatewayKeys =
         [
-            "backend", "backend_client_info", "backend_tls", "backend_ca", "tls_certificate", "tls_key", "tls_minimum", "banner", "teaser",
-            "probe", "tarpit", "tarpit_capacity",
+            "backend", "routes", "backend_client_info", "backend_tls", "backend_ca", "tls_certificate", "tls_key", "tls_minimum", "banner",
+            "teaser", "probe", "tarpit", "tarpit_capacity",
         ] + Configuration.Gateway.numbers.map(\.key) + Configuration.Gateway.durations.map(\.key)
 
     /// Reads a gateway's keys from its listener; `nil` where they are wrong, which is reported, or the role is another.
     func gateway(_ mapping: Mapping, role: Configuration.Role) -> Configuration.Gateway? {
         var values: [String: Value] = [:]
         for key in Self.gatewayKeys { values[key] = mapping.take(key) }
-        guard role == .gateway || role == .inner else {
+        guard role == .gateway || role == .inner || role == .throttle else {
             for key in Self.gatewayKeys { values[key]?.conflict("'\(key)' belongs to a listener with role gateway") }
             return nil
         }
-        guard let backendValue = values["backend"] else {
+        if let value = values[role == .throttle ? "backend" : "routes"] {
+            value.conflict(
+                role == .throttle ? "a throttle has routes, not one backend" : "'routes' belongs to a listener with role throttle")
+            return nil
+        }
+        if role == .throttle, values["routes"] == nil {
+            report.error(mapping.mark, "a throttle has no routes; write routes: { example.net: \"192.0.2.25:25\" }")
+            return nil
+        }
+        guard let backendValue = values["backend"] ?? values["routes"] else {
             report.error(mapping.mark, "a gateway has no backend; write backend: \"127.0.0.1:10025\", the mail server behind it")
             return nil
         }
-        var gateway = Configuration.Gateway(backends: backends(backendValue))
+        var gateway = Configuration.Gateway(backends: role == .throttle ? [] : backends(backendValue))
+        if role == .throttle { gateway.routes = routes(backendValue) }
         if let choice = values["backend_client_info"]?.choice(Configuration.Gateway.ClientInformation.self) {
             gateway.clientInformation = choice
         }
@@ -110,7 +122,7 @@ extension ConfigurationLoader {
         if (gateway.certificate == nil) != (gateway.key == nil) {
             report.error(mapping.mark, "tls_certificate and tls_key belong together; one of them is missing")
         }
-        if gateway.clientInformation == .none, configuration.domains == .listed([]) {
+        if gateway.clientInformation == .none, role != .throttle, configuration.domains == .listed([]) {
             (values["backend_client_info"] ?? backendValue).error(
                 "none needs domains: list what you receive for, or strangers could relay through the mail server behind")
         }
@@ -129,7 +141,8 @@ extension ConfigurationLoader {
 extension Configuration.Gateway {
     /// The listener's further lines in `config show`: key and value.
     var yaml: [(String, String)] {
-        var lines = [("backend", backends.count == 1 ? YAMLText.quoted("\(backends[0])") : YAMLText.list(backends))]
+        var lines = routes.isEmpty ? [] : [("routes", routesYAML)]
+        if routes.isEmpty { lines.append(("backend", backends.count == 1 ? YAMLText.quoted("\(backends[0])") : YAMLText.list(backends))) }
         lines.append(("backend_client_info", "\"\(clientInformation.rawValue)\""))
         lines.append(("backend_tls", backendTLS.rawValue))
         if let backendAuthorities { lines.append(("backend_ca", YAMLText.quoted(backendAuthorities))) }

@@ -8,7 +8,7 @@ extension ConfigurationLoader {
     static let maximumListeners = 256
 
     /// Roles that later versions have, and `milter`, whose name is kept.
-    private static let laterRoles = ["throttle", "submission"]
+    private static let laterRoles = ["submission"]
     private static let reservedRoles = ["milter"]
 
     func readListeners(_ root: Mapping) {

@@ -28,7 +28,7 @@ public struct Parameter: Equatable, Sendable {
 }
 
 extension Parameter {
-    public static let all: [Parameter] = beforeChecks + checks + afterChecks + harvest + lastOnes
+    public static let all: [Parameter] = beforeChecks + checks + afterChecks + harvest + throttle + lastOnes
 
     private static let beforeChecks: [Parameter] = [
         .init("hostname", "name", "(this machine's name)", "Our name, in headers and texts."),
@@ -40,8 +40,8 @@ extension Parameter {
             "listeners[].name", "word", "(its role)",
             "Names the listener in the log; each has another. At most 64 letters, digits, `-`, `_`, `.`."),
         .init(
-            "listeners[].role", "policy | gateway | trap | admin | dnsbl", "(must be given)",
-            "What the listener does. `policy` is the policy service that Postfix and Exim ask; `gateway` is an SMTP door in front of a mail server; `trap` is a false mail server that costs bots time; `admin` serves the dashboard, its JSON interface and metrics; `dnsbl` answers DNS questions about our lists."
+            "listeners[].role", "policy | gateway | trap | admin | dnsbl | throttle", "(must be given)",
+            "What the listener does. `policy` is the policy service that Postfix and Exim ask; `gateway` is an SMTP door in front of a mail server; `trap` is a false mail server that costs bots time; `throttle` is a gateway to the mail servers of many domains that keeps strangers to what a person sends; `admin` serves the dashboard, its JSON interface and metrics; `dnsbl` answers DNS questions about our lists."
         ),
         .init(
             "listeners[].address", "address", "(must be given)",
@@ -54,6 +54,10 @@ extension Parameter {
         .init(
             "listeners[].backend", "address, or a list of them", "(a gateway must have one)",
             "Gateway: the mail server behind it, `127.0.0.1:10025`. Of several, new sessions go round those that are well."),
+        .init(
+            "listeners[].routes", "mapping of domains to addresses", "(a throttle must have one)",
+            "Throttle: the mail servers of each domain, `{ example.net: \"192.0.2.25:25\" }`, never asked of DNS. A message goes to those of its first recipient's domain; recipients elsewhere are told 452 4.5.3 and come again."
+        ),
         .init(
             "listeners[].backend_client_info", "xclient | proxy-v2 | none", "(xclient)",
             "Gateway: how the backend learns who the client is. Where it does not agree to that, nothing is forwarded. `none` needs domains."
@@ -405,7 +409,6 @@ extension Parameter {
             "log.level", "trace | debug | info | notice | warning | error | critical", "info",
             "What is less important is left out; decisions are `info`."),
         .init("log.redact", "true | false", "false", "Whether senders and recipients are left out of the log."),
-
         .init("user", "name", "(none)", "The account to become once the sockets are open, when started as root."),
     ]
 }

@@ -7,6 +7,14 @@ extension ControlHandler {
     func explain(_ question: Question) async throws(ControlFailure) -> Explanation {
         var attempt = try attempt(try await completed(question))
         attempt.harvested = attempt.client.address.flatMap { state.harvestedColour(of: $0) }
+        let (throttled, limits) = state.standing(of: attempt)
+        attempt.throttled = throttled
+        var explanation = try await explain(attempt)
+        explanation.limits = limits.map(LimitReport.init)
+        return explanation
+    }
+
+    private func explain(_ attempt: Attempt) async throws(ControlFailure) -> Explanation {
         let engine = state.engine()
         let moment = state.now()
         var asked = attempt

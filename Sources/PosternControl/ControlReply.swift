@@ -23,6 +23,41 @@ public enum ControlReply: Codable, Equatable, Sendable {
     case changes([ChangeReport])
     case history(HistoryReport)
     case exported(ExportReport)
+    case accounts([AccountReport])
+    case accountReleased(AccountReport)
+}
+
+/// An account that is suspended.
+public struct AccountReport: Codable, Equatable, Sendable {
+    public var account: String
+    public var since: String
+    public var reason: String
+
+    init(_ suspension: Suspension, at moment: Moment) {
+        account = suspension.account
+        since = moment.shown(suspension.since)
+        reason = suspension.reason
+    }
+}
+
+/// One limit as it stands.
+public struct LimitReport: Codable, Equatable, Sendable {
+    /// As it is configured.
+    public var limit: String
+    /// Whose: an address, a domain, an account.
+    public var subject: String
+    public var used: Double
+    /// Less than the limit where its neighbours are loud.
+    public var allowance: Double
+    public var left: Double
+
+    public init(_ standing: LimitStanding) {
+        limit = standing.limit.description
+        subject = standing.subject
+        used = standing.used
+        allowance = standing.allowance
+        left = standing.left
+    }
 }
 
 /// The daemon's state.
@@ -185,6 +220,52 @@ public struct StatusReport: Codable, Equatable, Sendable {
         public init() {}
     }
 
+    /// Limits on strangers and accounts.
+    public struct Limits: Codable, Equatable, Sendable {
+        public var throttleMode: String
+        public var accountsMode: String
+        public var limits: [String]
+        /// Blocks, domains and accounts that are counted, and what they take.
+        public var rows: Int
+        public var bytes: Int
+        /// Rows that gave way since there were too many.
+        public var evicted: UInt64
+        /// Sessions that wait now, and how many may.
+        public var heldNow: Int
+        public var heldAtMost: Int
+        /// Clients that are refused at connect now.
+        public var refusedNow: Int
+        public var suspendedAccounts: Int
+        /// Answers since the start.
+        public var held: UInt64
+        public var deferred: UInt64
+        public var refused: UInt64
+        public var accountsRefused: UInt64
+        public var holdsDenied: UInt64
+
+        public init(
+            throttleMode: String, accountsMode: String, limits: [String], rows: Int, bytes: Int, evicted: UInt64, heldNow: Int,
+            heldAtMost: Int, refusedNow: Int, suspendedAccounts: Int, held: UInt64, deferred: UInt64, refused: UInt64,
+            accountsRefused: UInt64, holdsDenied: UInt64
+        ) {
+            self.throttleMode = throttleMode
+            self.accountsMode = accountsMode
+            self.limits = limits
+            self.rows = rows
+            self.bytes = bytes
+            self.evicted = evicted
+            self.heldNow = heldNow
+            self.heldAtMost = heldAtMost
+            self.refusedNow = refusedNow
+            self.suspendedAccounts = suspendedAccounts
+            self.held = held
+            self.deferred = deferred
+            self.refused = refused
+            self.accountsRefused = accountsRefused
+            self.holdsDenied = holdsDenied
+        }
+    }
+
     public struct StoreState: Codable, Equatable, Sendable {
         /// `ok`, or what is wrong.
         public var state: String
@@ -225,6 +306,8 @@ public struct StatusReport: Codable, Equatable, Sendable {
     /// `nil` where nobody harvests.
     public var harvest: Harvested?
     public var counts: Counts
+    /// What limits have come to; `nil` where nobody counts.
+    public var limits: Limits?
     /// What went wrong with the store last; `nil` where nothing did.
     public var lastStoreFailure: String?
     /// The handler asks the store for it.
@@ -319,6 +402,8 @@ public struct Explanation: Codable, Equatable, Sendable {
     public var facts: [FactReport] = []
     /// How old the oldest of that is.
     public var factsAgeSeconds: Int64?
+    /// Every limit that bears on it, with what is left.
+    public var limits: [LimitReport] = []
 }
 
 public struct EntryReport: Codable, Equatable, Sendable {

@@ -31,6 +31,10 @@ public enum ControlRequest: Codable, Equatable, Sendable {
     case history(HistoryDraft)
     /// What is published, written to a file of the daemon's.
     case export(ExportDraft)
+    /// Accounts that are suspended.
+    case accounts
+    /// Lets a suspended account go on.
+    case releaseAccount(name: String)
 
     /// Entries in one `add`, and rows in one `learn`.
     public static let maximumBatch = 1000

@@ -42,6 +42,12 @@ public protocol DaemonState: Sendable {
     func removeItself(_ address: IPAddress, requester: IPAddress) -> Harvest.SelfRemoval?
     /// What look-ups find out about an attempt now; asked only where the engine wants to know.
     func findings(for attempt: Attempt) async -> Findings
+    /// What counts mean for an attempt now, and every limit that bears on it.
+    func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding])
+    /// Accounts that are suspended.
+    func suspensions() -> [Suspension]
+    /// Lets one go on; false where it was not suspended.
+    func releaseAccount(_ account: String) -> Bool
 }
 
 extension DaemonState {
@@ -49,6 +55,10 @@ extension DaemonState {
 
     /// Where nobody is there to look anything up.
     public func findings(for attempt: Attempt) async -> Findings { Findings() }
+    /// Nor to count.
+    public func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding]) { (nil, []) }
+    public func suspensions() -> [Suspension] { [] }
+    public func releaseAccount(_ account: String) -> Bool { false }
 
     /// Where nothing is published.
     public func export(_ draft: ExportDraft) async throws(ControlFailure) -> ExportReport {

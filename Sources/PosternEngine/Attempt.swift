@@ -51,6 +51,10 @@ public struct Attempt: Equatable, Sendable {
     public var stressed: Bool
     /// Whether the front speaks with the client itself, and so can pause, answer slowly or hang up.
     public var isConversation = false
+    /// Whether the front throttles strangers whatever the settings say.
+    public var throttles = false
+    /// What its counts mean for it, where it is past a limit.
+    public var throttled: Throttled?
     /// What the client has done against the protocol so far, and how often.
     public var signals: [Check: Int] = [:]
     /// What our own harvest has listed the client as, where it has.
@@ -90,6 +94,14 @@ public struct MessageMemory: Equatable, Sendable {
     public var held = false
     /// Whether this message has been counted towards proving its client's identities.
     public var counted = false
+
+    /// Recipients that were asked about, and those that were accepted.
+    public var asked: UInt16 = 0
+    public var accepted: UInt16 = 0
+    /// Whether the message counts towards its client's limits.
+    public var counts = false
+    /// Whether it has been charged.
+    public var charged = false
 
     /// More than any MTA sends in one bounce; beyond it recipients are not remembered.
     public static let maximumRecipients = 100

@@ -56,6 +56,7 @@ public struct Engine: Sendable {
             .decided(Decision(verdict: Verdict(.accept, [cause]), memory: memory))
         }
 
+        if let throttled = attempt.throttled, let step = throttle(throttled, attempt, memory: memory, now: now) { return step }
         if attempt.isConversation, let step = beginConversation(attempt, memory: memory, now: now) { return step }
         switch attempt.stage {
         case .rcpt:
@@ -123,7 +124,7 @@ public struct Engine: Sendable {
     /// long ago. `nil` for everybody else.
     public func recognise(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision? {
         guard inquiry.attempt.stage != .connect else { return conclude(inquiry, evidence: evidence, now: now) }
-        guard inquiry.spared == nil else { return nil }
+        guard inquiry.spared == nil, inquiry.attempt.throttled == nil else { return nil }
         let (decision, isRecognised) = greylist(inquiry, evidence: evidence, now: now)
         return isRecognised ? finished(decision, inquiry) : nil
     }
@@ -136,7 +137,11 @@ public struct Engine: Sendable {
             decision = Decision(verdict: Verdict(.accept, [cause]), memory: inquiry.memory)
         } else {
             let (greylisted, isRecognised) = greylist(inquiry, evidence: evidence, now: now)
-            if isRecognised { return finished(greylisted, inquiry) }
+            if isRecognised {
+                guard inquiry.attempt.throttled != nil else { return finished(greylisted, inquiry) }
+                let assessment = settings.assess(inquiry.attempt, inquiry.findings ?? Findings())
+                return throttled(finished(greylisted, inquiry), inquiry, isTrusted: isTrusted(inquiry, assessment, now: now))
+            }
             decision = greylisted
         }
         let assessment = settings.assess(inquiry.attempt, inquiry.findings ?? Findings())
@@ -146,7 +151,9 @@ public struct Engine: Sendable {
             decision = passAtOnce(inquiry, verdict, evidence: evidence, now: now)
         }
         decision.verdict.causes += assessment.causes
-        return finished(decision, inquiry)
+        decision = finished(decision, inquiry)
+        guard inquiry.attempt.throttled != nil else { return decision }
+        return throttled(decision, inquiry, isTrusted: isTrusted(inquiry, assessment, now: now))
     }
 
     /// Why a client that is not known need not wait, if it need not.
@@ -157,6 +164,7 @@ public struct Engine: Sendable {
         {
             return Verdict(.accept, [.allowed(entry)])
         }
+        if let domain = inquiry.findings?.spf?.vouchedDomain, settings.trusted.vouches(for: domain) { return Verdict(.accept, [.trusted]) }
         if assessment.score <= settings.bands.pass { return Verdict(.accept, [.wellListed(assessment.score)]) }
         guard settings.profile == .selective, assessment.hasEvidence, assessment.score < settings.bands.greylist else { return nil }
         return Verdict(settings.delays.clean > .zero ? .hold(settings.delays.clean) : .accept, [.clean])
@@ -229,6 +237,7 @@ public struct Engine: Sendable {
         if settings.networks.forwarders.contains(address) { return accept(.forwarder) }
         if settings.networks.backupMX.contains(address) { return accept(.backupMX) }
         if let client { return accept(.allowed(client)) }
+        if settings.trusted.addresses.contains(address) { return accept(.trusted) }
         if let recipient { return accept(.allowed(recipient)) }
         if let until = lists.release(for: attempt, at: now) { return accept(.released(until: until)) }
         return nil

@@ -86,6 +86,11 @@ public struct EngineSettings: Sendable, Equatable {
     public var bands = Bands()
     public var delays = DelaySettings()
     public var harvest = HarvestSettings()
+    public var trusted = Trusted()
+    public var throttle = ThrottleSettings()
+    public var accounts = AccountSettings()
+    /// Whether a DNS list may say of a client that it is good.
+    public var hasAllowlists = false
 
     public init() {}
 }

@@ -44,6 +44,11 @@ public struct RecordedCause: Equatable, Sendable {
         ("recipient is not greylisted", "opted-out", "greylist"), ("allowed: ", "allowed", "allow"), ("blocked: ", "blocked", "block"),
         ("released until ", "released", "release"), ("the score is as low", "well-listed", "score"), ("the score is ", "score", "score"),
         ("first message, and the evidence", "clean", "score"),
+        ("client is trusted", "trusted", "trusted"), ("the account is suspended", "account-suspended", "accounts"),
+        ("past account", "account-limit", "accounts"), ("past ", "throttle", "throttle"),
+        ("shadow: would hold, past", "shadow-throttle", "throttle"), ("shadow: would defer, past", "shadow-throttle", "throttle"),
+        ("shadow: would refuse at connect, past", "shadow-throttle", "throttle"),
+        ("shadow: would reject, past", "shadow-throttle", "accounts"),
         ("the store is unavailable", "store-unavailable", "store"),
     ]
 

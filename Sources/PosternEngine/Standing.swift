@@ -12,6 +12,7 @@ extension Engine {
     public func standing(of client: Client, now: WallTime) -> Standing {
         guard let address = client.address else { return .unknown }
         let networks = settings.networks
+        if settings.trusted.addresses.contains(address), lists.client(client, at: now) == nil { return .spared }
         let named = [networks.local, networks.forwarders, networks.backupMX, networks.monitoring]
         if named.contains(where: { $0.contains(address) }) {
             return .spared

@@ -201,6 +201,18 @@ public protocol Store: AnyObject, Sendable {
     /// Removes the release for the same recipient, sender and client; `false` when there was none.
     func remove(_ release: Release) async throws(StoreFailure) -> Bool
 
+    // Counts and accounts.
+    /// Keeps rows of counts, each in place of one of the same table and key. Written in small turns between decisions.
+    func keep(_ rows: [CountRow]) async throws(StoreFailure)
+    /// Rows of counts in the order of table and key, those behind a position, at most so many; `nil` to begin.
+    func counts(after position: CountPosition?, limit: Int) async throws(StoreFailure) -> [CountRow]
+    /// Keeps a suspension, in place of one of the same account.
+    func insert(_ suspension: Suspension) async throws(StoreFailure)
+    /// By account.
+    func suspensions() async throws(StoreFailure) -> [Suspension]
+    /// Removes a suspension; `false` when there was none.
+    func removeSuspension(of account: String) async throws(StoreFailure) -> Bool
+
     // What people look at.
     /// The newest first.
     func decisions(_ filter: DecisionFilter) async throws(StoreFailure) -> [StoredDecision]

@@ -37,6 +37,8 @@ public struct Verdict: Equatable, Sendable {
     public var delay = WallTime.Span.zero
     /// Whether a gateway sends its answer byte by byte.
     public var stutters = false
+    /// Where it is refused: whether the mail server that asks shall keep the message in its hold queue instead.
+    public var holdsMessage = false
 
     public init(_ action: Action, _ causes: [Cause], passesAt: WallTime? = nil, header: String? = nil) {
         self.action = action
@@ -62,6 +64,10 @@ public enum Cause: Equatable, Sendable {
     case allowed(ListEntry)
     case blocked(ListEntry)
     case released(until: WallTime)
+    /// The admin trusts the address, or the domain that SPF passes for.
+    case trusted
+    /// Past a limit.
+    case overLimit(Throttled)
     // Greylisting.
     /// Seen for the first time, or again after its window had closed.
     case greylistNew
@@ -104,6 +110,8 @@ public enum Cause: Equatable, Sendable {
         case .allowed: "allow"
         case .blocked: "block"
         case .released: "release"
+        case .trusted: "trusted"
+        case .overLimit(let throttled): throttled.limit.key == .account || throttled.limit.key == .accountDomain ? "accounts" : "throttle"
         case .proven: "proven"
         case .scored(let check, _, _, _): check.rawValue
         case .scoreTooHigh, .clean, .wellListed: "score"
@@ -128,6 +136,8 @@ extension Cause: CustomStringConvertible {
         case .allowed(let entry): "allowed: \(entry.kind.rawValue) \(entry.pattern)\(entry.source == nil ? "" : ", \(entry.note)")"
         case .blocked(let entry): "blocked: \(entry.kind.rawValue) \(entry.pattern)\(entry.source == nil ? "" : ", \(entry.note)")"
         case .released(let until): "released until \(until)"
+        case .trusted: "client is trusted"
+        case .overLimit(let throttled): throttled.description
         case .greylistNew: "first attempt"
         case .greylistEarly(let waited): "back too early, after \(waited.spoken)"
         case .greylistPassed(let waited): "back in time, after \(waited.spoken)"
@@ -172,6 +182,8 @@ extension Cause: CustomStringConvertible {
         case .allowed: "allowed"
         case .blocked: "blocked"
         case .released: "released"
+        case .trusted: "trusted"
+        case .overLimit(let throttled): throttled.word
         case .greylistNew: "new"
         case .greylistEarly: "early"
         case .greylistPassed: "passed"

@@ -41,9 +41,11 @@ public final class Daemon: Sendable {
     private let load: @Sendable () throws -> Configuration
     private let history: NIOLockedValueBox<ReloadHistory>
     private let log: LogWriter
-    private let logger: Logger
+    let logger: Logger
     /// What the tarpit holds of each gateway.
     private let diversions = NIOLockedValueBox<[TrapListener]>([])
+
+    var configurationInForce: Configuration { current.withLockedValue { $0 } }
 
     /// `load` reads the configuration anew; it is called at each SIGHUP. `file` is where it stands.
     public init(load: @escaping @Sendable () throws -> Configuration, configuration: Configuration, file: String? = nil) {
@@ -76,12 +78,16 @@ public final class Daemon: Sendable {
         let registry = MetricRegistry()
         let harvest = await HarvestService.start(
             configuration.harvest, store: store, clock: clock,
-            seesPrimary: configuration.listeners.contains { $0.role == .gateway || $0.role == .policy },
+            seesPrimary: configuration.listeners.contains { [.gateway, .throttle, .policy].contains($0.role) },
             log: DecisionLog(writer: log, isEnabled: logger.logLevel <= .info), logger: logger)
+        let limits = await startLimits(configuration, store, clock)
+        let trustedFiles = TrustedFiles(configuration.trustedFiles, logger: logger)
+        _ = trustedFiles.refresh()
         let decisions = DecisionService(
-            engine: Engine(settings: configuration.engineSettings, lists: try await lists(from: store), domains: domains), store: store,
-            clock: clock, log: DecisionLog(writer: log, isEnabled: logger.logLevel <= .info), counters: Counters(), evidence: evidence,
-            metrics: ServiceMetrics(registry), harvest: harvest)
+            engine: Engine(
+                settings: configuration.engineSettings(with: trustedFiles), lists: try await lists(from: store), domains: domains),
+            store: store, clock: clock, log: DecisionLog(writer: log, isEnabled: logger.logLevel <= .info), counters: Counters(),
+            evidence: evidence, metrics: ServiceMetrics(registry), harvest: harvest, limits: limits)
         let policy = PolicyService(decisions: decisions, hold: configuration.policy.hold)
 
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
@@ -121,7 +127,7 @@ public final class Daemon: Sendable {
             startedAt: Moment(steady: steady, wall: wall),
             reloading: { [self] () async throws(ControlFailure) in
                 do {
-                    return try await reload(decisions, lookUps, gateways, trapListeners, socketmaps, publisher, listKeeper)
+                    return try await reload(decisions, lookUps, gateways, trapListeners, socketmaps, publisher, listKeeper, trustedFiles)
                 } catch {
                     history.withLockedValue { $0.fail("\(error)", at: SystemClocks.wall()) }
                     throw ControlFailure(.configuration, "\(error)")
@@ -140,6 +146,13 @@ public final class Daemon: Sendable {
         harvest.watch { gateways.isEmpty ? nil : gateways.allSatisfy(\.hasBackend) }
         let gathering = Task { await harvest.run { decisions.engine } }
         let keeper = Task { await HistoryKeeper(store: store, state: state, keep: configuration.history.keep).run() }
+        let limitUpkeep = Task { [self] in
+            await LimitUpkeep(
+                limits: limits, store: store, clock: clock,
+                settings: { [current] in current.withLockedValue { ($0.accounts, $0.firewall, $0.hostname) } }, logger: logger
+            ).run()
+        }
+        let trustWatch = Task { [self] in await self.watch(trustedFiles, decisions) }
         let upkeep = Task {
             await Upkeep(
                 store: store, clock: clock, decisions: decisions, log: log, logger: logger, keepDecisions: configuration.decisions.keep
@@ -158,7 +171,7 @@ public final class Daemon: Sendable {
 
         signals: for await signal in signals.stream {
             switch signal {
-            case SIGHUP: await reloadOnSignal(decisions, lookUps, gateways, trapListeners, socketmaps, publisher, listKeeper)
+            case SIGHUP: await reloadOnSignal(decisions, lookUps, gateways, trapListeners, socketmaps, publisher, listKeeper, trustedFiles)
             default:
                 logger.info("stopping", metadata: ["signal": "\(signal == SIGTERM ? "SIGTERM" : "SIGINT")"])
                 break signals
@@ -176,6 +189,9 @@ public final class Daemon: Sendable {
         watch.cancel()
         keeper.cancel()
         await keeper.value
+        trustWatch.cancel()
+        limitUpkeep.cancel()
+        await limitUpkeep.value
         upkeep.cancel()
         await upkeep.value
         gathering.cancel()
@@ -412,6 +428,7 @@ public final class Daemon: Sendable {
                 case .socketmap: "socketmap"
                 case .dnsbl: "DNS service"
                 case .inner: "inner door"
+                case .throttle: "throttle"
                 }
             return "Postern is ready: \(what) on \(listener.address) (\(listener.name))"
         }
@@ -426,11 +443,12 @@ public final class Daemon: Sendable {
 
     private func reloadOnSignal(
         _ decisions: DecisionService, _ lookUps: LookUps, _ gateways: [GatewayListener], _ traps: [any TrapRunning],
-        _ socketmaps: [SocketmapListener], _ publisher: ListPublisher, _ keeper: ListKeeper
+        _ socketmaps: [SocketmapListener], _ publisher: ListPublisher, _ keeper: ListKeeper,
+        _ trustedFiles: TrustedFiles
     ) async {
         ServiceManners.notify("RELOADING=1\nMONOTONIC_USEC=\(SystemClocks.monotonicMicroseconds())")
         do {
-            try await reload(decisions, lookUps, gateways, traps, socketmaps, publisher, keeper)
+            try await reload(decisions, lookUps, gateways, traps, socketmaps, publisher, keeper, trustedFiles)
         } catch {
             history.withLockedValue { $0.fail("\(error)", at: SystemClocks.wall()) }
             logger.error("the configuration was not reloaded, the old one stays in force", metadata: ["error": "\(error)"])
@@ -441,7 +459,8 @@ public final class Daemon: Sendable {
     @discardableResult
     private func reload(
         _ decisions: DecisionService, _ lookUps: LookUps, _ gateways: [GatewayListener], _ traps: [any TrapRunning],
-        _ socketmaps: [SocketmapListener], _ publisher: ListPublisher, _ keeper: ListKeeper
+        _ socketmaps: [SocketmapListener], _ publisher: ListPublisher, _ keeper: ListKeeper,
+        _ trustedFiles: TrustedFiles
     )
         async throws
         -> ReloadReport
@@ -463,7 +482,10 @@ public final class Daemon: Sendable {
             listener.service.update(.init(socketmap, of: configuration))
         }
         let report = history.withLockedValue { $0.reload(configuration, at: SystemClocks.wall()) }
-        decisions.update { $0.settings = configuration.engineSettings }
+        trustedFiles.update(configuration.trustedFiles)
+        _ = trustedFiles.refresh()
+        decisions.limits?.update(throttle: configuration.throttle, accounts: configuration.accounts, now: decisions.steadyTime)
+        decisions.update { $0.settings = configuration.engineSettings(with: trustedFiles) }
         publisher.update(configuration)
         await keeper.update(configuration)
         lookUps.update(configuration)
@@ -486,7 +508,7 @@ extension PolicyListener: RunningListener {
 }
 
 extension GatewayListener: RunningListener {
-    var role: Configuration.Role { isInner ? .inner : .gateway }
+    var role: Configuration.Role { isInner ? .inner : isThrottle ? .throttle : .gateway }
 }
 
 extension Configuration {

@@ -9,11 +9,14 @@ public final class DecisionService: Sendable {
         let engine: Engine
         let stagesWithoutCheck: StagesWithoutCheck
         let hasTraps: Bool
+        /// Whether anybody is counted by its domain, which look-ups may tell.
+        let countsIdentities: Bool
 
         init(_ engine: Engine) {
             self.engine = engine
             stagesWithoutCheck = StagesWithoutCheck(engine.settings)
             hasTraps = engine.lists.hasTraps
+            countsIdentities = engine.settings.throttle.limits.contains { $0.key == .identity }
         }
     }
 
@@ -46,11 +49,42 @@ public final class DecisionService: Sendable {
         public var memory: MessageMemory { decision.memory }
         /// By the settings that it was made with.
         public var delays: DelaySettings { snapshot.engine.settings.delays }
-        public var deferralReply: DeferralReply { snapshot.engine.settings.greylist.reply }
+        public var deferralReply: DeferralReply {
+            // What is past a limit is not to be looked at by later restrictions.
+            if case .overLimit? = decision.verdict.causes.first { return .plain }
+            return snapshot.engine.settings.greylist.reply
+        }
+
+        /// What being past a limit means for it, where that decided.
+        public var throttled: Throttled? {
+            if case .overLimit(let throttled)? = decision.verdict.causes.first, !throttled.isShadow { throttled } else { nil }
+        }
+
+        /// Sessions that may be made to wait for a limit.
+        var heldSessions: Int { snapshot.engine.settings.throttle.heldSessions }
+
+        /// The text of a deferral where a client should wait and too many do.
+        var textInsteadOfHold: String {
+            ReplyText.throttled(
+                until: nil, now: now, settings: snapshot.engine.settings.throttle, hostname: snapshot.engine.settings.hostname,
+                reference: reference)
+        }
 
         /// The text of a reply that defers or refuses.
         public var text: String {
             let hostname = snapshot.engine.settings.hostname
+            if let throttled {
+                switch throttled.grade {
+                case .hold, .defer, .refuse:
+                    return ReplyText.throttled(
+                        until: throttled.until, now: now, settings: snapshot.engine.settings.throttle, hostname: hostname,
+                        reference: reference)
+                case .refuseAccount:
+                    return ReplyText.accountLimit(throttled, now: now, hostname: hostname, reference: reference)
+                case .suspended:
+                    return "This account is suspended; write to postmaster here about it (\(hostname) \(reference))"
+                }
+            }
             return switch decision.verdict.action {
             case .defer: ReplyText.deferral(until: decision.verdict.passesAt, now: now, hostname: hostname, reference: reference)
             default: ReplyText.refusal(hostname: hostname, reference: reference)
@@ -72,14 +106,19 @@ public final class DecisionService: Sendable {
     public let counters: Counters
     let metrics: ServiceMetrics?
 
+    /// What clients and accounts may do; `nil` where nobody is counted.
+    public let limits: LimitService?
+
     /// - Parameters:
     ///   - evidence: Who looks things up; `nil` where nobody does.
     ///   - metrics: Where times are recorded; `nil` where nobody wants them.
     ///   - harvest: What traps have learnt; `nil` where nobody harvests.
+    ///   - limits: Who counts; `nil` where nobody does.
     public init(
         engine: Engine, store: any Store, clock: ServiceClock, log: DecisionLog, counters: Counters, evidence: (any EvidenceSource)? = nil,
-        metrics: ServiceMetrics? = nil, harvest: HarvestService? = nil
+        metrics: ServiceMetrics? = nil, harvest: HarvestService? = nil, limits: LimitService? = nil
     ) {
+        self.limits = limits
         state = NIOLockedValueBox(State(snapshot: Snapshot(engine)))
         self.store = store
         self.clock = clock
@@ -89,6 +128,9 @@ public final class DecisionService: Sendable {
         self.metrics = metrics
         self.harvest = harvest
     }
+
+    /// The engine's time.
+    var steadyTime: WallTime { clock.now().steady }
 
     public var engine: Engine { state.withLockedValue { $0.snapshot.engine } }
 
@@ -119,8 +161,12 @@ public final class DecisionService: Sendable {
             state.counter &+= 1
             return (state.snapshot, state.counter)
         }
+        var attempt = attempt
+        let findings = limits != nil && snapshot.countsIdentities ? evidence?.known(attempt) : nil
+        attempt.throttled = limits?.assess(attempt, memory, snapshot.engine, findings, now: now)
         let question = Question(
-            service: self, snapshot: snapshot, reference: Reference(time: wall, counter: counter), now: now, wall: wall, listener: listener,
+            service: self, counted: limits == nil ? nil : attempt, snapshot: snapshot, reference: Reference(time: wall, counter: counter),
+            now: now, wall: wall, listener: listener,
             completion: completion)
 
         switch snapshot.engine.begin(attempt, memory: memory, now: now) {
@@ -154,6 +200,25 @@ public final class DecisionService: Sendable {
         if let harvest, hasTraps { harvest.named(attempt, at: listener, engine) }
     }
 
+    /// A backend took a message: its client is charged, once, whatever it waited for.
+    func charge(_ client: SessionClient, recipients: Int, octets: UInt64) {
+        guard let limits else { return }
+        let engine = engine
+        let known = Client(address: client.source.address, confirmedName: client.name)
+        let countsIdentities = engine.settings.throttle.limits.contains { $0.key == .identity }
+        let subject = LimitSubject(
+            address: client.source.address, identity: countsIdentities ? engine.domain(of: known, nil)?.text : nil, account: client.login)
+        limits.accepted(subject, recipients: recipients, size: Int(clamping: octets), now: clock.now().steady)
+    }
+
+    /// What counts mean for an attempt now, and every limit that bears on it: for someone who wants to see it.
+    func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding]) {
+        guard let limits else { return (nil, []) }
+        let engine = engine
+        let now = clock.now().steady
+        return (limits.assess(attempt, MessageMemory(), engine, nil, now: now), limits.standings(attempt, engine, now: now))
+    }
+
     /// What look-ups find out now, for someone who wants to see it.
     func findings(for attempt: Attempt) async -> Findings {
         guard let evidence else { return Findings() }
@@ -176,6 +241,8 @@ public final class DecisionService: Sendable {
     /// One question on its way.
     private final class Question: Sendable {
         private let service: DecisionService
+        /// What is to be charged once it is decided.
+        private let counted: Attempt?
         let snapshot: Snapshot
         private let reference: Reference
         let now: WallTime
@@ -185,10 +252,12 @@ public final class DecisionService: Sendable {
         private let completion: @Sendable (Outcome) -> Void
 
         init(
-            service: DecisionService, snapshot: Snapshot, reference: Reference, now: WallTime, wall: WallTime, listener: String,
+            service: DecisionService, counted: Attempt?, snapshot: Snapshot, reference: Reference, now: WallTime, wall: WallTime,
+            listener: String,
             completion: @escaping @Sendable (Outcome) -> Void
         ) {
             self.service = service
+            self.counted = counted
             self.snapshot = snapshot
             self.reference = reference
             self.now = now
@@ -226,6 +295,11 @@ public final class DecisionService: Sendable {
             if let spfField = findings?.spfField, !decision.memory.spfFieldGiven, decision.verdict.action.accepts {
                 field = spfField
                 decision.memory.spfFieldGiven = true
+            }
+            if let counted, let limits = service.limits {
+                let country = counted.account == nil ? nil : counted.client.address.flatMap { service.evidence?.country(of: $0) }
+                let known = snapshot.countsIdentities ? service.evidence?.known(counted) : nil
+                limits.settle(counted, &decision, snapshot.engine, known, country: country, now: now)
             }
             completion(Outcome(decision, snapshot, spfField: field, reference: reference, now: now))
         }
@@ -328,6 +402,22 @@ enum ReplyText {
         text += " seconds or later ("
         text.sign(hostname, reference)
         return text
+    }
+
+    /// Says how to become trusted.
+    static func throttled(until: WallTime?, now: WallTime, settings: ThrottleSettings, hostname: String, reference: Reference) -> String {
+        let wait = max((until ?? now) - now, .minutes(1))
+        let advice =
+            settings.advice.isEmpty ? "lists and large senders are taken in once postmaster here trusts them" : settings.advice
+        return "More mail than a person sends: please come back in \(wait.secondsRoundedUp) seconds; \(advice) (\(hostname) \(reference))"
+    }
+
+    static func accountLimit(_ throttled: Throttled, now: WallTime, hostname: String, reference: Reference) -> String {
+        let limit = throttled.limit
+        let unit = limit.unit.rawValue.split(separator: "-").joined(separator: " ")
+        let amount = limit.unit == .bytes ? "\(limit.amount >> 20) MiB" : "\(limit.amount) \(unit)"
+        return
+            "Not sent: your account may send \(amount) within \(limit.window); try again in \((throttled.until - now).spoken) (\(hostname) \(reference))"
     }
 
     static func refusal(hostname: String, reference: Reference) -> String {

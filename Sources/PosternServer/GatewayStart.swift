@@ -14,6 +14,8 @@ extension GatewaySettings {
             case .none: .none
             }
         domains = configuration.domains
+        routes = gateway.routes
+        throttles = !gateway.routes.isEmpty
         backendTLS.mode =
             switch gateway.backendTLS {
             case .never: .never

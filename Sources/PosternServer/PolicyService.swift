@@ -105,6 +105,8 @@ extension PolicyReply {
             self =
                 outcome.deferralReply == .deferIfPermit
                 ? .deferIfPermit(outcome.text) : .defer(code: 451, enhanced: "4.7.1", text: outcome.text)
+        case .reject where verdict.holdsMessage:
+            self = .hold(outcome.text)
         case .reject, .drop:
             self = .reject(code: 554, enhanced: "5.7.1", text: outcome.text)
         }

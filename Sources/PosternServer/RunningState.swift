@@ -64,6 +64,7 @@ struct RunningState: DaemonState {
         report.checks = decisions.counters.checks.report
         if let lookUps { report.note(lookUps) }
         report.configuration = configuration()
+        report.limits = decisions.limits.map { limitsReport($0, settings) }
         report.dnsServices = dnsServices()
         report.subscriptions = subscriptions()
         report.harvest = decisions.harvest?.report
@@ -75,6 +76,21 @@ struct RunningState: DaemonState {
         let export = try ListExport(draft, current(), publisher.sources, ListPublisher.time(clock))
         return ExportReport(path: path, format: draft.format, entries: try export.write(to: path))
     }
+
+    private func limitsReport(_ limits: LimitService, _ settings: EngineSettings) -> StatusReport.Limits {
+        let report = limits.report(now: now().steady)
+        let all = settings.throttle.limits + settings.accounts.limits + settings.accounts.suspend
+        return StatusReport.Limits(
+            throttleMode: settings.throttle.mode.rawValue, accountsMode: settings.accounts.mode.rawValue, limits: all.map(\.description),
+            rows: report.rows, bytes: report.bytes, evicted: report.evicted, heldNow: report.heldNow,
+            heldAtMost: settings.throttle.heldSessions, refusedNow: report.refusedNow, suspendedAccounts: report.suspended,
+            held: report.numbers.held, deferred: report.numbers.deferred, refused: report.numbers.refused,
+            accountsRefused: report.numbers.accountsRefused, holdsDenied: report.numbers.holdsDenied)
+    }
+
+    func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding]) { decisions.standing(of: attempt) }
+    func suspensions() -> [Suspension] { decisions.limits?.suspensionsInForce ?? [] }
+    func releaseAccount(_ account: String) -> Bool { decisions.limits?.release(account) ?? false }
 
     func findings(for attempt: Attempt) async -> Findings { await decisions.findings(for: attempt) }
 

@@ -29,6 +29,8 @@ public final class MemoryStore: Store {
         var decisions: [Kept] = []
         var entries: [EntryKey: ListEntry] = [:]
         var releases: [Release] = []
+        var counts: [CountPosition: CountRow] = [:]
+        var suspensions: [String: Suspension] = [:]
         var anchor: SteadyClock.Anchor?
         var history = MemoryHistory()
         var harvest = HarvestImage()
@@ -97,6 +99,31 @@ public final class MemoryStore: Store {
             state.releases.removeAll { $0.recipient == release.recipient && $0.sender == release.sender && $0.client == release.client }
             state.releases.append(release)
         }
+    }
+
+    public func keep(_ rows: [CountRow]) async throws(StoreFailure) {
+        try locked { state in
+            for row in rows { state.counts[row.position] = row }
+        }
+    }
+
+    public func counts(after position: CountPosition?, limit: Int) async throws(StoreFailure) -> [CountRow] {
+        try locked { state in
+            let behind = state.counts.keys.filter { key in position.map { $0 < key } ?? true }
+            return behind.sorted().prefix(limit).compactMap { state.counts[$0] }
+        }
+    }
+
+    public func insert(_ suspension: Suspension) async throws(StoreFailure) {
+        try locked { $0.suspensions[suspension.account] = suspension }
+    }
+
+    public func suspensions() async throws(StoreFailure) -> [Suspension] {
+        try locked { $0.suspensions.values.sorted { $0.account < $1.account } }
+    }
+
+    public func removeSuspension(of account: String) async throws(StoreFailure) -> Bool {
+        try locked { $0.suspensions.removeValue(forKey: account) != nil }
     }
 
     public func decisions(_ filter: DecisionFilter) async throws(StoreFailure) -> [StoredDecision] {
@@ -190,9 +217,11 @@ public final class MemoryStore: Store {
             state.decisions.removeFirst(decisions)
             let entries = state.entries.filter { !$0.value.isLive(at: now) }
             for key in entries.keys { state.entries[key] = nil }
+            let counts = Array(state.counts.lazy.filter { $0.value.expires <= now }.map(\.key).prefix(Self.expiryStep))
+            for key in counts { state.counts[key] = nil }
             let releases = state.releases.count
             state.releases.removeAll { $0.expires <= now }
-            return triplets.count + identities.count + decisions + entries.count + releases - state.releases.count
+            return triplets.count + identities.count + decisions + entries.count + counts.count + releases - state.releases.count
         }
     }
 

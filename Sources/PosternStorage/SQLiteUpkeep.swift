@@ -34,6 +34,7 @@ extension SQLiteStore {
         removed += try await expire("identities", expires: "last + expires_after", cursor: \.identities, now: now) {
             hot, keys throws(StoreFailure) in try hot.expireIdentities(keys, now: now)
         }
+        removed += try await expireCounts(now)
         let hasOld = try await onReader { db in
             try Bool.fetchOne(
                 db, sql: "SELECT EXISTS (SELECT 1 FROM entries WHERE expires <= ?1) OR EXISTS (SELECT 1 FROM releases WHERE expires <= ?1)",

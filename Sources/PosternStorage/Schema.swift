@@ -70,6 +70,12 @@ enum Schema {
         CREATE TABLE harvest_memory(
             one INTEGER PRIMARY KEY CHECK (one = 1), touches BLOB, is_complete INTEGER NOT NULL) STRICT;
         INSERT INTO harvest_memory VALUES (1, NULL, 0);
+        -- Counts of limits, a row a block or name, as `KeptRow` writes it; who is stopped.
+        CREATE TABLE tallies(
+            place INTEGER NOT NULL, key INTEGER NOT NULL, data BLOB NOT NULL, expires INTEGER NOT NULL,
+            PRIMARY KEY(place, key)) STRICT, WITHOUT ROWID;
+        CREATE INDEX tallies_expires ON tallies(expires);
+        CREATE TABLE suspensions(account TEXT PRIMARY KEY, since INTEGER NOT NULL, reason TEXT NOT NULL) STRICT, WITHOUT ROWID;
         """,
     ]
 

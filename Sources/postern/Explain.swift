@@ -84,6 +84,10 @@ extension Explanation {
             }
             items.append(("triplet", words))
         }
+        for limit in limits {
+            let left = "\(Int(limit.left)) of \(Int(limit.allowance)) left"
+            items.append(("limit", "\(limit.limit), \(limit.subject): \(left)"))
+        }
         for fact in facts { items.append(("found", "\(fact.fact): \(fact.value)")) }
         if let age = factsAgeSeconds, age > 0 { items.append(("", "looked up \(age) seconds ago")) }
         if let score { items.append(("score", "\(score)")) }

@@ -22,6 +22,7 @@ struct Postern: AsyncParsableCommand {
             Serve.self, Config.self, Explain.self, Allow.self, Block.self, Trap.self, Greylist.self, ReleaseVerb.self, Decisions.self,
             Status.self,
             Top.self,
-            Reload.self, BackupVerb.self, Import.self, Export.self, SPFVerb.self, MX.self, ReplayVerb.self, ReportVerb.self,
+            Reload.self, BackupVerb.self, Import.self, Export.self, SPFVerb.self, MX.self, ReplayVerb.self, AccountVerb.self,
+            ReportVerb.self,
         ])
 }

@@ -74,6 +74,18 @@ extension StatusReport {
                 items.append(("store", "DOWN, mail passes unjudged: \(store.state)"))
             }
         }
+        if let limits {
+            items.append(
+                (
+                    "limits",
+                    "throttle \(limits.throttleMode), accounts \(limits.accountsMode); \(limits.rows) counted on \(limits.bytes) octets, \(limits.evicted) gave way"
+                ))
+            items.append(
+                (
+                    "",
+                    "\(limits.held) answers held, \(limits.deferred) deferred, \(limits.refused) refused; \(limits.heldNow) of \(limits.heldAtMost) held now, \(limits.refusedNow) clients refused, \(limits.suspendedAccounts) accounts suspended"
+                ))
+        }
         if counts.storeFailures > 0 {
             items.append(
                 ("store failures", "\(counts.storeFailures) answers without the store; the last: \(lastStoreFailure ?? "unknown")"))

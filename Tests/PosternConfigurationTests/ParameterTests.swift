@@ -37,9 +37,12 @@ struct ParameterTests {
         }
     }
 
-    @Test func everyParameterIsShownWithItsComment() {
+    @Test func everyParameterIsShownWithItsComment() throws {
         var everything = Configuration()
         everything.user = "postern"
+        everything.throttle.advice = "write to us"
+        everything.firewall.nftablesFile = "/run/refused.nft"
+        everything.accounts.webhook = "https://example.net/hook"
         var gateway = Configuration.Gateway(backends: [.unix(path: "/run/b", mode: nil, group: nil)])
         gateway.backendAuthorities = "/etc/ca.pem"
         gateway.certificate = "/etc/cert.pem"
@@ -48,6 +51,8 @@ struct ParameterTests {
         inner.nodes = PrefixSet([Prefix("192.0.2.1")!])
         inner.nodeChecks = [.tcp(IPAddress(v4: 3), port: 25)]
         gateway.inner = inner
+        var throttle = Configuration.Gateway(backends: [])
+        throttle.routes = try [#require(DomainName("example.net")): [.tcp(IPAddress(v4: 2), port: 25)]]
         var admin = Configuration.Admin()
         admin.tokenFile = "/etc/postern/token"
         admin.hosts = ["door.example.net"]
@@ -67,6 +72,7 @@ struct ParameterTests {
         everything.listeners = [
             .init(name: "d", role: .admin, address: .unix(path: "/run/d", mode: nil, group: nil), admin: admin),
             .init(name: "s", role: .socketmap, address: .tcp(IPAddress(v4: 1), port: 27), socketmap: socketmap),
+            .init(name: "r", role: .throttle, address: .tcp(IPAddress(v4: 2), port: 25), gateway: throttle),
             .init(name: "a", role: .policy, address: .unix(path: "/run/a", mode: 0o660, group: "postfix")),
             .init(name: "t", role: .trap, address: .tcp(IPAddress(v4: 1), port: 25), trap: .init(mode: .tarpit)),
             .init(name: "l", role: .dnsbl, address: .tcp(IPAddress(v4: 1), port: 53), dnsService: service),

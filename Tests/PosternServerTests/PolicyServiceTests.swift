@@ -24,6 +24,7 @@ final class TestService {
     let service: PolicyService
     let listener: PolicyListener
     let store: any Store
+    let limits: LimitService?
 
     init(
         store: any Store = MemoryStore(), address: ListenAddress = .tcp(IPAddress("127.0.0.1")!, port: 0),
@@ -35,11 +36,14 @@ final class TestService {
         configure(&settings)
         let writer = LogWriter(descriptor: open("/dev/null", O_WRONLY), format: .logfmt)
         self.store = store
+        let counting = LimitService(throttle: settings.throttle, accounts: settings.accounts, seed: (1, 2))
+        self.limits = counting
         service = PolicyService(
             decisions: DecisionService(
                 engine: Engine(settings: settings, lists: lists, domains: LastLabelDomains()), store: store,
                 clock: ServiceClock(after: nil),
-                log: DecisionLog(writer: writer, isEnabled: true), counters: Counters(), evidence: evidence), hold: hold)
+                log: DecisionLog(writer: writer, isEnabled: true), counters: Counters(), evidence: evidence,
+                limits: counting), hold: hold)
         let (descriptor, bound) = try ListeningSocket.open(address)
         listener = try await PolicyListener.start(
             name: "test", address: bound, descriptor: descriptor, group: MultiThreadedEventLoopGroup.singleton, service: service,

@@ -518,8 +518,66 @@ struct StoreConformanceTests {
         await expectClosed("statistics") { _ = try await store.statistics() }
         await expectClosed("expire") { _ = try await store.expire(now: noon, decisionsBefore: noon) }
         await expectClosed("backup") { try await store.backup(to: folder.file("backup.db")) }
+        await expectClosed("keep counts") { try await store.keep([CountRow(table: 1, key: 1, data: [], expires: noon)]) }
+        await expectClosed("counts") { _ = try await store.counts(after: nil, limit: 1) }
+        await expectClosed("suspensions") { _ = try await store.suspensions() }
+        await expectClosed("remove suspension") { _ = try await store.removeSuspension(of: "a") }
+        await expectClosed("insert suspension") { try await store.insert(Suspension(account: "a", since: noon, reason: "")) }
         await expectClosed("anchor") { _ = try await store.anchor() }
         await expectClosed("keep") { try await store.keep(SteadyClock.Anchor(wall: noon, monotonic: .zero, steady: noon, boot: "")) }
+    }
+
+    // MARK: - Counts and accounts
+
+    @Test(arguments: StoreKind.allCases)
+    func `Counts come back in the order of their places, page by page, each as it was written last`(kind: StoreKind) async throws {
+        try await withStore(kind) { store in
+            #expect(try await store.counts(after: nil, limit: 10) == [])
+            let keys: [UInt64] = [0, 1, 7, 1 << 62, 1 << 63, .max - 1, .max]
+            var rows: [CountRow] = []
+            for table in [UInt8(0), 1, 255] {
+                for key in keys { rows.append(CountRow(table: table, key: key, data: [table, 9], expires: noon + .hours(1))) }
+            }
+            try await store.keep(rows.shuffled())
+            rows[3].data = Array(repeating: 7, count: 10_000)
+            rows[3].expires = noon + .days(2)
+            try await store.keep([rows[3]])
+            var found: [CountRow] = []
+            while case let page = try await store.counts(after: found.last?.position, limit: 4), !page.isEmpty {
+                #expect(page.count <= 4)
+                found += page
+            }
+            #expect(found == rows)
+            var removed = 0
+            while case let step = try await store.expire(now: noon + .hours(1), decisionsBefore: noon), step > 0 { removed += step }
+            #expect(removed == rows.count - 1)
+            #expect(try await store.counts(after: nil, limit: 100) == [rows[3]])
+        }
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func `Many counts are kept and expire in small steps`(kind: StoreKind) async throws {
+        try await withStore(kind) { store in
+            let rows = (0..<1234).map { CountRow(table: 1, key: UInt64($0), data: [1], expires: noon + .seconds(Int64($0))) }
+            try await store.keep(rows)
+            while try await store.expire(now: noon + .seconds(1000), decisionsBefore: noon) > 0 {}
+            #expect(try await store.counts(after: nil, limit: 10_000) == Array(rows[1001...]))
+        }
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func `Suspensions are kept until they are removed`(kind: StoreKind) async throws {
+        try await withStore(kind) { store in
+            let ann = Suspension(account: "ann", since: noon, reason: "too much")
+            let bob = Suspension(account: "bob@example.org", since: noon + .seconds(1), reason: "")
+            try await store.insert(bob)
+            try await store.insert(Suspension(account: "ann", since: noon, reason: "other"))
+            try await store.insert(ann)
+            #expect(try await store.suspensions() == [ann, bob])
+            #expect(try await store.removeSuspension(of: "ann"))
+            #expect(try await !store.removeSuspension(of: "ann"))
+            #expect(try await store.suspensions() == [bob])
+        }
     }
 
     // MARK: - Durable stores
@@ -537,6 +595,10 @@ struct StoreConformanceTests {
         try await first.insert([entry])
         try await first.insert(release)
         try await first.keep(anchor)
+        let counts = CountRow(table: 1, key: .max, data: [1, 2, 3], expires: noon + .days(1))
+        let suspension = Suspension(account: "ann", since: noon, reason: "too much")
+        try await first.keep([counts])
+        try await first.insert(suspension)
         await first.close()
 
         let second = try kind.open(in: folder)
@@ -547,6 +609,8 @@ struct StoreConformanceTests {
         #expect(try await second.entries() == [entry])
         #expect(try await second.releases() == [release])
         #expect(try await second.anchor() == anchor)
+        #expect(try await second.counts(after: nil, limit: 10) == [counts])
+        #expect(try await second.suspensions() == [suspension])
         let statistics = try await second.statistics()
         #expect(statistics.bytes > 0)
         #expect(StoreStatistics(triplets: 1, identities: 1, decisions: 1, entries: 1, bytes: statistics.bytes) == statistics)

@@ -50,6 +50,8 @@ public final class EvidenceGatherer: EvidenceSource {
         }
     }
 
+    public func country(of address: IPAddress) -> String? { networks?.country(of: address) }
+
     /// The reverse name of an address that leads back to it.
     public func confirmedName(of address: IPAddress) async -> DomainName? {
         guard health.answers else { return nil }

@@ -1,3 +1,4 @@
+import PosternCore
 import PosternEngine
 
 /// Finds out what look-ups can tell of an attempt.
@@ -8,4 +9,11 @@ public protocol EvidenceSource: Sendable {
     /// Asks everything at once, under one deadline, and calls `completion` once, on any thread: with all of it, or with what
     /// there is when the rest can no longer change the verdict, or at the deadline.
     func gather(_ attempt: Attempt, for settings: EngineSettings, completion: @escaping @Sendable (Findings) -> Void)
+
+    /// Where an address is registered, where that can be told at once.
+    func country(of address: IPAddress) -> String?
+}
+
+extension EvidenceSource {
+    public func country(of address: IPAddress) -> String? { nil }
 }

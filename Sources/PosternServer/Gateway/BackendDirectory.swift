@@ -51,6 +51,9 @@ final class BackendDirectory: Sendable {
         }
     }
 
+    /// The same, of some of them.
+    func candidates(among route: [ListenAddress]) -> [ListenAddress] { candidates().filter(route.contains) }
+
     /// - Returns: whether this took it out.
     func failed(_ address: ListenAddress, _ settings: GatewaySettings.HealthSettings, now: NIODeadline) -> Bool {
         change(address) { entry in

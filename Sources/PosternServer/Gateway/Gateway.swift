@@ -49,7 +49,7 @@ final class Gateway: Sendable {
         self.clientName = clientName
         sessions = SessionTable(counters: counters)
         door = current.settings.inner == nil ? nil : InnerDoor(name: name, counters: counters, logger: logger)
-        directory = BackendDirectory(current.settings.backends)
+        directory = BackendDirectory(current.settings.allBackends)
         box = NIOLockedValueBox(current)
         seldom = RateLimitedLog(logger: logger, interval: .minutes(1))
     }
@@ -60,7 +60,7 @@ final class Gateway: Sendable {
     /// From here on new sessions go by these.
     func update(_ current: Current) {
         box.withLockedValue { $0 = current }
-        directory.update(current.settings.backends)
+        directory.update(current.settings.allBackends)
     }
 
     // MARK: - Backends

@@ -10,6 +10,8 @@ import SMTPProtocol
 public final class GatewayListener: Sendable {
     public let name: String
     public let address: ListenAddress
+    /// Whether it is a gateway to the mail servers of many domains.
+    public let isThrottle: Bool
     let gateway: Gateway
     private let server: any Channel
     private let connections: ConnectionSet
@@ -21,6 +23,7 @@ public final class GatewayListener: Sendable {
     ) {
         name = gateway.name
         self.address = address
+        isThrottle = !gateway.settings.routes.isEmpty
         self.gateway = gateway
         self.server = server
         self.connections = connections

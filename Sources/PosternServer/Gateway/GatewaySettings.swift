@@ -11,6 +11,11 @@ public struct GatewaySettings: Sendable, Equatable {
     public var banner = "ESMTP"
     /// The mail servers behind the gateway, all equal: new sessions go round those that are well.
     public var backends: [ListenAddress]
+    /// Of a throttle: the mail servers of each domain. Where not empty, nothing else is taken, and each message goes to the
+    /// servers of its first accepted recipient's domain.
+    public var routes: [DomainName: [ListenAddress]] = [:]
+    /// Whether strangers are kept to what a person sends, whatever `throttle.mode` says.
+    public var throttles = false
     /// By which way a backend learns who the client is.
     public var clientInformation = BackendSettings.ClientInformation.xclient
     /// What we receive for. Enforced, and required, where the backend does not learn who the client is.
@@ -168,7 +173,29 @@ public enum GatewaySettingsError: Error, Equatable, Sendable, CustomStringConver
 extension GatewaySettings {
     /// What can be said without opening a file.
     public func validate() throws(GatewaySettingsError) {
-        guard !backends.isEmpty else { throw .noBackend }
-        if clientInformation == .none, domains == .listed([]) { throw .domainsRequired }
+        guard !backends.isEmpty || !routes.isEmpty, routes.values.allSatisfy({ !$0.isEmpty }) else { throw .noBackend }
+        if clientInformation == .none, routes.isEmpty, domains == .listed([]) { throw .domainsRequired }
+    }
+}
+
+extension GatewaySettings {
+    /// Every backend, of all routes.
+    var allBackends: [ListenAddress] {
+        guard !routes.isEmpty else { return backends }
+        var all: [ListenAddress] = []
+        for (_, addresses) in routes.sorted(by: { $0.key.text < $1.key.text }) {
+            for address in addresses where !all.contains(address) { all.append(address) }
+        }
+        return all
+    }
+
+    /// The backends that take a recipient; `nil` for one that none does.
+    func route(to recipient: Mailbox) -> [ListenAddress]? {
+        guard !routes.isEmpty else { return backends }
+        // RFC 5321 §4.5.1: postmaster needs no domain; the first of ours has it.
+        if recipient.domain.isEmpty {
+            return recipient.localPart.lowercasedASCII == "postmaster" ? routes.min { $0.key.text < $1.key.text }?.value : nil
+        }
+        return recipient.domainName.flatMap { routes[$0] }
     }
 }

@@ -94,11 +94,14 @@ final class MailboxProber {
 
     private func take(_ line: Line, _ settings: GatewaySettings) {
         guard line.question == nil, !queue.isEmpty else { return }
-        if line.asked >= settings.probe.perConnection {
+        let question = queue.removeFirst()
+        let route = settings.route(to: question.recipient.mailbox) ?? []
+        // One that is for other domains' servers would not know.
+        let isElsewhere = line.connection.map { !settings.routes.isEmpty && !route.contains($0.address) } ?? false
+        if line.asked >= settings.probe.perConnection || isElsewhere {
             line.connection?.leave()
             line.connection = nil
         }
-        let question = queue.removeFirst()
         line.question = question
         line.outcome = nil
         line.hasFailed = false
@@ -109,7 +112,8 @@ final class MailboxProber {
             connection.probe(question.recipient)
             return
         }
-        guard let address = gate.gateway.directory.candidates().first else { return finish(line, .silent) }
+        let candidates = settings.routes.isEmpty ? gate.gateway.directory.candidates() : gate.gateway.directory.candidates(among: route)
+        guard let address = candidates.first else { return finish(line, .silent) }
         let current = gate.gateway.current
         let connection = BackendConnection(
             address, settings: gate.gateway.backendSettings(for: address, settings), client: nil, tls: current.backendTLS, gate: gate,

@@ -339,6 +339,7 @@ final class SessionHandler: ChannelDuplexHandler {
         perform(nil)
         backend?.leave()
         backend = nil
+        leaveHold()
         logEnd()
         gate.wheel.remove(ticket)
         self.ticket = nil

@@ -10,6 +10,8 @@ struct SessionMessage {
     /// The backend took content.
     var hasContent = false
     var ended: TransactionEnd?
+    /// Whether it counts towards its client's limits.
+    var counts = false
 
     init(startedAt: NIODeadline) {
         self.startedAt = startedAt
@@ -39,6 +41,7 @@ extension SessionHandler {
             }
         }
         guard message.recipients > 0 else { return }
+        if accepted, message.counts { gateway.decisions.charge(client, recipients: message.recipients, octets: message.octets) }
         gateway.decisions.log.write { line in
             begin(&line, "message")
             line.add("result", reply.map { accepted || isAnswer ? String($0.code) : "reset" } ?? "aborted")

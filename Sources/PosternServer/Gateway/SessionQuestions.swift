@@ -29,6 +29,8 @@ struct SessionQuestion {
     fileprivate(set) var stage = Stage.connect
     /// Answers to earlier questions are no longer wanted.
     fileprivate var number: UInt64 = 0
+    /// It counts among those who wait because of a limit.
+    fileprivate var holdsPlace = false
     /// What was decided, while it is held back.
     fileprivate var paused: SMTPProtocol.Decision?
     fileprivate var pausedUntil = NIODeadline.distantFuture
@@ -123,7 +125,7 @@ extension SessionHandler {
         }
         switch asked {
         case .connect:
-            guard !isAccepted(at: .connect) else { return }
+            guard countsRefusals || !isAccepted(at: .connect) else { return }
             decide(attempt(.connect))
         case .helo(let name, let extended):
             question.helo = name.text
@@ -160,6 +162,7 @@ extension SessionHandler {
             stage: stage, client: Client(address: client.source.address, confirmedName: client.name, helo: question.helo),
             sender: mail?.reversePath ?? .null, account: client.login, size: mail?.size.map { Int(clamping: $0) } ?? 0)
         attempt.isConversation = true
+        attempt.throttles = current.settings.throttles
         attempt.signals = signals
         return attempt
     }
@@ -171,8 +174,8 @@ extension SessionHandler {
             named.recipient = recipient.mailbox
             gateway.decisions.named(named, at: gateway.name)
         }
-        if let refusal = relayRefusal(recipient.mailbox) {
-            ready = .decision(.reject(refusal))
+        if let refusal = relayRefusal(recipient.mailbox) ?? routeRefusal(recipient.mailbox) {
+            ready = .decision(refusal.code < 500 ? .defer(refusal) : .reject(refusal))
             return
         }
         guard mayProbe(recipient) else { return decide(recipient) }
@@ -191,9 +194,27 @@ extension SessionHandler {
         decide(attempt)
     }
 
+    /// Whether somebody may be refused at connect for what it has done.
+    private var countsRefusals: Bool {
+        gateway.decisions.limits != nil && (current.settings.throttles || gateway.decisions.engine.settings.throttle.mode == .on)
+    }
+
+    /// A throttle takes mail for its domains alone, and a message for one domain's servers; `nil` to go on.
+    private func routeRefusal(_ recipient: Mailbox) -> Reply? {
+        guard !current.settings.routes.isEmpty else { return nil }
+        guard let route = current.settings.route(to: recipient) else { return Reply(550, "5.7.1", "Relaying denied") }
+        // RFC 5321 §4.5.3.1.10: the client sends what is left in another transaction.
+        guard message?.recipients ?? 0 == 0 || relay.route == route else {
+            return Reply(452, "4.5.3", "Recipients of one domain at a time, please")
+        }
+        return nil
+    }
+
     /// Never an open relay: a backend that cannot see the client may take us for one of its own. `nil` to go on.
     func relayRefusal(_ recipient: Mailbox) -> Reply? {
-        guard current.settings.clientInformation == .none, case .listed(let domains) = current.settings.domains else { return nil }
+        guard current.settings.clientInformation == .none, current.settings.routes.isEmpty,
+            case .listed(let domains) = current.settings.domains
+        else { return nil }
         let refusal = Reply(550, "5.7.1", "Relaying denied")
         // Routing in the local part (RFC 5321 §3.6.1 and appendix F.2): `user%elsewhere.example@ours.example` is mail to
         // elsewhere for a backend that trusts us.
@@ -278,8 +299,17 @@ extension SessionHandler {
         // A trusted front has let its client talk already.
         if stage == .connect, client.isIntroduced { delay = .zero }
         delay = min(delay, stage == .connect ? SessionQuestion.longestGreeting : SessionQuestion.longestPause)
-        let automatic = stage == .connect && outcome.delays.greeting == .auto
-        delay = gateway.shortened(delay, automatic: automatic, current.settings)
+        if case .hold? = outcome.throttled?.grade, delay > .zero, let limits = gateway.decisions.limits {
+            // What a limit demands is never shortened: whoever cannot be made to wait is deferred.
+            guard question.holdsPlace || limits.beginHold(limit: outcome.heldSessions) else {
+                memory = MessageMemory()
+                return go(.defer(Reply(451, "4.7.1", outcome.textInsteadOfHold)))
+            }
+            question.holdsPlace = true
+        } else {
+            let automatic = stage == .connect && outcome.delays.greeting == .auto
+            delay = gateway.shortened(delay, automatic: automatic, current.settings)
+        }
         guard delay > .zero else { return go(decision) }
         gateway.decisions.metrics?.holds(forMilliseconds: delay.milliseconds)
         question.paused = decision
@@ -294,7 +324,15 @@ extension SessionHandler {
         .milliseconds(gateway.shortened(outcome.delays.stutter, automatic: false, current.settings).milliseconds)
     }
 
+    /// It waits for a limit no more.
+    func leaveHold() {
+        guard question.holdsPlace else { return }
+        question.holdsPlace = false
+        gateway.decisions.limits?.endHold()
+    }
+
     private func go(_ decision: SMTPProtocol.Decision) {
+        leaveHold()
         if question.paused != nil {
             question.paused = nil
             question.pausedUntil = .distantFuture

@@ -14,6 +14,8 @@ struct SessionRelay {
     fileprivate var client: BackendClient?
     /// Header fields to put on the message, without the last CRLF.
     var header: String?
+    /// The servers that this transaction's recipients are for.
+    fileprivate(set) var route: [ListenAddress] = []
 }
 
 extension SessionHandler: BackendUser {
@@ -40,11 +42,17 @@ extension SessionHandler: BackendUser {
             backend = nil
         }
         relay.client = wanted
+        let route = current.settings.route(to: recipient.mailbox) ?? []
+        if !current.settings.routes.isEmpty, message?.recipients ?? 0 == 0, relay.route != route {
+            relay.route = route
+            backend?.leave()
+            backend = nil
+        }
         if let backend {
             relay.wasReused = message?.recipients ?? 0 == 0
             backend.recipient(recipient, of: mail)
         } else {
-            relay.candidates = gateway.directory.candidates()[...]
+            relay.candidates = candidates
             if let address = relay.candidates.first,
                 let kept = gate.pool.take(
                     address, gateway.backendSettings(for: address, current.settings), tls: current.backendTLS, for: wanted)
@@ -58,6 +66,11 @@ extension SessionHandler: BackendUser {
                 connect()
             }
         }
+    }
+
+    private var candidates: ArraySlice<ListenAddress> {
+        current.settings.routes.isEmpty
+            ? gateway.directory.candidates()[...] : gateway.directory.candidates(among: relay.route)[...]
     }
 
     /// To the next backend that may be well; false where there is none.
@@ -134,7 +147,7 @@ extension SessionHandler: BackendUser {
             if !connection.isReady || relay.wasReused {
                 if relay.wasReused {
                     relay.wasReused = false
-                    relay.candidates = gateway.directory.candidates()[...]
+                    relay.candidates = candidates
                 }
                 if connect() { return }
             }
@@ -150,6 +163,7 @@ extension SessionHandler: BackendUser {
 
     func endTransaction(_ end: TransactionEnd) {
         message?.ended = end
+        message?.counts = memory.counts
         memory = .init()
         switch end {
         case .completed: break

@@ -110,7 +110,8 @@ final class TestGateway {
         engine(&settings)
         return DecisionService(
             engine: Engine(settings: settings, lists: lists, domains: LastLabelDomains()), store: store, clock: ServiceClock(after: nil),
-            log: DecisionLog(writer: lines.writer, isEnabled: true), counters: Counters(), evidence: evidence)
+            log: DecisionLog(writer: lines.writer, isEnabled: true), counters: Counters(), evidence: evidence,
+            limits: LimitService(throttle: settings.throttle, accounts: settings.accounts, seed: (1, 2)))
     }
 
     var counters: GatewayCounters.Values { listener.counters.values }

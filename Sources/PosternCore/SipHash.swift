@@ -1,15 +1,15 @@
 /// SipHash-2-4 with a 64-bit result (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012): a pseudorandom
 /// function of a 128-bit key. Whoever lacks the key can neither recompute a result nor aim for a collision.
-struct SipHash: Sendable {
+public struct SipHash: Sendable {
     private let k0: UInt64
     private let k1: UInt64
 
-    init(k0: UInt64, k1: UInt64) {
+    public init(k0: UInt64, k1: UInt64) {
         self.k0 = k0
         self.k1 = k1
     }
 
-    func hash(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
+    public func hash(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
         var state = State(k0: k0, k1: k1)
         let words = bytes.count / 8
         for word in 0..<words {

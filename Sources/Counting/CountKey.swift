@@ -1,0 +1,71 @@
+import PosternCore
+
+/// What is counted.
+public enum CountUnit: UInt8, CaseIterable, Sendable {
+    /// Recipients that were asked about, whatever the answer was: charged when made.
+    case attempts = 1
+    /// Messages that were accepted.
+    case messages = 2
+    /// Recipients of accepted messages.
+    case recipients = 3
+    /// Size of accepted messages, in units of 1024 octets, rounded up.
+    case kibibytes = 4
+    /// Recipients that were accepted and never written to before.
+    case newRecipients = 5
+    /// Log-ins that failed.
+    case failures = 6
+    /// Recipients that were refused for good.
+    case refusals = 7
+    /// Addresses, of all that an account comes from, that it did not come from before.
+    case newAddresses = 8
+}
+
+/// Whose count it is: a block, and who in it. Rows are kept by block, so that a block's total comes free.
+public struct CountKey: Hashable, Sendable {
+    public var block: UInt64
+    public var member: UInt16
+
+    public init(block: UInt64, member: UInt16) {
+        self.block = block
+        self.member = member
+    }
+
+    /// An IPv4 address in its /24; an IPv6 /64 in its /48: who has one address of a /64 has all.
+    public init(_ address: IPAddress) {
+        switch address.family {
+        case .v4: self.init(block: 4 << 56 | address.low >> 8, member: UInt16(address.low & 0xff))
+        case .v6: self.init(block: 6 << 56 | address.high >> 16, member: UInt16(address.high & 0xffff))
+        }
+    }
+
+    /// A name: hashed with a secret, so that nobody can aim at another's count; a block of its own.
+    public init(_ name: String, hash: SipHash) {
+        var name = name
+        self.init(block: name.withUTF8 { hash.hash(UnsafeRawBufferPointer($0)) }, member: 0)
+    }
+}
+
+/// One count of a table: of a unit, over a window.
+public struct CountColumn: Hashable, Sendable {
+    public var unit: CountUnit
+    /// `windows`.
+    public var window: WallTime.Span
+    /// Where it matters: from an eighth of it on, who comes near is followed step by step.
+    public var limit: UInt32
+
+    /// From a second, since rows keep the number of the window in 32 bits, to a month.
+    public static let windows = WallTime.Span.seconds(1) ... .days(31)
+
+    public init(_ unit: CountUnit, per window: WallTime.Span, limit: UInt32) {
+        self.unit = unit
+        self.window = min(max(window, Self.windows.lowerBound), Self.windows.upperBound)
+        self.limit = limit
+    }
+
+    /// Which window a moment falls in, and how much of that window has gone by, 0..<1.
+    @inline(__always)
+    func epoch(at now: WallTime) -> (number: UInt32, elapsed: Double) {
+        let (number, rest) = max(now.milliseconds, 0).quotientAndRemainder(dividingBy: window.milliseconds)
+        return (UInt32(truncatingIfNeeded: number), Double(rest) / Double(window.milliseconds))
+    }
+}

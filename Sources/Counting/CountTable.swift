@@ -1,0 +1,554 @@
+import PosternCore
+
+/// Counts of a bounded number of keys, over windows of several lengths.
+///
+/// **The estimate.** Each count is kept for this window and the last one; what of the last still matters is taken to be spread
+/// evenly: `this + last × (1 − elapsed)`. A key that never has more than half a limit within any window is thus never over it.
+/// Keys that do something of a column's limit are followed step by step (`StepLog`) as far as there is room, those above a
+/// quarter of it first, and counted by the moment.
+///
+/// **One row per block** holds all its members and their total. Rows are of fixed capacities; a row that is full moves to a
+/// larger one, and a block of more members than the largest lets the smallest count go.
+///
+/// **Memory** is bounded: at the bound, of sixteen rows the one that has not been touched for the longest gives way.
+public struct CountTable: Sendable {
+    public struct Settings: Sendable {
+        /// Octets of rows and index.
+        public var maximumBytes = 64 << 20
+        /// Counts that are followed step by step: most take 200 octets, one of a large limit up to 16 KiB.
+        public var maximumLogs = 8192
+        /// A secret, so that nobody can choose addresses that fall on each other.
+        public var seed: UInt64
+
+        public init(seed: UInt64) {
+            self.seed = seed
+        }
+    }
+
+    public static let capacities = [1, 2, 4, 6, 8, 12, 16, 24, 32, 44, 60, 84, 120, 176, 256]
+    public static let maximumColumns = 24
+    /// Rows that are looked at for one to give way.
+    static let evictionSample = 16
+
+    public let columns: [CountColumn]
+    private let settings: Settings
+    private let layout: RowLayout
+    private var slabs: [Slab]
+    /// Open addressing: the upper half of a slot is the hash, the lower the handle; 0 is empty.
+    private var slots: [UInt64]
+    private var mask: Int
+    public private(set) var rows = 0
+    private var rowBytes = 0
+    private var hand = 0
+    private var logs: StepLogs
+    private var dirty: [UInt64] = []
+    /// Rows that gave way at the bound.
+    public private(set) var evictedRows: UInt64 = 0
+    /// Members that gave way in a block that has too many.
+    public private(set) var evictedMembers: UInt64 = 0
+
+    public init(columns: [CountColumn], settings: Settings) {
+        let columns = Array(columns.prefix(Self.maximumColumns))
+        self.columns = columns
+        self.settings = settings
+        layout = RowLayout(columns: columns.count)
+        slabs = Self.capacities.map { Slab(capacity: $0, columns: columns.count) }
+        slots = [UInt64](repeating: 0, count: 64)
+        mask = 63
+        logs = StepLogs(maximum: settings.maximumLogs)
+    }
+
+    /// Octets of rows and index; free room within chunks, and logs, come on top.
+    public var bytes: Int { rowBytes + slots.count * 8 }
+    public var followed: Int { logs.count }
+
+    // MARK: - Counting
+
+    /// Adds to every column of a unit.
+    public mutating func charge(_ key: CountKey, _ unit: CountUnit, _ amount: UInt32 = 1, at now: WallTime) {
+        guard amount > 0 else { return }
+        var place: (handle: UInt64, member: Int)?
+        for column in columns.indices where columns[column].unit == unit {
+            if place == nil { place = self.place(key, at: now) }
+            guard let place else { return }
+            add(amount, key, place.handle, place.member, column, at: now)
+        }
+    }
+
+    private mutating func add(_ amount: UInt32, _ key: CountKey, _ handle: UInt64, _ member: Int, _ column: Int, at now: WallTime) {
+        let columnValue = columns[column]
+        let (epoch, elapsed) = columnValue.epoch(at: now)
+        let layout = layout
+        let capacity = Self.capacity(handle)
+        let moment = UInt32(truncatingIfNeeded: now.milliseconds)
+        let (this, last, isFollowed, age) = withRow(handle) { row in
+            Self.roll(row, column, to: epoch, layout, capacity: capacity)
+            let total = row + layout.total(column)
+            total[0] = min(total[0].plusSaturating(amount), RowLayout.mostCounted)
+            let count = row + layout.count(member, column, capacity: capacity)
+            let before = count[0]
+            count[0] = min(before.plusSaturating(amount), RowLayout.mostCounted)
+            let latest = row + layout.moments(capacity: capacity) + member
+            defer { latest[0] = moment }
+            return (before, count[1] & RowLayout.mostCounted, count[1] & RowLayout.isFollowed != 0, moment &- latest[0])
+        }
+        let window = columnValue.window
+        let logKey = StepLogs.Key(key: key, column: UInt8(truncatingIfNeeded: column))
+        if isFollowed {
+            let isThere: Void? = logs.with(logKey) { $0.add(amount, window: window, at: now) }
+            if isThere != nil { return }
+        }
+        let sum = UInt64(this) + UInt64(last) + UInt64(amount)
+        let follows = sum > UInt64(columnValue.limit / 4) || sum > UInt64(max(columnValue.limit / 64, 1)) && !logs.isCrowded
+        if follows {
+            var log = StepLog(
+                this: this, last: last, elapsed: elapsed, window: window, latest: now - .milliseconds(Int64(age)), at: now)
+            log.add(amount, window: window, at: now)
+            logs.insert(log, logKey)
+        }
+        if follows != isFollowed {
+            withRow(handle) { row in
+                let last = row + layout.count(member, column, capacity: capacity) + 1
+                last[0] = last[0] & RowLayout.mostCounted | (follows ? RowLayout.isFollowed : 0)
+            }
+        }
+    }
+
+    /// What a key has in every column now, in the order of the columns. `body` is not called where it has nothing.
+    public mutating func counts(_ key: CountKey, at now: WallTime, _ body: (Int, Double) -> Void) {
+        guard let slot = find(key.block) else { return }
+        let handle = slots[slot] & 0xffff_ffff
+        let layout = layout
+        let capacity = Self.capacity(handle)
+        guard let member = withRow(handle, { Self.member($0, key.member, layout) }) else { return }
+        for column in columns.indices {
+            let (epoch, elapsed) = columns[column].epoch(at: now)
+            let (this, last, isFollowed) = withRow(handle) { row in
+                let count = row + layout.count(member, column, capacity: capacity)
+                let (this, last) = Self.windows(count, kept: row[layout.epoch(column)], now: epoch)
+                return (this, last, count[1] & RowLayout.isFollowed != 0)
+            }
+            guard this > 0 || last > 0 else { continue }
+            let estimate = Double(this) + Double(last) * (1 - elapsed)
+            guard isFollowed else {
+                body(column, estimate)
+                continue
+            }
+            let window = columns[column].window
+            let exact = logs.with(StepLogs.Key(key: key, column: UInt8(truncatingIfNeeded: column))) { log in
+                log.expire(window: window, at: now)
+                return Double(log.sum)
+            }
+            body(column, exact ?? estimate)
+        }
+    }
+
+    /// What a key has in one column now.
+    public mutating func count(_ key: CountKey, column: Int, at now: WallTime) -> Double {
+        var result = 0.0
+        counts(key, at: now) { if $0 == column { result = $1 } }
+        return result
+    }
+
+    /// What a block has in one column now, each member counted up to `cap`, `except` not at all: how many there are that do
+    /// much, not how much the worst of them does.
+    public mutating func breadth(of block: UInt64, column: Int, cap: Double, except: UInt16?, at now: WallTime) -> Double {
+        guard let slot = find(block) else { return 0 }
+        let handle = slots[slot] & 0xffff_ffff
+        let layout = layout
+        let capacity = Self.capacity(handle)
+        let (epoch, elapsed) = columns[column].epoch(at: now)
+        return withRow(handle) { row in
+            let kept = row[layout.epoch(column)]
+            let members = UnsafeRawPointer(row + layout.members).assumingMemoryBound(to: UInt16.self)
+            var sum = 0.0
+            for member in 0..<Int(row[RowLayout.state] & RowLayout.countMask) where members[member] != except {
+                let (this, last) = Self.windows(row + layout.count(member, column, capacity: capacity), kept: kept, now: epoch)
+                sum += min(Double(this) + Double(last) * (1 - elapsed), cap)
+            }
+            return sum
+        }
+    }
+
+    /// What a block has in one column now, all members together.
+    public mutating func total(of block: UInt64, column: Int, at now: WallTime) -> Double {
+        guard let slot = find(block) else { return 0 }
+        let handle = slots[slot] & 0xffff_ffff
+        let layout = layout
+        let (epoch, elapsed) = columns[column].epoch(at: now)
+        return withRow(handle) { row in
+            let (this, last) = Self.windows(row + layout.total(column), kept: row[layout.epoch(column)], now: epoch)
+            return Double(this) + Double(last) * (1 - elapsed)
+        }
+    }
+
+    // MARK: - Rows
+
+    private static func handle(slab: Int, index: Int) -> UInt64 { UInt64(slab + 1) << 28 | UInt64(index) }
+
+    @inline(__always)
+    private static func capacity(_ handle: UInt64) -> Int { capacities[Int(handle >> 28 & 0xf) - 1] }
+
+    @inline(__always)
+    private mutating func withRow<Result>(_ handle: UInt64, _ body: (UnsafeMutablePointer<UInt32>) -> Result) -> Result {
+        slabs[Int(handle >> 28 & 0xf) - 1].withRow(Int(handle & 0xfff_ffff), body)
+    }
+
+    @inline(__always)
+    private static func block(_ row: UnsafeMutablePointer<UInt32>) -> UInt64 { UInt64(row[0]) | UInt64(row[1]) << 32 }
+
+    /// This window's count and the last one's, as they are by now.
+    @inline(__always)
+    private static func windows(_ count: UnsafeMutablePointer<UInt32>, kept: UInt32, now: UInt32) -> (this: UInt32, last: UInt32) {
+        // A row that was kept by a clock that was ahead counts as it stands.
+        if now <= kept { return (count[0], count[1] & RowLayout.mostCounted) }
+        return now - kept == 1 ? (0, count[0]) : (0, 0)
+    }
+
+    /// Brings a column of a row to the window of now.
+    @inline(__always)
+    private static func roll(_ row: UnsafeMutablePointer<UInt32>, _ column: Int, to epoch: UInt32, _ layout: RowLayout, capacity: Int) {
+        let kept = row[layout.epoch(column)]
+        guard epoch > kept else { return }
+        row[layout.epoch(column)] = epoch
+        let follows = epoch - kept == 1
+        func turn(_ count: UnsafeMutablePointer<UInt32>) {
+            // Whoever did nothing for two windows is followed no more.
+            count[1] = follows && count[0] > 0 ? count[0] | count[1] & RowLayout.isFollowed : 0
+            count[0] = 0
+        }
+        turn(row + layout.total(column))
+        for member in 0..<Int(row[RowLayout.state] & RowLayout.countMask) { turn(row + layout.count(member, column, capacity: capacity)) }
+    }
+
+    @inline(__always)
+    private static func member(_ row: UnsafeMutablePointer<UInt32>, _ member: UInt16, _ layout: RowLayout) -> Int? {
+        let members = UnsafeRawPointer(row + layout.members).assumingMemoryBound(to: UInt16.self)
+        let count = Int(row[RowLayout.state] & RowLayout.countMask)
+        var index = 0
+        while index < count {
+            if members[index] == member { return index }
+            index += 1
+        }
+        return nil
+    }
+
+    /// Where a key is counted; makes room for it.
+    private mutating func place(_ key: CountKey, at now: WallTime) -> (handle: UInt64, member: Int) {
+        let slot = find(key.block) ?? insert(key.block)
+        var handle = slots[slot] & 0xffff_ffff
+        let layout = layout
+        let seconds = UInt32(truncatingIfNeeded: max(now.milliseconds, 0) / 1000)
+        var wasDirty = false
+        let found = withRow(handle) { row in
+            row[RowLayout.touched] = seconds
+            wasDirty = row[RowLayout.state] & RowLayout.isDirty != 0
+            row[RowLayout.state] |= RowLayout.isDirty
+            return Self.member(row, key.member, layout)
+        }
+        if !wasDirty { dirty.append(key.block) }
+        if let found { return (handle, found) }
+
+        if isFull(handle) { compact(handle, at: now) }
+        if isFull(handle) { handle = grow(slot) }
+        let capacity = Self.capacity(handle)
+        if isFull(handle) {
+            // As many members as a row may have: the one with the least to its name gives way.
+            evictedMembers += 1
+            let columns = columns.count
+            let member = withRow(handle) { row in
+                let least = (0..<capacity).min { a, b in
+                    Self.weight(row, a, layout, capacity: capacity) < Self.weight(row, b, layout, capacity: capacity)
+                }
+                let index = least ?? 0
+                Self.setMember(row, index, key.member, layout)
+                row[layout.moments(capacity: capacity) + index] = 0
+                (row + layout.count(index, 0, capacity: capacity)).update(repeating: 0, count: 2 * columns)
+                return index
+            }
+            return (handle, member)
+        }
+        let member = withRow(handle) { row in
+            let index = Int(row[RowLayout.state] & RowLayout.countMask)
+            row[RowLayout.state] += 1
+            Self.setMember(row, index, key.member, layout)
+            return index
+        }
+        return (handle, member)
+    }
+
+    private mutating func isFull(_ handle: UInt64) -> Bool {
+        let capacity = Self.capacity(handle)
+        return withRow(handle) { Int($0[RowLayout.state] & RowLayout.countMask) >= capacity }
+    }
+
+    private static func setMember(_ row: UnsafeMutablePointer<UInt32>, _ index: Int, _ member: UInt16, _ layout: RowLayout) {
+        UnsafeMutableRawPointer(row + layout.members).assumingMemoryBound(to: UInt16.self)[index] = member
+    }
+
+    private static func weight(_ row: UnsafeMutablePointer<UInt32>, _ member: Int, _ layout: RowLayout, capacity: Int) -> UInt64 {
+        let counts = row + layout.count(member, 0, capacity: capacity)
+        var sum: UInt64 = 0
+        for word in 0..<2 * layout.columns { sum += UInt64(counts[word]) }
+        return sum
+    }
+
+    /// Lets members go that have nothing to their name any more.
+    private mutating func compact(_ handle: UInt64, at now: WallTime) {
+        let epochs = columns.map { $0.epoch(at: now).number }
+        let layout = layout
+        let capacity = Self.capacity(handle)
+        withRow(handle) { row in
+            for column in epochs.indices { Self.roll(row, column, to: epochs[column], layout, capacity: capacity) }
+            let members = UnsafeMutableRawPointer(row + layout.members).assumingMemoryBound(to: UInt16.self)
+            let count = Int(row[RowLayout.state] & RowLayout.countMask)
+            var kept = 0
+            for member in 0..<count where Self.weight(row, member, layout, capacity: capacity) > 0 {
+                if kept != member {
+                    members[kept] = members[member]
+                    row[layout.moments(capacity: capacity) + kept] = row[layout.moments(capacity: capacity) + member]
+                    (row + layout.count(kept, 0, capacity: capacity)).update(
+                        from: row + layout.count(member, 0, capacity: capacity), count: 2 * layout.columns)
+                }
+                kept += 1
+            }
+            for member in kept..<count {
+                (row + layout.count(member, 0, capacity: capacity)).update(repeating: 0, count: 2 * layout.columns)
+            }
+            row[RowLayout.state] = row[RowLayout.state] & ~RowLayout.countMask | UInt32(kept)
+        }
+    }
+
+    /// Moves a row to the next capacity, where there is one.
+    private mutating func grow(_ slot: Int) -> UInt64 {
+        let handle = slots[slot] & 0xffff_ffff
+        let slab = Int(handle >> 28 & 0xf) - 1
+        guard slab + 1 < slabs.count else { return handle }
+        let (old, new) = (Self.capacities[slab], Self.capacities[slab + 1])
+        let layout = layout
+        var copy = [UInt32](repeating: 0, count: slabs[slab].stride)
+        withRow(handle) { row in for word in copy.indices { copy[word] = row[word] } }
+        free(handle)
+        let moved = allocate(slab + 1)
+        withRow(moved) { row in
+            for word in 0..<layout.members + (old + 1) / 2 { row[word] = copy[word] }
+            for member in 0..<old { row[layout.moments(capacity: new) + member] = copy[layout.moments(capacity: old) + member] }
+            let from = layout.counts(capacity: old)
+            let to = layout.counts(capacity: new)
+            for word in 0..<2 * layout.columns * old { row[to + word] = copy[from + word] }
+        }
+        slots[slot] = slots[slot] & 0xffff_ffff_0000_0000 | moved
+        return moved
+    }
+
+    private mutating func allocate(_ slab: Int) -> UInt64 {
+        rowBytes += slabs[slab].stride * 4
+        return Self.handle(slab: slab, index: slabs[slab].take())
+    }
+
+    private mutating func free(_ handle: UInt64) {
+        let slab = Int(handle >> 28 & 0xf) - 1
+        rowBytes -= slabs[slab].stride * 4
+        slabs[slab].giveBack(Int(handle & 0xfff_ffff))
+    }
+
+    // MARK: - Index
+
+    /// After the finisher of MurmurHash3; the seed keeps it from being foreseen.
+    @inline(__always)
+    private func hash(_ block: UInt64) -> UInt64 {
+        var h = block ^ settings.seed
+        h ^= h >> 33
+        h = h &* 0xff51_afd7_ed55_8ccd
+        h ^= h >> 33
+        h = h &* (0xc4ce_b9fe_1a85_ec53 ^ settings.seed << 1)
+        h ^= h >> 33
+        return h | 1 << 32
+    }
+
+    @inline(__always)
+    private func home(_ slot: UInt64) -> Int { Int(slot >> 33) & mask }
+
+    private mutating func find(_ block: UInt64) -> Int? {
+        let tag = hash(block) & 0xffff_ffff_0000_0000
+        var slot = home(tag)
+        while slots[slot] != 0 {
+            if slots[slot] & 0xffff_ffff_0000_0000 == tag, withRow(slots[slot] & 0xffff_ffff, { Self.block($0) == block }) { return slot }
+            slot = (slot + 1) & mask
+        }
+        return nil
+    }
+
+    private mutating func insert(_ block: UInt64) -> Int {
+        while bytes >= settings.maximumBytes, rows > 1 { evict() }
+        if (rows + 1) * 4 > slots.count * 3 { widen() }
+        let handle = allocate(0)
+        withRow(handle) { row in
+            row[0] = UInt32(truncatingIfNeeded: block)
+            row[1] = UInt32(truncatingIfNeeded: block >> 32)
+        }
+        rows += 1
+        return fill(hash(block) & 0xffff_ffff_0000_0000 | handle)
+    }
+
+    private mutating func fill(_ value: UInt64) -> Int {
+        var slot = home(value)
+        while slots[slot] != 0 { slot = (slot + 1) & mask }
+        slots[slot] = value
+        return slot
+    }
+
+    private mutating func widen() {
+        let old = slots
+        slots = [UInt64](repeating: 0, count: old.count * 2)
+        mask = slots.count - 1
+        hand = 0
+        for value in old where value != 0 { _ = fill(value) }
+    }
+
+    private mutating func remove(at slot: Int) {
+        free(slots[slot] & 0xffff_ffff)
+        rows -= 1
+        // What came after it for want of its place moves up (Knuth, TAOCP vol. 3, §6.4, algorithm R).
+        var hole = slot
+        var next = (slot + 1) & mask
+        while slots[next] != 0 {
+            let distance = (next - home(slots[next])) & mask
+            if distance >= (next - hole) & mask {
+                slots[hole] = slots[next]
+                hole = next
+            }
+            next = (next + 1) & mask
+        }
+        slots[hole] = 0
+    }
+
+    /// Of the next rows in the order of their hashes, which is none, the one that was not touched for the longest goes.
+    private mutating func evict() {
+        var coldest: (slot: Int, touched: UInt32)?
+        var seen = 0
+        for _ in 0..<slots.count where seen < Self.evictionSample {
+            hand = (hand + 1) & mask
+            guard slots[hand] != 0 else { continue }
+            seen += 1
+            let touched = withRow(slots[hand] & 0xffff_ffff) { $0[RowLayout.touched] }
+            if coldest.map({ touched < $0.touched }) ?? true { coldest = (hand, touched) }
+        }
+        guard let coldest else { return }
+        remove(at: coldest.slot)
+        evictedRows += 1
+    }
+
+    /// Looks at some rows and lets those go whose windows have all gone by. Called again and again it goes round.
+    ///
+    /// - Returns: how many went.
+    @discardableResult
+    public mutating func sweep(_ looks: Int, at now: WallTime) -> Int {
+        let epochs = columns.map { $0.epoch(at: now).number }
+        let layout = layout
+        var removed = 0
+        for _ in 0..<min(looks, slots.count) {
+            hand = (hand + 1) & mask
+            guard slots[hand] != 0 else { continue }
+            let isOver = withRow(slots[hand] & 0xffff_ffff) { row in
+                epochs.indices.allSatisfy { column in
+                    let kept = row[layout.epoch(column)]
+                    return epochs[column] > kept && epochs[column] - kept > 1
+                }
+            }
+            guard isOver else { continue }
+            remove(at: hand)
+            removed += 1
+            // What moved up into its place is looked at next.
+            hand = (hand - 1) & mask
+        }
+        return removed
+    }
+
+    /// Lets a key have nothing to its name; its block's total stays.
+    public mutating func forget(_ key: CountKey) {
+        guard let slot = find(key.block) else { return }
+        let handle = slots[slot] & 0xffff_ffff
+        let layout = layout
+        let capacity = Self.capacity(handle)
+        let columns = columns.count
+        let wasDirty = withRow(handle) { row in
+            if let member = Self.member(row, key.member, layout) {
+                (row + layout.count(member, 0, capacity: capacity)).update(repeating: 0, count: 2 * columns)
+            }
+            defer { row[RowLayout.state] |= RowLayout.isDirty }
+            return row[RowLayout.state] & RowLayout.isDirty != 0
+        }
+        if !wasDirty { dirty.append(key.block) }
+    }
+
+    // MARK: - Keeping
+
+    /// Blocks whose rows have changed since they were last taken, at most so many, with what is to be written of each.
+    public mutating func takeChanges(_ limit: Int) -> [(block: UInt64, data: [UInt8])] {
+        var taken: [(block: UInt64, data: [UInt8])] = []
+        let layout = layout
+        let columns = columns
+        while taken.count < limit, let block = dirty.popLast() {
+            // It may have given way meanwhile.
+            guard let slot = find(block) else { continue }
+            let handle = slots[slot] & 0xffff_ffff
+            let capacity = Self.capacity(handle)
+            let data = withRow(handle) { row in
+                row[RowLayout.state] &= ~RowLayout.isDirty
+                return KeptRow(row, layout, columns, capacity: capacity).encoded
+            }
+            taken.append((block, data))
+        }
+        return taken
+    }
+
+    /// Every row, as it is to be written.
+    public mutating func all() -> [(block: UInt64, data: [UInt8])] {
+        let (layout, columns) = (layout, columns)
+        return slots.indices.compactMap { slot in
+            guard slots[slot] != 0 else { return nil }
+            let handle = slots[slot] & 0xffff_ffff
+            let capacity = Self.capacity(handle)
+            return withRow(handle) { row in (Self.block(row), KeptRow(row, layout, columns, capacity: capacity).encoded) }
+        }
+    }
+
+    /// Takes in a row as it was written; columns that there are no more, and windows that have gone by, count for nothing.
+    ///
+    /// - Returns: false where it cannot be read, or holds nothing of use.
+    @discardableResult
+    public mutating func restore(block: UInt64, data: [UInt8], at now: WallTime) -> Bool {
+        guard let kept = KeptRow(data) else { return false }
+        let layout = layout
+        var isUsed = false
+        for (position, column) in kept.columns.enumerated() {
+            guard let index = columns.firstIndex(where: { $0.unit == column.unit && $0.window == column.window }) else { continue }
+            let epoch = columns[index].epoch(at: now).number
+            guard epoch <= column.epoch &+ 1, column.epoch <= epoch &+ 1 else { continue }
+            isUsed = true
+            for member in kept.members where member.counts[position] != (0, 0) {
+                let (handle, place) = place(CountKey(block: block, member: member.member), at: now)
+                let capacity = Self.capacity(handle)
+                withRow(handle) { row in
+                    row[layout.epoch(index)] = column.epoch
+                    let count = row + layout.count(place, index, capacity: capacity)
+                    count[0] = member.counts[position].this
+                    count[1] = member.counts[position].last
+                }
+            }
+            guard let slot = find(block) else { continue }
+            withRow(slots[slot] & 0xffff_ffff) { row in
+                row[layout.total(index)] = column.this
+                row[layout.total(index) + 1] = column.last
+            }
+        }
+        return isUsed
+    }
+
+    /// How long what is written of a row can matter.
+    public var lifetime: WallTime.Span {
+        let longest = columns.map(\.window).max() ?? .zero
+        return longest + longest
+    }
+}

@@ -1,0 +1,62 @@
+import PosternCore
+
+/// Where an account was last seen to come from. The places seen least lately are forgotten beyond `maximum`.
+struct AccountPlaces: Sendable {
+    static let maximum = 32
+
+    private struct Place: Sendable {
+        var network: UInt64
+        var country: String?
+        var seen: WallTime
+    }
+
+    private var places: [Place] = []
+
+    mutating func note(_ network: UInt64, _ country: String?, at now: WallTime) {
+        if let index = places.firstIndex(where: { $0.network == network }) {
+            places[index].seen = now
+            if let country { places[index].country = country }
+            return
+        }
+        if places.count >= Self.maximum, let oldest = places.indices.min(by: { places[$0].seen < places[$1].seen }) {
+            places.remove(at: oldest)
+        }
+        places.append(Place(network: network, country: country, seen: now))
+    }
+
+    func networks(since: WallTime) -> Int { places.count { $0.seen > since } }
+    func countries(since: WallTime) -> Int { Set(places.lazy.filter { $0.seen > since }.compactMap(\.country)).count }
+}
+
+/// A dictionary of a bounded size: what has not been written for the longest gives way, in halves.
+struct Fading<Key: Hashable & Sendable, Value: Sendable>: Sendable {
+    private let maximum: Int
+    private var young: [Key: Value] = [:]
+    private var old: [Key: Value] = [:]
+
+    init(maximum: Int) {
+        self.maximum = max(maximum, 2)
+    }
+
+    var count: Int { young.count + old.count }
+    var all: [(key: Key, value: Value)] { young.map { ($0.key, $0.value) } + old.map { ($0.key, $0.value) } }
+
+    func peek(_ key: Key) -> Value? { young[key] ?? old[key] }
+
+    subscript(key: Key) -> Value? {
+        get { young.isEmpty && old.isEmpty ? nil : young[key] ?? old[key] }
+        set {
+            old[key] = nil
+            if newValue != nil, young[key] == nil, young.count >= maximum / 2 {
+                old = young
+                young = [:]
+            }
+            young[key] = newValue
+        }
+    }
+
+    subscript(key: Key, default fallback: @autoclosure () -> Value) -> Value {
+        get { peek(key) ?? fallback() }
+        set { self[key] = newValue }
+    }
+}

@@ -1,0 +1,148 @@
+import Counting
+import PosternCore
+
+/// How much of something somebody may do within a time.
+public struct Limit: Hashable, Sendable {
+    /// Who.
+    public enum Key: String, CaseIterable, Sendable {
+        /// The client's address; in IPv6 its /64.
+        case address
+        /// The /24 around it, or the /48: weighs softly, by making the limits of its addresses tighter.
+        case block
+        /// The organisational domain that SPF passes for or that its confirmed name is in.
+        case identity
+        case account
+        /// What follows the account's `@`.
+        case accountDomain = "account-domain"
+        /// The domain that is written to.
+        case recipientDomain = "recipient-domain"
+    }
+
+    /// What.
+    public enum Unit: String, CaseIterable, Sendable {
+        case attempts
+        case messages
+        case recipients
+        /// Kept in units of 1024.
+        case bytes
+        case newRecipients = "new-recipients"
+        /// Recipients that were refused for good.
+        case refusals
+        /// Log-ins that failed.
+        case failures
+        /// Networks that an account comes from at once.
+        case places
+        /// Countries that an account comes from at once.
+        case countries
+
+        var counted: CountUnit? {
+            switch self {
+            case .attempts: .attempts
+            case .messages: .messages
+            case .recipients: .recipients
+            case .bytes: .kibibytes
+            case .newRecipients: .newRecipients
+            case .refusals: .refusals
+            case .failures: .failures
+            case .places, .countries: nil
+            }
+        }
+    }
+
+    public var key: Key
+    public var unit: Unit
+    /// At least 1.
+    public var amount: UInt64
+    public var window: WallTime.Span
+
+    public static let amounts: ClosedRange<UInt64> = 1...1_000_000_000_000
+    public static let windows = CountColumn.windows
+
+    public init(_ key: Key, _ unit: Unit, _ amount: UInt64, per window: WallTime.Span) {
+        self.key = key
+        self.unit = unit
+        self.amount = amount
+        self.window = window
+    }
+
+    /// In the units that are kept.
+    var kept: UInt32 {
+        unit == .bytes ? UInt32(clamping: (amount + 1023) / 1024) : UInt32(clamping: amount)
+    }
+
+    /// Units of an account or its domain that nobody else has.
+    static let ofAccounts: Set<Unit> = [.refusals, .failures, .places, .countries]
+}
+
+/// Why a text is no limit.
+public enum LimitSyntaxError: Error, Equatable, Sendable, CustomStringConvertible {
+    case form
+    case key(String)
+    case unit(String)
+    case amount(String)
+    case window(String)
+    case unitOfAnother(Limit.Unit, Limit.Key)
+
+    public var description: String {
+        switch self {
+        case .form: "a limit reads KEY UNIT AMOUNT/TIME, such as address messages 30/1h"
+        case .key(let text): "'\(text)' is not one of \(Limit.Key.allCases.map(\.rawValue).joined(separator: ", "))"
+        case .unit(let text): "'\(text)' is not one of \(Limit.Unit.allCases.map(\.rawValue).joined(separator: ", "))"
+        case .amount(let text): "'\(text)' is not a whole number from 1 on, with K, M or G behind it where bytes are meant"
+        case .window(let text): "'\(text)' is not a time from \(Limit.windows.lowerBound) to \(Limit.windows.upperBound), such as 1h"
+        case .unitOfAnother(let unit, let key): "\(unit.rawValue) cannot be counted for \(key.rawValue)"
+        }
+    }
+}
+
+extension Limit: CustomStringConvertible {
+    /// Reads `address messages 30/1h`, `account bytes 500M/1d`.
+    public init(_ text: some StringProtocol) throws(LimitSyntaxError) {
+        let words = text.split(separator: " ")
+        guard words.count == 3 else { throw .form }
+        guard let key = Key(rawValue: String(words[0])) else { throw .key(String(words[0].prefix(40))) }
+        guard let unit = Unit(rawValue: String(words[1])) else { throw .unit(String(words[1].prefix(40))) }
+        let parts = words[2].split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count == 2 else { throw .form }
+        guard let amount = Self.amount(parts[0], unit), Self.amounts.contains(amount) else { throw .amount(String(parts[0].prefix(40))) }
+        guard let window = WallTime.Span(parts[1]), Self.windows.contains(window) else { throw .window(String(parts[1].prefix(40))) }
+        let isAccount = key == .account || key == .accountDomain
+        let fits: Bool =
+            switch unit {
+            case .places, .countries: key == .account
+            case .refusals: isAccount
+            case .failures: isAccount || key == .address
+            case .newRecipients: key == .account || key == .address || key == .identity
+            case .bytes: key != .recipientDomain
+            case .attempts, .messages, .recipients: true
+            }
+        guard fits else { throw .unitOfAnother(unit, key) }
+        self.init(key, unit, amount, per: window)
+    }
+
+    private static func amount(_ text: some StringProtocol, _ unit: Unit) -> UInt64? {
+        var digits = text[...]
+        var factor: UInt64 = 1
+        if unit == .bytes, let last = digits.last, let index = "KMG".firstIndex(of: last) {
+            factor = 1 << (10 * (UInt64("KMG".distance(from: "KMG".startIndex, to: index)) + 1))
+            digits = digits.dropLast()
+        }
+        guard !digits.isEmpty, digits.utf8.count <= 13, digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+            let number = UInt64(digits)
+        else { return nil }
+        let (product, overflow) = number.multipliedReportingOverflow(by: factor)
+        return overflow ? nil : product
+    }
+
+    /// As it is read.
+    public var description: String {
+        var number = "\(amount)"
+        if unit == .bytes {
+            for (shift, letter) in [(30, "G"), (20, "M"), (10, "K")] as [(UInt64, String)] where amount % (1 << shift) == 0 {
+                number = "\(amount >> shift)\(letter)"
+                break
+            }
+        }
+        return "\(key.rawValue) \(unit.rawValue) \(number)/\(window)"
+    }
+}

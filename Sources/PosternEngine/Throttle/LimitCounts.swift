@@ -1,0 +1,554 @@
+import Counting
+import PosternCore
+
+/// Whose limits a question bears on.
+public struct LimitSubject: Equatable, Sendable {
+    public var address: IPAddress?
+    /// The organisational domain that the client is known to belong to.
+    public var identity: String?
+    public var account: String?
+    /// Where the address is registered, where that is known: for accounts.
+    public var country: String?
+
+    public init(address: IPAddress?, identity: String? = nil, account: String? = nil, country: String? = nil) {
+        self.address = address
+        self.identity = identity
+        self.account = account?.lowercasedASCII
+        self.country = country
+    }
+
+    var accountDomain: String? {
+        guard let account, let at = account.lastIndex(of: "@") else { return nil }
+        return String(account[account.index(after: at)...])
+    }
+}
+
+/// What is asked for now, on top of what is counted.
+public struct LimitRequest: Equatable, Sendable {
+    /// Of the message so far, with the one that is asked about.
+    public var recipients = 1
+    public var newRecipients = 0
+    /// Octets; a claim of the client's.
+    public var size = 0
+    public var recipientDomain: String?
+
+    public init() {}
+}
+
+/// An account that was stopped.
+public struct Suspension: Equatable, Sendable {
+    public var account: String
+    /// By the steady clock.
+    public var since: WallTime
+    /// For people.
+    public var reason: String
+    /// It stays suspended until it is released; false once it has been.
+    public init(account: String, since: WallTime, reason: String) {
+        self.account = account
+        self.since = since
+        self.reason = reason
+    }
+}
+
+/// A row of counts as a store keeps it.
+public struct CountRow: Equatable, Sendable {
+    /// Which table.
+    public var table: UInt8
+    public var key: UInt64
+    public var data: [UInt8]
+    /// From here on it is of no use.
+    public var expires: WallTime
+
+    public init(table: UInt8, key: UInt64, data: [UInt8], expires: WallTime) {
+        self.table = table
+        self.key = key
+        self.data = data
+        self.expires = expires
+    }
+}
+
+/// Where a row of counts stands among all.
+public struct CountPosition: Hashable, Comparable, Sendable {
+    public var table: UInt8
+    public var key: UInt64
+
+    public init(table: UInt8, key: UInt64) {
+        self.table = table
+        self.key = key
+    }
+
+    public static func < (a: CountPosition, b: CountPosition) -> Bool { (a.table, a.key) < (b.table, b.key) }
+}
+
+extension CountRow {
+    public var position: CountPosition { CountPosition(table: table, key: key) }
+}
+
+/// All counts of a host, and what they say of somebody. Pure: the time and the secret are arguments.
+///
+/// Attempts are charged when they are made, all else when it is accepted; so who is deferred or held is charged once.
+public struct LimitCounts: Sendable {
+    /// Clients that are refused at connect, at most; beyond it the longest known give way.
+    static let maximumRefused = 65_536
+    /// Accounts whose recipients and places are remembered.
+    public static let maximumAccounts = 8192
+    static let recipientSpan = WallTime.Span.days(30)
+    /// What is usual is counted over this.
+    static let usualSpan = WallTime.Span.days(28)
+
+    /// The tables, by the keys that they serve; a block's counts are in its addresses' table.
+    enum Table: UInt8, CaseIterable, Sendable {
+        case addresses = 1
+        case identities = 2
+        case accounts = 3
+        case accountDomains = 4
+        case recipientDomains = 5
+
+        init(_ key: Limit.Key) {
+            switch key {
+            case .address, .block: self = .addresses
+            case .identity: self = .identities
+            case .account: self = .accounts
+            case .accountDomain: self = .accountDomains
+            case .recipientDomain: self = .recipientDomains
+            }
+        }
+
+        static let sketches: UInt8 = 6
+    }
+
+    private struct Kind: Sendable {
+        var table: CountTable
+        /// With the column of each.
+        var limits: [(limit: Limit, column: Int)]
+    }
+
+    let throttle: ThrottleSettings
+    let accounts: AccountSettings
+    let hash: SipHash
+    private var kinds: [Kind]
+    private var suspensionLimits: [(limit: Limit, column: Int?)] = []
+    private var usualColumns: [CountUnit: Int] = [:]
+    private var refused = Fading<CountKey, WallTime>(maximum: LimitCounts.maximumRefused)
+    private var sketches = RecipientSketches(maximum: LimitCounts.maximumAccounts, span: LimitCounts.recipientSpan)
+    private var places = Fading<UInt64, AccountPlaces>(maximum: LimitCounts.maximumAccounts)
+    public private(set) var suspended: [String: Suspension] = [:]
+    /// Clients newly refused at connect, for a firewall: address or network, and until when. Taken by `takeRefusals`.
+    private var freshRefusals: [(Prefix, WallTime)] = []
+
+    public init(throttle: ThrottleSettings, accounts: AccountSettings, seed: (UInt64, UInt64)) {
+        self.throttle = throttle
+        self.accounts = accounts
+        hash = SipHash(k0: seed.0, k1: seed.1)
+        let all = throttle.limits + accounts.limits + accounts.suspend
+        var usual: [CountUnit: Int] = [:]
+        kinds = Table.allCases.map { table in
+            var columns: [CountColumn] = []
+            func column(_ unit: CountUnit, _ window: WallTime.Span, _ limit: UInt32) -> Int {
+                if let index = columns.firstIndex(where: { $0.unit == unit && $0.window == window }) {
+                    columns[index].limit = min(columns[index].limit, limit)
+                    return index
+                }
+                columns.append(CountColumn(unit, per: window, limit: limit))
+                return columns.count - 1
+            }
+            var limits: [(limit: Limit, column: Int)] = []
+            for limit in all where Table(limit.key) == table {
+                guard let unit = limit.unit.counted else { continue }
+                // A block's limit is no address's: nobody is followed for it.
+                limits.append((limit, column(unit, limit.window, limit.key == .block ? .max : limit.kept)))
+            }
+            if table == .accounts {
+                for limit in accounts.suspend {
+                    if let unit = limit.unit.counted { usual[unit] = column(unit, Self.usualSpan, .max) }
+                }
+            }
+            var settings = CountTable.Settings(seed: seed.0 ^ UInt64(table.rawValue) << 32 ^ seed.1)
+            settings.maximumBytes = table == .addresses ? throttle.memory : throttle.memory / 4
+            return Kind(table: CountTable(columns: columns, settings: settings), limits: limits)
+        }
+        usualColumns = usual
+        let accountLimits = kinds[Self.index(.accounts)].limits
+        suspensionLimits = accounts.suspend.map { limit in (limit, accountLimits.first { $0.limit == limit }?.column) }
+    }
+
+    private static func index(_ table: Table) -> Int { Int(table.rawValue) - 1 }
+
+    // MARK: - Questions
+
+    /// What a stranger's counts mean for it at connect: whether it is refused.
+    public mutating func refusal(of subject: LimitSubject, at now: WallTime) -> Throttled? {
+        guard let address = subject.address, let until = refused[CountKey(address)], now < until,
+            let limit = throttle.limits.first(where: { $0.key == .address && $0.unit == .attempts })
+        else { return nil }
+        return Throttled(.refuse, limit, count: Double(limit.amount) * throttle.refuseAt, allowance: Double(limit.amount), until: until)
+    }
+
+    /// What a stranger's counts mean for the recipient that it asks for.
+    public mutating func assess(_ subject: LimitSubject, _ request: LimitRequest, at now: WallTime) -> Throttled? {
+        if let refusal = refusal(of: subject, at: now) { return refusal }
+        var worst: (rank: Int, ratio: Double, throttled: Throttled)?
+        for (limit, used, allowance, _) in standings(subject, request.recipientDomain, ofAccounts: false, at: now) {
+            let count = used + Self.asked(limit, request)
+            let ratio = count / allowance
+            guard ratio > 1 else { continue }
+            let throttled = grade(limit, count: count, allowance: allowance, subject, at: now)
+            let rank =
+                switch throttled.grade {
+                case .hold: 0
+                case .defer: 1
+                case .refuse, .refuseAccount, .suspended: 2
+                }
+            if let worst, (rank, ratio) <= (worst.rank, worst.ratio) { continue }
+            worst = (rank, ratio, throttled)
+        }
+        return worst?.throttled
+    }
+
+    private mutating func grade(
+        _ limit: Limit, count: Double, allowance: Double, _ subject: LimitSubject, at now: WallTime
+    ) -> Throttled {
+        let ratio = count / allowance
+        // By its own doing alone, however loud its neighbours are.
+        if limit.key == .address, limit.unit == .attempts, count > Double(limit.kept) * throttle.refuseAt, let address = subject.address {
+            let until = now + throttle.refuseFor
+            refused[CountKey(address)] = until
+            if freshRefusals.count < Self.maximumRefused {
+                freshRefusals.append((Prefix(address, length: address.family == .v4 ? 32 : 64), until))
+            }
+            return Throttled(.refuse, limit, count: count, allowance: allowance, until: until)
+        }
+        // Attempts are charged whatever comes of them: a queue that was deferred for them would keep itself out by trying again.
+        // So they make slow, and are refused at connect, where none are counted, but are never a reason to defer.
+        if ratio <= throttle.deferAt || limit.unit == .attempts {
+            let share = throttle.deferAt > 1 ? min((ratio - 1) / (throttle.deferAt - 1), 1) : 1
+            let span = WallTime.Span(milliseconds: Int64((Double(throttle.hold.milliseconds) * share).rounded()))
+            return Throttled(.hold(span), limit, count: count, allowance: allowance, until: now + span)
+        }
+        // What is past falls away evenly.
+        let excess = 1 - throttle.deferAt * allowance / count
+        let wait = min(max(Int64(Double(limit.window.milliseconds) * excess), 60_000), limit.window.milliseconds)
+        return Throttled(.defer, limit, count: count, allowance: allowance, until: now + .milliseconds(wait))
+    }
+
+    /// What an account's counts mean for the recipient that it asks for.
+    public mutating func assessAccount(_ subject: LimitSubject, _ request: LimitRequest, at now: WallTime) -> Throttled? {
+        guard let account = subject.account else { return nil }
+        if suspended[account] != nil, let limit = accounts.suspend.first ?? accounts.limits.first {
+            return Throttled(.suspended, limit, count: 0, allowance: 0, until: now)
+        }
+        var worst: (ratio: Double, throttled: Throttled)?
+        for (limit, used, allowance, _) in standings(subject, nil, ofAccounts: true, at: now) {
+            // Failed log-ins are asked about before anybody is logged in; what suspends does so once it is done.
+            guard limit.unit != .failures, !accounts.suspend.contains(limit) else { continue }
+            let count = used + Self.asked(limit, request)
+            let ratio = count / allowance
+            guard ratio > 1, ratio > worst?.ratio ?? 1 else { continue }
+            let until = now + .milliseconds(Int64(Double(limit.window.milliseconds) * (1 - 1 / ratio)))
+            worst = (ratio, Throttled(.refuseAccount, limit, count: count, allowance: allowance, until: until))
+        }
+        return worst?.throttled
+    }
+
+    /// Whether so many log-ins have failed, of this address or for this account, that no further one is tried.
+    public mutating func assessLogIn(_ subject: LimitSubject, at now: WallTime) -> Throttled? {
+        for (limit, used, allowance, _) in standings(subject, nil, ofAccounts: true, at: now)
+        where limit.unit == .failures && used + 1 > allowance {
+            return Throttled(.refuseAccount, limit, count: used + 1, allowance: allowance, until: now + limit.window)
+        }
+        return nil
+    }
+
+    private static func asked(_ limit: Limit, _ request: LimitRequest) -> Double {
+        switch limit.unit {
+        case .attempts, .messages: 1
+        case .recipients: Double(request.recipients)
+        case .bytes: Double((request.size + 1023) / 1024)
+        case .newRecipients: Double(request.newRecipients)
+        case .refusals, .failures, .places, .countries: 0
+        }
+    }
+
+    /// Every limit that bears on somebody, with what is used of it, in the units that are kept.
+    private mutating func standings(
+        _ subject: LimitSubject, _ recipientDomain: String?, ofAccounts: Bool, at now: WallTime
+    ) -> [(limit: Limit, used: Double, allowance: Double, subject: String)] {
+        var found: [(limit: Limit, used: Double, allowance: Double, subject: String)] = []
+        let mine = ofAccounts ? accounts.limits + accounts.suspend : throttle.limits
+        for table in Table.allCases {
+            guard let (key, name) = key(table, subject, recipientDomain) else { continue }
+            let index = Self.index(table)
+            let limits = kinds[index].limits
+            guard !limits.isEmpty else { continue }
+            var used = [Double](repeating: 0, count: kinds[index].table.columns.count)
+            kinds[index].table.counts(key, at: now) { used[$0] = $1 }
+            for (limit, column) in limits where limit.key != .block && mine.contains(limit) {
+                var allowance = Double(limit.kept)
+                if table == .addresses { allowance = self.allowance(limit, column, key, at: now) }
+                if accounts.suspend.contains(limit), let unit = limit.unit.counted, let usual = usualColumns[unit] {
+                    allowance = max(allowance, usualAllowance(used[usual], used[column]))
+                }
+                found.append((limit, used[column], allowance, name))
+            }
+        }
+        return found
+    }
+
+    /// A day's usual, a few times over; what is done now does not make itself usual.
+    private func usualAllowance(_ long: Double, _ now: Double) -> Double {
+        max(long - now, 0) / Double(Self.usualSpan.milliseconds / 86_400_000) * accounts.usualFactor
+    }
+
+    /// An address's own limit, made tighter where many of its neighbours are busy.
+    private mutating func allowance(_ limit: Limit, _ column: Int, _ key: CountKey, at now: WallTime) -> Double {
+        let own = Double(limit.kept)
+        let index = Self.index(.addresses)
+        guard let block = throttle.limits.first(where: { $0.key == .block && $0.unit == limit.unit && $0.window == limit.window }),
+            kinds[index].table.total(of: key.block, column: column, at: now) > Double(block.kept)
+        else { return own }
+        let breadth = kinds[index].table.breadth(of: key.block, column: column, cap: own, except: key.member, at: now)
+        guard breadth > Double(block.kept) else { return own }
+        return max(own * Double(block.kept) / breadth, own * throttle.neighbourFloor, 1)
+    }
+
+    private func key(_ table: Table, _ subject: LimitSubject, _ recipientDomain: String?) -> (CountKey, String)? {
+        func named(_ name: String?) -> (CountKey, String)? { name.map { (CountKey($0, hash: hash), $0) } }
+        return switch table {
+        case .addresses: subject.address.map { (CountKey($0), $0.description) }
+        case .identities: named(subject.identity)
+        case .accounts: named(subject.account)
+        case .accountDomains: named(subject.accountDomain)
+        case .recipientDomains: named(recipientDomain)
+        }
+    }
+
+    /// For people: every limit that bears on somebody, with what is left of it.
+    public mutating func standings(of subject: LimitSubject, recipientDomain: String?, at now: WallTime) -> [LimitStanding] {
+        let rows =
+            standings(subject, recipientDomain, ofAccounts: false, at: now)
+            + (subject.account == nil ? [] : standings(subject, nil, ofAccounts: true, at: now))
+        var standings: [LimitStanding] = []
+        for (limit, used, allowance, name) in rows {
+            let factor = limit.unit == .bytes ? 1024.0 : 1
+            let standing = LimitStanding(limit: limit, subject: name, used: used * factor, allowance: allowance * factor)
+            if !standings.contains(where: { $0.limit == limit && $0.subject == name }) { standings.append(standing) }
+        }
+        if let account = subject.account {
+            for (limit, column) in suspensionLimits where column == nil {
+                standings.append(
+                    LimitStanding(
+                        limit: limit, subject: account, used: Double(spread(limit, account, at: now)), allowance: Double(limit.amount)))
+            }
+        }
+        return standings
+    }
+
+    // MARK: - Charges
+
+    /// A recipient was asked for.
+    public mutating func attempted(_ subject: LimitSubject, recipientDomain: String?, at now: WallTime) -> Suspension? {
+        charge(subject, recipientDomain, .attempts, 1, at: now)
+        guard let account = subject.account else { return nil }
+        if let address = subject.address {
+            places[hashed(account), default: AccountPlaces()].note(CountKey(address).block, subject.country, at: now)
+        }
+        return suspend(account, at: now)
+    }
+
+    /// A recipient was accepted. Says whether it was new to whoever writes.
+    public mutating func acceptedRecipient(
+        _ subject: LimitSubject, recipient: Mailbox, isFirst: Bool, at now: WallTime
+    ) -> (isNew: Bool, suspension: Suspension?) {
+        if let domain = recipient.domainName?.text, let kind = kind(.recipientDomains) {
+            let key = CountKey(domain, hash: hash)
+            kinds[kind].table.charge(key, .recipients, at: now)
+            if isFirst { kinds[kind].table.charge(key, .messages, at: now) }
+        }
+        guard let owner = sketchOwner(subject) else { return (false, nil) }
+        let isNew = sketches.insert(hashed(recipient.folded), of: owner, at: now)
+        guard isNew else { return (false, nil) }
+        charge(subject, nil, .newRecipients, 1, at: now)
+        return (true, subject.account.flatMap { suspend($0, at: now) })
+    }
+
+    /// Whether a recipient was never written to; false where nobody asks.
+    public func isNew(_ recipient: Mailbox, to subject: LimitSubject) -> Bool {
+        sketchOwner(subject).map { sketches.isNew(hashed(recipient.folded), of: $0) } ?? false
+    }
+
+    /// A message was accepted: for the backend, or by the mail server that asked.
+    ///
+    /// - Parameter size: octets.
+    public mutating func accepted(_ subject: LimitSubject, recipients: Int, size: Int, at now: WallTime) -> Suspension? {
+        charge(subject, nil, .messages, 1, at: now)
+        charge(subject, nil, .recipients, UInt32(clamping: recipients), at: now)
+        charge(subject, nil, .kibibytes, UInt32(clamping: (max(size, 0) + 1023) / 1024), at: now)
+        return subject.account.flatMap { suspend($0, at: now) }
+    }
+
+    /// A recipient of an account's was refused for good.
+    public mutating func refusedRecipient(_ subject: LimitSubject, _ count: Int = 1, at now: WallTime) -> Suspension? {
+        charge(subject, nil, .refusals, UInt32(clamping: count), at: now)
+        return subject.account.flatMap { suspend($0, at: now) }
+    }
+
+    /// A log-in failed.
+    public mutating func failedLogIn(_ subject: LimitSubject, at now: WallTime) {
+        charge(subject, nil, .failures, 1, at: now)
+    }
+
+    private mutating func charge(
+        _ subject: LimitSubject, _ recipientDomain: String?, _ unit: CountUnit, _ amount: UInt32, at now: WallTime
+    ) {
+        for table in Table.allCases {
+            // What a customer sends is not its provider's neighbour's: its address is charged for failed log-ins alone.
+            if subject.account != nil, unit != .failures, table == .addresses || table == .identities { continue }
+            guard let kind = kind(table), let (key, _) = key(table, subject, recipientDomain) else { continue }
+            kinds[kind].table.charge(key, unit, amount, at: now)
+        }
+    }
+
+    private func kind(_ table: Table) -> Int? {
+        let index = Self.index(table)
+        return kinds[index].table.columns.isEmpty ? nil : index
+    }
+
+    private func hashed(_ text: String) -> UInt64 { CountKey(text, hash: hash).block }
+
+    private func sketchOwner(_ subject: LimitSubject) -> UInt64? {
+        let all = throttle.limits + accounts.limits + accounts.suspend
+        func counts(_ key: Limit.Key) -> Bool { all.contains { $0.unit == .newRecipients && $0.key == key } }
+        if let account = subject.account { return counts(.account) ? hashed("account \(account)") : nil }
+        if let identity = subject.identity, counts(.identity) { return hashed("identity \(identity)") }
+        guard let address = subject.address, counts(.address) else { return nil }
+        let key = CountKey(address)
+        return hashed("address \(key.block) \(key.member)")
+    }
+
+    // MARK: - Accounts
+
+    /// How many networks or countries an account comes from at once.
+    private func spread(_ limit: Limit, _ account: String, at now: WallTime) -> Int {
+        guard let places = places.peek(hashed(account)) else { return 0 }
+        return limit.unit == .places ? places.networks(since: now - limit.window) : places.countries(since: now - limit.window)
+    }
+
+    private mutating func suspend(_ account: String, at now: WallTime) -> Suspension? {
+        guard suspended[account] == nil else { return nil }
+        let index = Self.index(.accounts)
+        var used = [Double](repeating: 0, count: kinds[index].table.columns.count)
+        kinds[index].table.counts(CountKey(account, hash: hash), at: now) { used[$0] = $1 }
+        for (limit, column) in suspensionLimits where limit.key == .account {
+            var allowance = Double(limit.kept)
+            let count: Double
+            if let column, let unit = limit.unit.counted {
+                count = used[column]
+                if let usual = usualColumns[unit] { allowance = max(allowance, usualAllowance(used[usual], count)) }
+            } else {
+                count = Double(spread(limit, account, at: now))
+            }
+            guard count > allowance else { continue }
+            let suspension = Suspension(
+                account: account, since: now, reason: "\(limit): \(Int(count.rounded(.up))) where \(Int(allowance)) are allowed")
+            suspended[account] = suspension
+            return suspension
+        }
+        return nil
+    }
+
+    public mutating func suspend(_ suspension: Suspension) { suspended[suspension.account] = suspension }
+
+    /// Lets an account go on, with nothing to its name: or it would be stopped again at once.
+    ///
+    /// - Returns: whether it was suspended.
+    public mutating func release(_ account: String) -> Bool {
+        let account = account.lowercasedASCII
+        guard suspended.removeValue(forKey: account) != nil else { return false }
+        kinds[Self.index(.accounts)].table.forget(CountKey(account, hash: hash))
+        places[hashed(account)] = AccountPlaces()
+        return true
+    }
+
+    // MARK: - Other settings
+
+    public func differs(from throttle: ThrottleSettings, _ accounts: AccountSettings) -> Bool {
+        self.throttle != throttle || self.accounts != accounts
+    }
+
+    /// Goes on with what another has counted, which had the same secret.
+    public mutating func adopt(_ other: LimitCounts, at now: WallTime) {
+        var other = other
+        for index in kinds.indices {
+            for (block, data) in other.kinds[index].table.all() { kinds[index].table.restore(block: block, data: data, at: now) }
+        }
+        refused = other.refused
+        sketches = other.sketches
+        places = other.places
+        suspended = other.suspended
+        freshRefusals = other.freshRefusals
+    }
+
+    // MARK: - Upkeep
+
+    /// Clients refused since the last call.
+    public mutating func takeRefusals() -> [(network: Prefix, until: WallTime)] {
+        defer { freshRefusals = [] }
+        return freshRefusals.map { ($0.0, $0.1) }
+    }
+
+    /// All who are refused now.
+    public func refusals(at now: WallTime) -> [(network: Prefix, until: WallTime)] {
+        refused.all.compactMap { key, until in now < until ? key.network.map { ($0, until) } : nil }
+    }
+
+    public mutating func sweep(_ looks: Int, at now: WallTime) {
+        for index in kinds.indices { kinds[index].table.sweep(looks, at: now) }
+    }
+
+    /// What has changed since it was last taken, at most about so many rows.
+    public mutating func takeChanges(_ limit: Int, at now: WallTime) -> [CountRow] {
+        var rows: [CountRow] = []
+        for table in Table.allCases {
+            let index = Self.index(table)
+            guard !kinds[index].table.columns.isEmpty, rows.count < limit else { continue }
+            let expires = now + kinds[index].table.lifetime
+            rows += kinds[index].table.takeChanges(limit - rows.count).map {
+                CountRow(table: table.rawValue, key: $0.block, data: $0.data, expires: expires)
+            }
+        }
+        if rows.count < limit {
+            rows += sketches.takeChanges(limit - rows.count).map {
+                CountRow(table: Table.sketches, key: $0.key, data: $0.data, expires: now + Self.recipientSpan + Self.recipientSpan)
+            }
+        }
+        return rows
+    }
+
+    public mutating func restore(_ row: CountRow, at now: WallTime) {
+        if row.table == Table.sketches {
+            sketches.restore(row.key, row.data)
+        } else if let table = Table(rawValue: row.table) {
+            kinds[Self.index(table)].table.restore(block: row.key, data: row.data, at: now)
+        }
+    }
+
+    /// Rows in memory, rows and members that gave way, octets.
+    public var statistics: (rows: Int, evicted: UInt64, bytes: Int) {
+        kinds.reduce(into: (0, 0, 0)) { sum, kind in
+            sum.0 += kind.table.rows
+            sum.1 += kind.table.evictedRows + kind.table.evictedMembers
+            sum.2 += kind.table.bytes
+        }
+    }
+}
+
+extension CountKey {
+    /// The address, or the /64, that it stands for; `nil` for a name.
+    var network: Prefix? {
+        switch block >> 56 {
+        case 4: Prefix(IPAddress(v4: UInt32(truncatingIfNeeded: block << 8) | UInt32(member)), length: 32)
+        case 6: Prefix(IPAddress(v6High: block << 16 | UInt64(member), low: 0), length: 64)
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,291 @@
+import Logging
+import NIOConcurrencyHelpers
+import PosternCore
+import PosternEngine
+
+/// The limits of the running daemon: what everybody has done, behind one lock, and who is told of it.
+///
+/// Counts live in memory. What has changed is written to the store every `flushInterval`, and when the daemon stops: a process
+/// that is killed forgets that much of counts, and nothing of suspensions.
+public final class LimitService: Sendable {
+    public static let flushInterval = WallTime.Span.seconds(5)
+    /// Rows in one turn, so that a flush never holds the lock for long.
+    static let flushStep = 500
+    private static let restoreStep = 1000
+    /// Slots of each table that are looked at each second for rows that are over.
+    private static let sweepLooks = 20_000
+
+    private struct State {
+        var counts: LimitCounts
+        /// Sessions that are made to wait.
+        var held = 0
+        var numbers = Numbers()
+    }
+
+    /// Since the start.
+    public struct Numbers: Equatable, Sendable {
+        public var held: UInt64 = 0
+        public var deferred: UInt64 = 0
+        public var refused: UInt64 = 0
+        public var accountsRefused: UInt64 = 0
+        /// Held no more since too many were.
+        public var holdsDenied: UInt64 = 0
+    }
+
+    private let state: NIOLockedValueBox<State>
+    private let seed: (UInt64, UInt64)
+    private let suspensions: AsyncStream<Suspension>.Continuation
+    /// Accounts as they are suspended, to be kept and told of.
+    public let suspended: AsyncStream<Suspension>
+
+    public init(throttle: ThrottleSettings, accounts: AccountSettings, seed: (UInt64, UInt64)) {
+        self.seed = seed
+        state = NIOLockedValueBox(State(counts: LimitCounts(throttle: throttle, accounts: accounts, seed: seed)))
+        (suspended, suspensions) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1000))
+    }
+
+    /// Takes up other limits. Counts of units and windows that stay are kept.
+    public func update(throttle: ThrottleSettings, accounts: AccountSettings, now: WallTime) {
+        state.withLockedValue { state in
+            let old = state.counts
+            guard old.differs(from: throttle, accounts) else { return }
+            var counts = LimitCounts(throttle: throttle, accounts: accounts, seed: seed)
+            counts.adopt(old, at: now)
+            state.counts = counts
+        }
+    }
+
+    // MARK: - Decisions
+
+    /// What its counts mean for an attempt; `nil` for one that is within all limits, or to which none applies.
+    func assess(_ attempt: Attempt, _ memory: MessageMemory, _ engine: Engine, _ findings: Findings?, now: WallTime) -> Throttled? {
+        let settings = engine.settings
+        if let account = attempt.account {
+            guard settings.accounts.mode != .off, attempt.stage == .rcpt, !settings.accounts.exempt.contains(account.lowercasedASCII) else {
+                return nil
+            }
+            var throttled = state.withLockedValue { state in
+                let subject = LimitSubject(address: attempt.client.address, account: account)
+                return state.counts.assessAccount(subject, Self.request(attempt, memory, state.counts, subject), at: now)
+            }
+            throttled?.isShadow = settings.accounts.mode == .shadow
+            if throttled?.isShadow == false { state.withLockedValue { $0.numbers.accountsRefused += 1 } }
+            return throttled
+        }
+        let mode = attempt.throttles ? .on : settings.throttle.mode
+        guard mode != .off, attempt.client.address != nil else { return nil }
+        let subject = LimitSubject(address: attempt.client.address, identity: Self.identity(attempt, engine, findings))
+        var throttled: Throttled?
+        switch attempt.stage {
+        case .connect: throttled = state.withLockedValue { $0.counts.refusal(of: subject, at: now) }
+        case .rcpt, .data:
+            guard engine.standing(of: attempt.client, now: now) == .unknown else { return nil }
+            throttled = state.withLockedValue { state in
+                state.counts.assess(subject, Self.request(attempt, memory, state.counts, subject), at: now)
+            }
+        case .ehlo, .helo, .mail, .endOfMessage, .vrfy, .etrn: return nil
+        }
+        throttled?.isShadow = mode == .shadow
+        return throttled
+    }
+
+    private static func request(
+        _ attempt: Attempt, _ memory: MessageMemory, _ counts: LimitCounts, _ subject: LimitSubject
+    ) -> LimitRequest {
+        var request = LimitRequest()
+        request.recipients = Int(memory.accepted) + 1
+        request.size = attempt.size
+        request.recipientDomain = attempt.recipient?.domainName?.text
+        if let recipient = attempt.recipient, counts.isNew(recipient, to: subject) { request.newRecipients = 1 }
+        return request
+    }
+
+    /// The organisational domain that the client is known to belong to.
+    private static func identity(_ attempt: Attempt, _ engine: Engine, _ findings: Findings?) -> String? {
+        guard engine.settings.throttle.limits.contains(where: { $0.key == .identity }) else { return nil }
+        return engine.domain(of: attempt.client, findings)?.text
+    }
+
+    /// Charges what a decision means, and notes it in what the front remembers of the message.
+    func settle(_ attempt: Attempt, _ decision: inout Decision, _ engine: Engine, _ findings: Findings?, country: String?, now: WallTime) {
+        let settings = engine.settings
+        let applies =
+            attempt.account.map { settings.accounts.mode != .off && !settings.accounts.exempt.contains($0.lowercasedASCII) }
+            ?? (attempt.throttles || settings.throttle.mode != .off)
+        guard applies, attempt.client.address != nil || attempt.account != nil else { return }
+        var subject = LimitSubject(
+            address: attempt.client.address, identity: attempt.account == nil ? Self.identity(attempt, engine, findings) : nil,
+            account: attempt.account, country: country)
+        let isAccepted: Bool =
+            switch decision.verdict.action {
+            case .accept, .hold: true
+            case .defer, .reject, .tarpit, .drop: false
+            }
+        switch attempt.stage {
+        case .rcpt:
+            if case .overLimit(let throttled)? = decision.verdict.causes.first, !throttled.isShadow { note(throttled.grade) }
+            guard decision.verdict.countsTowardsLimits else { return }
+            decision.memory.counts = true
+            decision.memory.asked = decision.memory.asked.addingReportingOverflow(1).overflow ? .max : decision.memory.asked + 1
+            let isFirst = decision.memory.accepted == 0
+            if isAccepted, decision.memory.accepted < .max { decision.memory.accepted += 1 }
+            state.withLockedValue { state in
+                report(state.counts.attempted(subject, recipientDomain: attempt.recipient?.domainName?.text, at: now))
+                guard isAccepted, let recipient = attempt.recipient else { return }
+                report(state.counts.acceptedRecipient(subject, recipient: recipient, isFirst: isFirst, at: now).suspension)
+            }
+        case .endOfMessage:
+            // A gateway tells by itself what its backend took.
+            guard !attempt.isConversation, isAccepted, !decision.memory.charged else { return }
+            guard decision.memory.counts || decision.memory.asked == 0 && engine.standing(of: attempt.client, now: now) == .unknown else {
+                return
+            }
+            decision.memory.charged = true
+            let recipients = max(attempt.recipientCount, 1)
+            subject.country = nil
+            let refused = attempt.account == nil ? 0 : max(Int(decision.memory.asked) - recipients, 0)
+            state.withLockedValue { state in
+                report(state.counts.accepted(subject, recipients: recipients, size: attempt.size, at: now))
+                if refused > 0 { report(state.counts.refusedRecipient(subject, refused, at: now)) }
+            }
+        case .connect, .ehlo, .helo, .mail, .data, .vrfy, .etrn: break
+        }
+    }
+
+    private func note(_ grade: Throttled.Grade) {
+        state.withLockedValue { state in
+            switch grade {
+            case .hold: state.numbers.held += 1
+            case .defer: state.numbers.deferred += 1
+            case .refuse: state.numbers.refused += 1
+            case .refuseAccount, .suspended: break
+            }
+        }
+    }
+
+    private func report(_ suspension: Suspension?) {
+        if let suspension { suspensions.yield(suspension) }
+    }
+
+    // MARK: - For fronts that speak with clients
+
+    /// A message was taken by a backend: charges it once.
+    ///
+    /// - Parameter size: octets.
+    public func accepted(_ subject: LimitSubject, recipients: Int, size: Int, now: WallTime) {
+        state.withLockedValue { state in
+            report(state.counts.accepted(subject, recipients: recipients, size: size, at: now))
+        }
+    }
+
+    /// A backend refused a recipient of an account's for good.
+    public func refusedRecipient(_ subject: LimitSubject, now: WallTime) {
+        state.withLockedValue { state in report(state.counts.refusedRecipient(subject, at: now)) }
+    }
+
+    /// A backend refused a log-in.
+    public func failedLogIn(_ subject: LimitSubject, now: WallTime) {
+        state.withLockedValue { $0.counts.failedLogIn(subject, at: now) }
+    }
+
+    /// Whether no log-in is to be tried any more, of this address or for this account.
+    public func assessLogIn(_ subject: LimitSubject, now: WallTime) -> Throttled? {
+        state.withLockedValue { $0.counts.assessLogIn(subject, at: now) }
+    }
+
+    /// A session is to wait. False where as many wait as may: then it is deferred instead, never accepted.
+    func beginHold(limit: Int) -> Bool {
+        state.withLockedValue { state in
+            guard state.held < limit else {
+                state.numbers.holdsDenied += 1
+                return false
+            }
+            state.held += 1
+            return true
+        }
+    }
+
+    func endHold() { state.withLockedValue { $0.held -= 1 } }
+
+    // MARK: - For people
+
+    /// Every limit that bears on an attempt, with what is left.
+    public func standings(_ attempt: Attempt, _ engine: Engine, _ findings: Findings? = nil, now: WallTime) -> [LimitStanding] {
+        let subject = LimitSubject(
+            address: attempt.client.address, identity: engine.domain(of: attempt.client, findings)?.text, account: attempt.account)
+        let ofAccount = attempt.account != nil
+        return state.withLockedValue { state in
+            state.counts.standings(of: subject, recipientDomain: attempt.recipient?.domainName?.text, at: now)
+        }.filter { ($0.limit.key == .account || $0.limit.key == .accountDomain) == ofAccount }
+    }
+
+    public var suspensionsInForce: [Suspension] {
+        state.withLockedValue { $0.counts.suspended.values.sorted { $0.account < $1.account } }
+    }
+
+    /// Lets a suspended account go on. False where it was not suspended.
+    public func release(_ account: String) -> Bool { state.withLockedValue { $0.counts.release(account) } }
+
+    public struct Report: Equatable, Sendable {
+        public var rows: Int
+        public var bytes: Int
+        public var evicted: UInt64
+        public var heldNow: Int
+        public var refusedNow: Int
+        public var suspended: Int
+        public var numbers: Numbers
+    }
+
+    public func report(now: WallTime) -> Report {
+        state.withLockedValue { state in
+            let (rows, evicted, bytes) = state.counts.statistics
+            return Report(
+                rows: rows, bytes: bytes, evicted: evicted, heldNow: state.held, refusedNow: state.counts.refusals(at: now).count,
+                suspended: state.counts.suspended.count, numbers: state.numbers)
+        }
+    }
+
+    // MARK: - Upkeep
+
+    /// Whether anybody was newly refused at connect, and all who are.
+    func takeRefusals(now: WallTime) -> [(network: Prefix, until: WallTime)]? {
+        state.withLockedValue { state in state.counts.takeRefusals().isEmpty ? nil : state.counts.refusals(at: now) }
+    }
+
+    func sweep(now: WallTime) { state.withLockedValue { $0.counts.sweep(Self.sweepLooks, at: now) } }
+
+    /// Writes what has changed.
+    func flush(to store: any Store, now: WallTime) async throws(StoreFailure) {
+        while true {
+            let rows = state.withLockedValue { $0.counts.takeChanges(Self.flushStep, at: now) }
+            guard !rows.isEmpty else { return }
+            try await store.keep(rows)
+        }
+    }
+
+    /// Takes up what an earlier process left.
+    func restore(from store: any Store, now: WallTime) async throws(StoreFailure) {
+        for suspension in try await store.suspensions() { state.withLockedValue { $0.counts.suspend(suspension) } }
+        var position: CountPosition?
+        while case let rows = try await store.counts(after: position, limit: Self.restoreStep), let last = rows.last {
+            position = last.position
+            state.withLockedValue { state in
+                for row in rows where now < row.expires { state.counts.restore(row, at: now) }
+            }
+        }
+    }
+
+    /// The secret that names are hashed with, which is kept beside the counts.
+    static func seed(in store: any Store, fresh: (UInt64, UInt64)) async throws(StoreFailure) -> (UInt64, UInt64) {
+        let position = CountPosition(table: 0, key: 0)
+        if let row = try await store.counts(after: nil, limit: 1).first, row.position == position, row.data.count == 16 {
+            func word(_ octets: some Sequence<UInt8>) -> UInt64 { octets.reduce(0) { $0 << 8 | UInt64($1) } }
+            return (word(row.data[..<8]), word(row.data[8...]))
+        }
+        let data = [fresh.0, fresh.1].flatMap { word in
+            stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: word >> UInt64($0)) }
+        }
+        try await store.keep([CountRow(table: 0, key: 0, data: data, expires: WallTime(milliseconds: .max))])
+        return fresh
+    }
+}

@@ -1,0 +1,122 @@
+import Logging
+import Notices
+import PosternConfiguration
+import PosternCore
+import PosternEngine
+
+/// What the daemon does for its limits beside counting: writes counts down, lets old ones go, tells the firewall, and keeps
+/// and tells of accounts that are stopped.
+struct LimitUpkeep: Sendable {
+    let limits: LimitService
+    let store: any Store
+    let clock: ServiceClock
+    let settings: @Sendable () -> (accounts: AccountSettings, firewall: Configuration.Firewall, hostname: String)
+    let logger: Logger
+
+    /// Runs until cancelled; then writes what is left.
+    func run() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await keepCounts() }
+            group.addTask { await tellOfSuspensions() }
+        }
+        await flush(isLast: true)
+    }
+
+    private func keepCounts() async {
+        var seconds: Int64 = 0
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .seconds(1))
+            seconds += 1
+            let now = clock.now().steady
+            limits.sweep(now: now)
+            if let refused = limits.takeRefusals(now: now) { await tellFirewall(refused, now: now) }
+            if seconds % (LimitService.flushInterval.milliseconds / 1000) == 0 { await flush(isLast: false) }
+        }
+    }
+
+    private func flush(isLast: Bool) async {
+        do throws(StoreFailure) {
+            try await limits.flush(to: store, now: clock.now().steady)
+        } catch {
+            // Those rows are written with the next change of theirs.
+            logger.warning("counts of limits were not written", metadata: ["error": "\(error)", "at_stop": "\(isLast)"])
+        }
+    }
+
+    // MARK: - Firewall
+
+    private func tellFirewall(_ refused: [(network: Prefix, until: WallTime)], now: WallTime) async {
+        let firewall = settings().firewall
+        if let path = firewall.nftablesFile {
+            do {
+                try AtomicFile.write(NftablesSets.text(refused, now: now), to: path)
+            } catch {
+                logger.warning("the nftables file was not written", metadata: ["file": "\(path)", "error": "\(error)"])
+                return
+            }
+        }
+        guard !firewall.nftablesCommand.isEmpty else { return }
+        let result = await Command(firewall.nftablesCommand).run(input: [])
+        if !result.isSuccess { logger.warning("the nftables command failed", metadata: ["reason": "\(result)"]) }
+    }
+
+    // MARK: - Accounts
+
+    private func tellOfSuspensions() async {
+        for await suspension in limits.suspended {
+            let (accounts, _, hostname) = settings()
+            let isShadow = accounts.mode == .shadow
+            logger.warning(
+                isShadow ? "an account would be suspended" : "an account is suspended",
+                metadata: ["account": "\(suspension.account)", "reason": "\(suspension.reason)"])
+            guard !isShadow else { continue }
+            do throws(StoreFailure) {
+                try await store.insert(suspension)
+            } catch {
+                logger.error(
+                    "a suspension was not kept, it ends with this process",
+                    metadata: ["account": "\(suspension.account)", "error": "\(error)"])
+            }
+            let (steady, wall) = clock.now()
+            let notice = Notice(
+                account: suspension.account, reason: suspension.reason, time: (wall + (suspension.since - steady)).description,
+                hostname: hostname)
+            // A slow webhook keeps nobody else waiting.
+            Task { await tell(notice, accounts) }
+        }
+    }
+
+    private func tell(_ notice: Notice, _ accounts: AccountSettings) async {
+        if let url = accounts.webhook {
+            do {
+                try await Webhook.post(notice, to: url)
+            } catch {
+                logger.error("the webhook was not told of a suspension", metadata: ["account": "\(notice.account)", "error": "\(error)"])
+            }
+        }
+        guard !accounts.command.isEmpty else { return }
+        let result = await Command(accounts.command).run(input: notice.json)
+        if !result.isSuccess {
+            logger.error(
+                "the command was not told of a suspension", metadata: ["account": "\(notice.account)", "reason": "\(result)"])
+        }
+    }
+}
+
+/// Sets of refused clients, as commands for nft(8): replaced as one, and each element leaves by itself.
+enum NftablesSets {
+    static let table = "inet postern"
+
+    static func text(_ refused: [(network: Prefix, until: WallTime)], now: WallTime) -> String {
+        var out = "add table \(table)\n"
+        for (set, type, family) in [("refused4", "ipv4_addr", IPAddress.Family.v4), ("refused6", "ipv6_addr", .v6)] {
+            let flags = family == .v6 ? "interval, timeout" : "timeout"
+            out += "add set \(table) \(set) { type \(type); flags \(flags); }\nflush set \(table) \(set)\n"
+            let elements = refused.filter { $0.network.address.family == family && $0.until > now }
+            guard !elements.isEmpty else { continue }
+            let words = elements.map { "\($0.network) timeout \(($0.until - now).secondsRoundedUp)s" }
+            out += "add element \(table) \(set) { \(words.sorted().joined(separator: ", ")) }\n"
+        }
+        return out
+    }
+}

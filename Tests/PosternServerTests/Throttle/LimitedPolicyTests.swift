@@ -1,0 +1,247 @@
+import Foundation
+import IntegrationSupport
+import NIOConcurrencyHelpers
+import Notices
+import PosternConfiguration
+import PosternCore
+import PosternEngine
+import PosternStorage
+import Testing
+
+@testable import PosternServer
+
+@Suite("Limits in the policy service", .timeLimit(.minutes(1)))
+struct LimitedPolicyTests {
+    private func account(_ name: String, _ instance: Int, _ more: [(String, String)] = []) -> [(String, String)] {
+        [("sasl_username", name), ("instance", "\(name).\(instance)"), ("recipient", "friend@example.com")] + more
+    }
+
+    @Test func `RCPT peeks and END-OF-MESSAGE charges, once`() async throws {
+        let test = try await TestService { settings in
+            settings.greylist.mode = .off
+            settings.throttle.mode = .on
+            settings.throttle.limits = [Limit(.address, .recipients, 10, per: .hours(1))]
+        }
+        let client = try test.client()
+        // Asked about and never sent: costs nothing.
+        for number in 0..<30 { #expect(try client.ask([("instance", "a\(number)")]) == "action=DUNNO") }
+        // Ten in one message, charged once, though the end is told of twice.
+        #expect(try client.ask([("instance", "b")]) == "action=DUNNO")
+        let end = [("instance", "b"), ("protocol_state", "END-OF-MESSAGE"), ("recipient_count", "10"), ("size", "5000")]
+        for _ in 0..<2 { #expect(try client.ask(end) == "action=DUNNO") }
+        // The eleventh to the twentieth would be held, which a policy service does not do.
+        #expect(try client.ask([("instance", "c")]) == "action=DUNNO")
+        #expect(try client.ask([("instance", "c"), ("protocol_state", "END-OF-MESSAGE"), ("recipient_count", "10")]) == "action=DUNNO")
+        let deferred = try #require(try client.ask([("instance", "d")]))
+        #expect(deferred.hasPrefix("action=451 4.7.1 More mail than a person sends"))
+        #expect(try client.ask([("instance", "e"), ("client_address", "198.51.100.9")]) == "action=DUNNO")
+        await test.stop()
+    }
+
+    @Test func `The recipients of one message are counted as they come`() async throws {
+        let test = try await TestService { settings in
+            settings.greylist.mode = .off
+            settings.throttle.mode = .on
+            settings.throttle.limits = [Limit(.address, .recipients, 3, per: .hours(1))]
+        }
+        let client = try test.client()
+        var answers: [Bool] = []
+        for number in 0..<8 {
+            answers.append(
+                try #require(try client.ask([("instance", "a"), ("recipient", "u\(number)@example.org")])).hasPrefix("action=451"))
+        }
+        #expect(answers == [false, false, false, false, false, false, true, true])
+        await test.stop()
+    }
+
+    @Test func `An account past its limit is refused for good, or its mail is held`() async throws {
+        for action in AccountSettings.Action.allCases {
+            let test = try await TestService { settings in
+                settings.accounts.mode = .on
+                settings.accounts.limits = [Limit(.account, .messages, 2, per: .hours(1))]
+                settings.accounts.suspend = []
+                settings.accounts.exempt = ["shop"]
+                settings.accounts.action = action
+            }
+            let client = try test.client()
+            for number in 0..<2 {
+                #expect(try client.ask(account("ann", number)) == "action=DUNNO")
+                #expect(
+                    try client.ask(account("ann", number, [("protocol_state", "END-OF-MESSAGE"), ("recipient_count", "1")]))
+                        == "action=DUNNO")
+            }
+            let answer = try #require(try client.ask(account("Ann", 9)))
+            #expect(
+                answer.hasPrefix(
+                    action == .hold
+                        ? "action=HOLD Not sent: your account" : "action=554 5.7.1 Not sent: your account may send 2 messages within 1h"))
+            // From anywhere, and for nobody else.
+            #expect(try #require(try client.ask(account("ann", 10, [("client_address", "198.51.100.1")]))).contains("Not sent"))
+            #expect(try client.ask(account("bob", 1)) == "action=DUNNO")
+            for number in 0..<5 {
+                #expect(
+                    try client.ask(account("shop", number, [("protocol_state", "END-OF-MESSAGE"), ("recipient_count", "1")]))
+                        == "action=DUNNO")
+                #expect(try client.ask(account("shop", number + 10)) == "action=DUNNO")
+            }
+            await test.stop()
+        }
+    }
+
+    @Test func `A bounce that an account hands in is its own, and its neighbours are not charged`() async throws {
+        let test = try await TestService { settings in
+            settings.greylist.mode = .off
+            settings.accounts.mode = .on
+            settings.accounts.limits = [Limit(.account, .messages, 1, per: .hours(1))]
+            settings.accounts.suspend = []
+            settings.throttle.mode = .on
+            settings.throttle.limits = [Limit(.address, .messages, 1, per: .hours(1))]
+        }
+        let client = try test.client()
+        #expect(try client.ask(account("ann", 1, [("sender", "")])) == "action=DUNNO")
+        #expect(
+            try client.ask(account("ann", 1, [("sender", ""), ("protocol_state", "END-OF-MESSAGE"), ("recipient_count", "1")]))
+                == "action=DUNNO")
+        #expect(try #require(try client.ask(account("ann", 2, [("sender", "")]))).hasPrefix("action=554"))
+        // The same address without a log-in has sent nothing.
+        #expect(try client.ask([("instance", "x")]) == "action=DUNNO")
+        await test.stop()
+    }
+
+    @Test func `An account that suddenly writes to everybody is stopped, kept, and told of by webhook and command`() async throws {
+        let hook = try ScriptedWebhook()
+        let folder = FileManager.default.temporaryDirectory.appending(path: "postern-notice-\(UUID().uuidString.prefix(8))")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let file = folder.appending(path: "told").path
+        let store = MemoryStore()
+        var accounts = AccountSettings()
+        accounts.mode = .on
+        accounts.limits = []
+        accounts.suspend = [Limit(.account, .newRecipients, 5, per: .hours(1))]
+        accounts.webhook = "http://127.0.0.1:\(hook.port)/hook"
+        // A quote, a dollar and a semicolon stay what they are.
+        accounts.command = ["/usr/bin/env", "sh", "-c", "cat > \"$0\"", file]
+        let test = try await TestService(store: store) { $0.accounts = accounts }
+        let limits = try #require(test.limits)
+        let settings = accounts
+        let upkeep = LimitUpkeep(
+            limits: limits, store: store, clock: ServiceClock(after: nil),
+            settings: { (settings, Configuration.Firewall(), "mx.example.org") }, logger: LogCapture().logger)
+        let running = Task { await upkeep.run() }
+        let client = try test.client()
+        let name = "ann'; $home \"x"
+        for number in 0..<6 { #expect(try client.ask(account(name, 1, [("recipient", "v\(number)@example.com")])) == "action=DUNNO") }
+        let refused = try #require(try client.ask(account(name, 2)))
+        #expect(refused.hasPrefix("action=554 5.7.1 This account is suspended"))
+        try await eventually("told") { hook.bodies.count == 1 && (try? String(contentsOfFile: file, encoding: .utf8))?.isEmpty == false }
+        let told = try #require(hook.bodies.first)
+        #expect(told.contains("account-suspended") && told.contains("account new-recipients 5/1h"))
+        let notice = try JSONDecoder().decode(Notice.self, from: Data(told.utf8))
+        #expect(notice.account == name)
+        #expect(try String(contentsOfFile: file, encoding: .utf8) == told)
+        #expect(try await store.suspensions().map(\.account) == [name])
+        #expect(limits.release(name))
+        #expect(try client.ask(account(name, 3)) == "action=DUNNO")
+        running.cancel()
+        await running.value
+        await test.stop()
+    }
+
+    @Test func `A webhook that fails is tried again`() async throws {
+        let hook = try ScriptedWebhook(failures: 1)
+        let notice = Notice(account: "ann", reason: "x", time: "2026-11-20T00:00:00Z", hostname: "mx")
+        try await Webhook.post(notice, to: "http://127.0.0.1:\(hook.port)/")
+        #expect(hook.bodies.count == 2)
+        #expect(await Command(["/bin/false"]).run(input: []) == .ended(status: 1))
+        #expect(await Command(["/nowhere/at/all"]).run(input: []).isSuccess == false)
+        #expect(await Command(["/bin/true"]).run(input: notice.json) == .ended(status: 0))
+    }
+
+    @Test func `Sets for nftables are written as a whole`() throws {
+        let now = WallTime(seconds: 1000)
+        let text = NftablesSets.text(
+            [
+                (try #require(Prefix("192.0.2.7")), now + .minutes(15)), (try #require(Prefix("2001:db8::/64")), now + .seconds(90)),
+                (try #require(Prefix("192.0.2.8")), now),
+            ], now: now)
+        #expect(
+            text == """
+                add table inet postern
+                add set inet postern refused4 { type ipv4_addr; flags timeout; }
+                flush set inet postern refused4
+                add element inet postern refused4 { 192.0.2.7 timeout 900s }
+                add set inet postern refused6 { type ipv6_addr; flags interval, timeout; }
+                flush set inet postern refused6
+                add element inet postern refused6 { 2001:db8::/64 timeout 90s }
+
+                """)
+    }
+
+    @Test func `Trusted files are read again when they change`() throws {
+        let path = FileManager.default.temporaryDirectory.appending(path: "postern-trusted-\(UUID().uuidString.prefix(8))").path
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try "# ours\n192.0.2.0/24\nexample.org  # a list\n\n2001:db8::1\n".write(toFile: path, atomically: true, encoding: .utf8)
+        let files = TrustedFiles([path, path + ".missing"], logger: LogCapture().logger)
+        #expect(files.refresh())
+        #expect(!files.refresh())
+        #expect(files.trusted.addresses.contains(try #require(IPAddress("192.0.2.9"))))
+        #expect(files.trusted.vouches(for: try #require(DomainName("lists.example.org"))))
+        try "nonsense line\nexample.net\n".write(toFile: path, atomically: true, encoding: .utf8)
+        try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSinceNow: 5)], ofItemAtPath: path)
+        #expect(files.refresh())
+        #expect(!files.trusted.vouches(for: try #require(DomainName("example.org"))))
+        #expect(files.trusted.vouches(for: try #require(DomainName("example.net"))))
+        #expect(TrustedFiles.parse("a\n").wrong == 1)
+    }
+}
+
+/// An HTTP server that keeps what it is told. One thread a connection.
+final class ScriptedWebhook: Sendable {
+    let port: UInt16
+    private let state: NIOLockedValueBox<(bodies: [String], failures: Int)>
+    private let descriptor: Int32
+
+    init(failures: Int = 0) throws {
+        let state = NIOLockedValueBox<(bodies: [String], failures: Int)>(([], failures))
+        self.state = state
+        let (descriptor, bound) = try ListeningSocket.open(.tcp(IPAddress("127.0.0.1")!, port: 0))
+        _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
+        self.descriptor = descriptor
+        guard case .tcp(_, let port) = bound else { preconditionFailure() }
+        self.port = port
+        ScriptedBackend.thread {
+            while true {
+                let connection = accept(descriptor, nil, nil)
+                guard connection >= 0 else { break }
+                ScriptedBackend.thread {
+                    let stream = BlockingStream(connection)
+                    defer { close(connection) }
+                    while true {
+                        var length = 0
+                        guard var line = stream.line() else { return }
+                        while !line.isEmpty {
+                            if line.lowercased().hasPrefix("content-length:") {
+                                length = Int(line.dropFirst(15).trimmingCharacters(in: .whitespaces)) ?? 0
+                            }
+                            guard let next = stream.line() else { return }
+                            line = next
+                        }
+                        guard let body = stream.bytes(length) else { return }
+                        let isOK = state.withLockedValue { state in
+                            state.bodies.append(String(decoding: body, as: UTF8.self))
+                            state.failures -= 1
+                            return state.failures < 0
+                        }
+                        stream.send("HTTP/1.1 \(isOK ? "204 No Content" : "503 Later")\r\ncontent-length: 0\r\n\r\n")
+                    }
+                }
+            }
+            close(descriptor)
+        }
+    }
+
+    deinit { shutdown(descriptor, Int32(SHUT_RDWR)) }
+
+    var bodies: [String] { state.withLockedValue { $0.bodies } }
+}

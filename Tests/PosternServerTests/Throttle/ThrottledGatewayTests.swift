@@ -1,0 +1,224 @@
+import PosternCore
+import PosternEngine
+import PosternStorage
+import Testing
+
+@testable import PosternServer
+
+/// A gateway with limits, asked by scripted clients from addresses of their own.
+@Suite(.timeLimit(.minutes(1)))
+struct ThrottledGatewayTests {
+    private func throttle(_ limits: [Limit], hold: WallTime.Span = .milliseconds(200)) -> ThrottleSettings {
+        var throttle = ThrottleSettings()
+        throttle.mode = .on
+        throttle.limits = limits
+        throttle.hold = hold
+        return throttle
+    }
+
+    /// Sends one message, and says what became of it: the reply to RCPT where that is not 250, else the last one.
+    private func send(_ gateway: TestGateway, from source: String, to recipients: [String] = ["user@example.org"]) async throws -> String? {
+        let client = try await gateway.client(source: source)
+        defer { client.channel.close(promise: nil) }
+        guard let greeting = try await client.reply(), greeting.hasPrefix("220") else { return try await client.reply() ?? "421" }
+        _ = try await client.ask("EHLO client.example")
+        _ = try await client.ask("MAIL FROM:<sender@example.com>")
+        for recipient in recipients {
+            guard let reply = try await client.ask("RCPT TO:<\(recipient)>") else { return nil }
+            guard reply.hasPrefix("250") else { return reply }
+        }
+        _ = try await client.ask("DATA")
+        return try await client.ask("Subject: x\r\n\r\nx\r\n.")
+    }
+
+    @Test func `Below its limit a stranger passes, above it waits, then it is deferred with advice`() async throws {
+        let backend = try ScriptedBackend()
+        let gateway = try await TestGateway(
+            [backend.address],
+            engine: { settings in
+                settings.throttle = throttle([Limit(.address, .messages, 2, per: .hours(1))])
+                settings.throttle.advice = "see https://example.org/trust"
+            })
+        let clock = ContinuousClock()
+        for count in 1...4 {
+            let start = clock.now
+            #expect(try await send(gateway, from: "127.0.1.1") == "250 2.0.0 Ok: queued as 4711")
+            let took = clock.now - start
+            if count == 3 { #expect(took > .milliseconds(95)) }
+            if count == 4 { #expect(took > .milliseconds(190)) }
+        }
+        let deferred = try #require(try await send(gateway, from: "127.0.1.1"))
+        #expect(deferred.hasPrefix("451 4.7.1 More mail than a person sends: please come back in "))
+        #expect(deferred.contains("see https://example.org/trust"))
+        #expect(backend.record.messages.count == 4)
+        #expect(try await send(gateway, from: "127.0.2.1") == "250 2.0.0 Ok: queued as 4711")
+        let report = try #require(gateway.decisions.limits).report(now: gateway.decisions.steadyTime)
+        #expect(report.numbers == LimitService.Numbers(held: 2, deferred: 1))
+        #expect(report.heldNow == 0)
+        await gateway.stop()
+    }
+
+    @Test func `A message that was held and one that the backend put off are charged once and not at all`() async throws {
+        let backend = try ScriptedBackend()
+        let gateway = try await TestGateway(
+            [backend.address], engine: { $0.throttle = throttle([Limit(.address, .messages, 3, per: .hours(1))]) })
+        backend.change { $0.final = "451 4.3.0 later" }
+        for _ in 0..<5 { #expect(try await send(gateway, from: "127.0.1.1") == "451 4.3.0 later") }
+        backend.change { $0.final = "250 2.0.0 Ok" }
+        for _ in 0..<3 { #expect(try await send(gateway, from: "127.0.1.1") == "250 2.0.0 Ok") }
+        let report = try #require(gateway.decisions.limits).report(now: gateway.decisions.steadyTime)
+        #expect(report.numbers.held == 0)
+        await gateway.stop()
+    }
+
+    @Test func `Whoever hammers is refused at connect for a while, and then comes in again`() async throws {
+        let backend = try ScriptedBackend()
+        let gateway = try await TestGateway(
+            [backend.address],
+            engine: { settings in
+                settings.throttle = throttle([Limit(.address, .attempts, 2, per: .hours(1))], hold: .milliseconds(1))
+                settings.throttle.refuseFor = .milliseconds(700)
+            })
+        let client = try await gateway.greeted(source: "127.0.1.1")
+        for _ in 0..<8 {
+            _ = try await client.ask("MAIL FROM:<sender@example.com>")
+            #expect(try #require(try await client.ask("RCPT TO:<user@example.org>")).hasPrefix("250"))
+            _ = try await client.ask("RSET")
+        }
+        _ = try await client.ask("MAIL FROM:<sender@example.com>")
+        #expect(try #require(try await client.ask("RCPT TO:<user@example.org>")).hasPrefix("451"))
+        let refused = try await gateway.client(source: "127.0.1.1")
+        #expect(try #require(try await refused.reply()).hasPrefix("421 4.7.0 "))
+        try await refused.waitUntilClosed()
+        _ = try await gateway.greeted(source: "127.0.1.2").ask("QUIT")
+        try await Task.sleep(for: .milliseconds(800))
+        let again = try await gateway.client(source: "127.0.1.1")
+        #expect(try #require(try await again.reply()).hasPrefix("220"))
+        await gateway.stop()
+    }
+
+    @Test func `Where as many wait as may, strangers are deferred at once, and never let in`() async throws {
+        let backend = try ScriptedBackend()
+        let gateway = try await TestGateway(
+            [backend.address],
+            engine: { settings in
+                settings.throttle = throttle([Limit(.recipientDomain, .recipients, 1, per: .hours(1))], hold: .seconds(20))
+                settings.throttle.deferAt = 1000
+                settings.throttle.hold = .seconds(20)
+                settings.throttle.heldSessions = 2
+            })
+        #expect(try await send(gateway, from: "127.0.1.1") == "250 2.0.0 Ok: queued as 4711")
+        // Far past: each would wait for some time.
+        let limits = try #require(gateway.decisions.limits)
+        let mailbox = try #require(Mailbox("user@example.org"))
+        limits.chargeForTests(mailbox, times: 500, now: gateway.decisions.steadyTime)
+        var waiting: [SMTPTestClient] = []
+        for host in 2...3 {
+            let client = try await gateway.greeted(source: "127.0.1.\(host)")
+            _ = try await client.ask("MAIL FROM:<sender@example.com>")
+            client.send("RCPT TO:<user@example.org>\r\n")
+            waiting.append(client)
+        }
+        try await eventually("two wait") { limits.report(now: gateway.decisions.steadyTime).heldNow == 2 }
+        #expect(try #require(try await send(gateway, from: "127.0.1.4")).hasPrefix("451 4.7.1 "))
+        #expect(waiting.allSatisfy { $0.pending.text.isEmpty })
+        for client in waiting { await client.close() }
+        try await eventually("they have left") { limits.report(now: gateway.decisions.steadyTime).heldNow == 0 }
+        #expect(limits.report(now: gateway.decisions.steadyTime).numbers.holdsDenied == 1)
+        await gateway.stop()
+    }
+
+    @Test func `Trusted, local and allowed clients are not counted`() async throws {
+        let backend = try ScriptedBackend()
+        let allowed = ListEntry(.allow, .client, Pattern("127.0.3.0/24")!, added: WallTime(seconds: 0))
+        let gateway = try await TestGateway(
+            [backend.address], lists: Lists(entries: [allowed]),
+            engine: { settings in
+                settings.throttle = throttle([Limit(.address, .messages, 1, per: .hours(1))])
+                settings.trusted.addresses = PrefixSet([Prefix("127.0.1.0/24")!])
+                settings.networks.forwarders = PrefixSet([Prefix("127.0.2.0/24")!])
+            })
+        for source in ["127.0.1.1", "127.0.2.1", "127.0.3.1"] {
+            for _ in 0..<5 { #expect(try await send(gateway, from: source) == "250 2.0.0 Ok: queued as 4711") }
+        }
+        #expect(try #require(gateway.decisions.limits).report(now: gateway.decisions.steadyTime).rows == 0)
+        await gateway.stop()
+    }
+
+    @Test func `A throttle takes each message to the servers of its first recipient's domain`() async throws {
+        let one = try ScriptedBackend()
+        let two = try ScriptedBackend()
+        let gateway = try await TestGateway([], engine: { $0.throttle.limits = [Limit(.address, .messages, 100, per: .hours(1))] }) {
+            settings in
+            settings.routes = [DomainName("one.example")!: [one.address], DomainName("two.example")!: [two.address]]
+            settings.throttles = true
+        }
+        let client = try await gateway.greeted(source: "127.0.1.1")
+        for (first, other, backend) in [("one", "two", one), ("two", "one", two), ("one", "two", one)] {
+            let before = backend.record.messages.count
+            _ = try await client.ask("MAIL FROM:<sender@example.com>")
+            #expect(try #require(try await client.ask("RCPT TO:<user@elsewhere.example>")).hasPrefix("550 5.7.1"))
+            #expect(try #require(try await client.ask("RCPT TO:<a@\(first).example>")).hasPrefix("250"))
+            #expect(try #require(try await client.ask("RCPT TO:<b@\(other).example>")).hasPrefix("452 4.5.3"))
+            #expect(try #require(try await client.ask("RCPT TO:<c@\(first.uppercased()).example>")).hasPrefix("250"))
+            _ = try await client.ask("DATA")
+            #expect(try await client.ask("Subject: x\r\n\r\nx\r\n.") == "250 2.0.0 Ok: queued as 4711")
+            #expect(backend.record.messages.count == before + 1)
+            #expect(backend.record.messages.last?.commands.count == 3)
+        }
+        // Counted, though the mode is off.
+        let report = try #require(gateway.decisions.limits).standings(
+            Attempt(stage: .rcpt, client: Client(address: IPAddress("127.0.1.1"))), gateway.decisions.engine,
+            now: gateway.decisions.steadyTime)
+        #expect(report.first?.used == 3)
+        await gateway.stop()
+    }
+
+    @Test func `Counts survive the daemon`() async throws {
+        let store = MemoryStore()
+        let now = WallTime(seconds: 1_795_132_800)
+        let settings = throttle([Limit(.address, .messages, 5, per: .hours(1))])
+        var accounts = AccountSettings()
+        accounts.mode = .on
+        let subject = LimitSubject(address: IPAddress("192.0.2.7"))
+        let seed = try await LimitService.seed(in: store, fresh: (5, 6))
+        let first = LimitService(throttle: settings, accounts: accounts, seed: seed)
+        for _ in 0..<4 { first.accepted(subject, recipients: 1, size: 10, now: now) }
+        for _ in 0..<700 { first.accepted(LimitSubject(address: nil, account: "ann"), recipients: 1, size: 10, now: now) }
+        try await store.insert(Suspension(account: "ann", since: now, reason: "x"))
+        try await first.flush(to: store, now: now)
+
+        #expect(try await LimitService.seed(in: store, fresh: (9, 9)) == seed)
+        let second = LimitService(throttle: settings, accounts: accounts, seed: seed)
+        try await second.restore(from: store, now: now + .seconds(5))
+        var attempt = Attempt(stage: .rcpt, client: Client(address: IPAddress("192.0.2.7")))
+        let engine = Engine(settings: EngineSettings(), domains: LastLabelDomains())
+        #expect(second.standings(attempt, engine, now: now + .seconds(5)).first?.used == 4)
+        attempt.account = "ann"
+        let used = second.standings(attempt, engine, now: now + .seconds(5)).first { $0.limit.unit == .recipients }
+        #expect(used?.used == 700)
+        #expect(second.suspensionsInForce.map(\.account) == ["ann"])
+        // Other limits: what is still counted goes on.
+        var other = settings
+        other.limits = [Limit(.address, .messages, 50, per: .hours(1)), Limit(.address, .recipients, 3, per: .days(1))]
+        second.update(throttle: other, accounts: accounts, now: now + .seconds(6))
+        attempt.account = nil
+        #expect(second.standings(attempt, engine, now: now + .seconds(6)).map(\.used) == [4, 0])
+    }
+}
+
+extension LimitService {
+    /// As if so many had written to a mailbox.
+    func chargeForTests(_ mailbox: Mailbox, times: Int, now: WallTime) {
+        let engine = Engine(
+            settings: {
+                var s = EngineSettings(); s.throttle.mode = .on; return s
+            }(), domains: LastLabelDomains())
+        for _ in 0..<times {
+            var attempt = Attempt(stage: .rcpt, client: Client(address: IPAddress("203.0.113.1")), recipient: mailbox)
+            attempt.throttles = true
+            var decision = Decision(verdict: Verdict(.accept, [.greylistOff]))
+            settle(attempt, &decision, engine, nil, country: nil, now: now)
+        }
+    }
+}
