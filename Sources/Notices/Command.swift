@@ -66,10 +66,3 @@ public struct Command: Sendable {
         return process.terminationReason == .exit ? .ended(status: process.terminationStatus) : .killed(signal: process.terminationStatus)
     }
 }
-
-/// A file that is there whole or not at all.
-public enum AtomicFile {
-    public static func write(_ text: String, to path: String) throws {
-        try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
-    }
-}

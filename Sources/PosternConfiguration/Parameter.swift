@@ -40,8 +40,8 @@ extension Parameter {
             "listeners[].name", "word", "(its role)",
             "Names the listener in the log; each has another. At most 64 letters, digits, `-`, `_`, `.`."),
         .init(
-            "listeners[].role", "policy | gateway | trap | admin | dnsbl | throttle", "(must be given)",
-            "What the listener does. `policy` is the policy service that Postfix and Exim ask; `gateway` is an SMTP door in front of a mail server; `trap` is a false mail server that costs bots time; `throttle` is a gateway to the mail servers of many domains that keeps strangers to what a person sends; `admin` serves the dashboard, its JSON interface and metrics; `dnsbl` answers DNS questions about our lists."
+            "listeners[].role", "policy | gateway | trap | admin | socketmap | dnsbl | inner | throttle", "(must be given)",
+            "What the listener does. `policy` is the policy service that Postfix and Exim ask; `gateway` is an SMTP door in front of a mail server; `trap` is a false mail server that costs bots time; `throttle` is a gateway to the mail servers of many domains that keeps strangers to what a person sends; `admin` serves the dashboard, its JSON interface and metrics; `dnsbl` answers DNS questions about our lists; `socketmap` tells Postfix whom a throttle need not see; `inner` stands behind the throttles of others, in front of the real mail server."
         ),
         .init(
             "listeners[].address", "address", "(must be given)",

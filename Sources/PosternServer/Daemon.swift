@@ -45,7 +45,7 @@ public final class Daemon: Sendable {
     /// What the tarpit holds of each gateway.
     private let diversions = NIOLockedValueBox<[TrapListener]>([])
 
-    var configurationInForce: Configuration { current.withLockedValue { $0 } }
+    var configurationInForce: Configuration { history.withLockedValue { $0.current } }
 
     /// `load` reads the configuration anew; it is called at each SIGHUP. `file` is where it stands.
     public init(load: @escaping @Sendable () throws -> Configuration, configuration: Configuration, file: String? = nil) {
@@ -149,7 +149,10 @@ public final class Daemon: Sendable {
         let limitUpkeep = Task { [self] in
             await LimitUpkeep(
                 limits: limits, store: store, clock: clock,
-                settings: { [current] in current.withLockedValue { ($0.accounts, $0.firewall, $0.hostname) } }, logger: logger
+                settings: { [history] in
+                    let configuration = history.withLockedValue { $0.current }
+                    return (configuration.accounts, configuration.firewall, configuration.hostname)
+                }, logger: logger
             ).run()
         }
         let trustWatch = Task { [self] in await self.watch(trustedFiles, decisions) }

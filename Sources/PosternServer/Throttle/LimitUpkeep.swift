@@ -49,7 +49,9 @@ struct LimitUpkeep: Sendable {
         let firewall = settings().firewall
         if let path = firewall.nftablesFile {
             do {
-                try AtomicFile.write(NftablesSets.text(refused, now: now), to: path)
+                let file = try AtomicFile(path)
+                try file.write(Array(NftablesSets.text(refused, now: now).utf8)[...])
+                try file.finish()
             } catch {
                 logger.warning("the nftables file was not written", metadata: ["file": "\(path)", "error": "\(error)"])
                 return
