@@ -43,18 +43,18 @@ public final class PosternProcess: @unchecked Sendable {
 
     public var configurationPath: String { folder.file("postern.yaml") }
 
-    /// Starts, or starts again over the same data. `wrapper` is a command that runs the program.
+    /// Starts, or starts again over the same data, and waits until it says that it is ready: its sockets are there before that, and
+    /// verbs would take it for one that does not run. `wrapper` is a command that runs the program.
     public func start(wrapper: [String] = []) async throws {
         let command = wrapper + [Self.executable, "serve", "--config", configurationPath]
+        let before = announcements
         let process = try RunningProcess(executable: command[0], Array(command.dropFirst()), log: folder.file("log"))
         self.process = process
-        let deadline = ContinuousClock.now + .seconds(30)
-        while !FreePort.isListening(port) && !log.contains("msg=ready") {
-            if let exit = process.exitIfEnded { throw TestFailure("postern ended: \(exit)\n\(log)") }
-            guard ContinuousClock.now < deadline else { throw TestFailure("postern is not ready after 30 s\n\(log)") }
-            try await Task.sleep(for: .milliseconds(10))
-        }
+        try await process.waitUntilReady("ready") { announcements > before }
     }
+
+    /// How often it has told whoever started it that it is ready; no log level silences that.
+    private var announcements: Int { log.components(separatedBy: "Stop it with Ctrl-C.").count }
 
     /// Ends it with SIGTERM and waits.
     @discardableResult
