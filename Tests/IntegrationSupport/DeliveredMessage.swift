@@ -82,9 +82,15 @@ public struct Mailbox: Sendable {
     }
 
     /// Waits until there are at least `count` messages, and returns them.
-    public func waitForMessages(_ count: Int = 1, within limit: Duration = .seconds(30)) async throws -> [DeliveredMessage] {
-        try await waitUntil("\(count) messages in \(root.name)'s mailbox", within: limit) { try self.count() >= count }
+    public func waitForMessages(_ count: Int = 1, within limit: Duration = .seconds(60)) async throws -> [DeliveredMessage] {
+        try await waitUntil("\(count) messages in \(root.name)'s mailbox\n\(logTail)", within: limit) { try self.count() >= count }
         return try messages()
+    }
+
+    /// What its server told last, for a failure's text.
+    private var logTail: String {
+        ["var/log/mail.log", "var/log/exim4/mainlog", "output.log"].map { root.folder.read($0) }.joined().split(separator: "\n").suffix(40)
+            .joined(separator: "\n")
     }
 
     private func names() throws -> [String] {

@@ -200,7 +200,6 @@ public struct PostfixConfiguration: Sendable {
 
     private func master(port: UInt16, submissionPort: UInt16?) -> String {
         var lines = [
-            "\(address):\(port) inet n - n - 200 smtpd",
             "pickup unix n - n 60 1 pickup",
             "cleanup unix n - n - 0 cleanup",
             // Its wake-up call may be lost where Postfix is killed or the machine is busy: it looks by itself every five seconds.
@@ -237,7 +236,9 @@ public struct PostfixConfiguration: Sendable {
                 "    -o smtpd_end_of_data_restrictions=",
             ]
         }
-        return (lines + extraMaster).joined(separator: "\n") + "\n"
+        // Last: sockets are made in this order, and once this one listens a test may go on.
+        let listener = "\(address):\(port) inet n - n - 200 smtpd"
+        return (lines + extraMaster + [listener]).joined(separator: "\n") + "\n"
     }
 }
 

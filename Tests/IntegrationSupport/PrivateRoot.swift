@@ -42,7 +42,7 @@ public struct PrivateRoot: Sendable {
     ///
     /// - Parameter input: text for standard input.
     @discardableResult
-    public func run(_ command: [String], group: Int = 0, input: String? = nil, within limit: Duration = .seconds(30)) async throws -> Result
+    public func run(_ command: [String], group: Int = 0, input: String? = nil, within limit: Duration = .seconds(60)) async throws -> Result
     {
         let id = UUID().uuidString
         defer {

@@ -174,7 +174,7 @@ public final class RunningProcess: @unchecked Sendable {
 
     /// Waits for the end.
     @discardableResult
-    public func waitForExit(within limit: Duration = .seconds(30)) async throws -> Exit {
+    public func waitForExit(within limit: Duration = .seconds(60)) async throws -> Exit {
         var found: Exit?
         try await waitUntil("the end of \(name)\n\(logTail)", within: limit, every: .milliseconds(5)) {
             found = exitIfEnded
@@ -247,7 +247,7 @@ public final class RunningProcess: @unchecked Sendable {
 
     /// Waits until `condition` holds; fails at once when the process ends before that.
     public func waitUntilReady(
-        _ what: String, within limit: Duration = .seconds(30), _ condition: () async throws -> Bool
+        _ what: String, within limit: Duration = .seconds(60), _ condition: () async throws -> Bool
     ) async throws {
         try await waitUntil("\(name): \(what)\n\(logTail)", within: limit) {
             if try await condition() { return true }

@@ -5,7 +5,7 @@ import Foundation
 /// - Throws: `TestFailure` naming `what` once `limit` has passed; whatever `condition` throws.
 public func waitUntil(
     _ what: @autoclosure () -> String,
-    within limit: Duration = .seconds(30),
+    within limit: Duration = .seconds(60),
     every interval: Duration = .milliseconds(20),
     _ condition: () async throws -> Bool
 ) async throws {

@@ -153,7 +153,7 @@ struct GatewayRefusalTests {
             ("Subject: later\r\n\r\nx\r\n.", "250"),
         ] {
             answer = await dialogue.ask(command)
-            try #require(answer.hasPrefix(code), "\(command): \(answer)")
+            try #require(answer.hasPrefix(code), "\(command): \(answer)\n\(backend.log())")
         }
         _ = try await backend.mailbox.waitForMessages(1)
         await gateway.stop()
