@@ -24,36 +24,8 @@ while [ $# -gt 0 ]; do
 done
 
 wants() { [ -z "$only" ] || [ "$only" = "$1" ]; }
-if [ "$build" = yes ]; then
-    scripts/release.sh
-    swift build -c release --package-path Benchmarks --scratch-path .build-bench
-fi
-postern=$PWD/.build/release/postern
-load=$PWD/.build-bench/release/policy-load
-responder=$PWD/.build-bench/release/dunno-responder
-resolving=$PWD/.build-bench/release/resolver-load
-dns=$PWD/.build-bench/release/dns-responder
-work=$(mktemp -d "${TMPDIR:-/tmp}/postern-bench.XXXXXX")
-pids=()
-cleanup() {
-    for pid in "${pids[@]:-}"; do [ -n "$pid" ] && kill "$pid" 2>/dev/null || true; done
-    wait 2>/dev/null || true
-    rm -rf "$work"
-}
-trap cleanup EXIT
-
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-field() { python3 -c 'import json, sys; print(json.loads(sys.argv[1])[sys.argv[2]])' "$1" "$2"; }
-ratio() { python3 -c 'import sys; print("%.2f" % (float(sys.argv[1]) / float(sys.argv[2])))' "$1" "$2"; }
-whole() { python3 -c 'import sys; print("%d" % float(sys.argv[1]))' "$1"; }
-await_port() {
-    for _ in $(seq 200); do
-        (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
-        sleep 0.05
-    done
-    echo "bench: nothing listens on port $1" >&2
-    return 1
-}
+. scripts/bench_common.sh
+[ "$build" = no ] || build_all
 
 start_postern() { # FOLDER [LINES]: sets port and pid
     port=$(free_port)
@@ -70,17 +42,16 @@ EOF
     pids+=("$pid")
     await_port "$port"
 }
-stop() { kill "$1" && wait "$1" 2>/dev/null || true; }
 resident() { awk '/VmHWM/ { print int($2 / 1024) }' "/proc/$1/status"; }
 
 if wants policy; then
 echo "== stateless responder"
 port=$(free_port)
-"$responder" "$port" >/dev/null &
+"$programs/dunno-responder" "$port" >/dev/null &
 pid=$!
 pids+=("$pid")
 await_port "$port"
-stateless=$("$load" --port "$port" --seconds "$seconds")
+stateless=$("$programs/policy-load" --port "$port" --seconds "$seconds")
 stop "$pid"
 echo "   $(whole "$(field "$stateless" rate)") answers/s, p99 $(field "$stateless" p99_us) us"
 
@@ -98,7 +69,7 @@ pid=$!
 pids+=("$pid")
 exec 9>"$work/lifeline"
 await_port "$port"
-postgrey=$("$load" --port "$port" --seconds "$seconds")
+postgrey=$("$programs/policy-load" --port "$port" --seconds "$seconds")
 exec 9>&-
 wait "$pid" 2>/dev/null || true
 echo "   $(whole "$(field "$postgrey" rate)") answers/s, p99 $(field "$postgrey" p99_us) us"
@@ -106,9 +77,9 @@ echo "   $(whole "$(field "$postgrey" rate)") answers/s, p99 $(field "$postgrey"
 echo "== postern, new triplets, empty store"
 mkdir "$work/empty"
 start_postern "$work/empty"
-empty=$("$load" --port "$port" --seconds "$seconds")
+empty=$("$programs/policy-load" --port "$port" --seconds "$seconds")
 half=$(python3 -c 'import sys; print(float(sys.argv[1]) / 2)' "$(field "$empty" rate)")
-paced=$("$load" --port "$port" --seconds "$seconds" --rate "$half" --start "$(field "$empty" next)")
+paced=$("$programs/policy-load" --port "$port" --seconds "$seconds" --rate "$half" --start "$(field "$empty" next)")
 echo "   $(whole "$(field "$empty" rate)") answers/s, p99 $(field "$empty" p99_us) us; at half that load p99 $(field "$paced" p99_us) us; $(resident "$pid") MiB at most"
 stop "$pid"
 
@@ -121,8 +92,8 @@ fi
 if wants resolver; then
 echo
 echo "== resolver, a responder in the same process"
-quick=$("$resolving" --seconds "$seconds")
-slow=$("$resolving" --seconds "$seconds" --delay 20)
+quick=$("$programs/resolver-load" --seconds "$seconds")
+slow=$("$programs/resolver-load" --seconds "$seconds" --delay 20)
 echo "uncached questions:            $(whole "$(field "$quick" uncached_rate)")/s   (aim: at least 50000)"
 echo "with 20 ms of delay:           $(whole "$(field "$slow" uncached_rate)")/s, $(field "$slow" server_timeouts) lost"
 echo "answered from the cache:       $(whole "$(field "$quick" cached_rate)")/s   (aim: at least 1000000)"
@@ -132,7 +103,7 @@ if wants evidence; then
 echo
 echo "== policy service with evidence: names, SPF and one DNS list of each client"
 start_dns() { # DELAY: sets dns_port and dns_pid
-    "$dns" --delay "$1" >"$work/dns.port" &
+    "$programs/dns-responder" --delay "$1" >"$work/dns.port" &
     dns_pid=$!
     pids+=("$dns_pid")
     for _ in $(seq 100); do [ -s "$work/dns.port" ] && break; sleep 0.05; done
@@ -144,19 +115,19 @@ looking_up() { # prints the lines of configuration
 }
 mkdir "$work/bare" "$work/cached" "$work/uncached"
 start_postern "$work/bare"
-bare=$("$load" --port "$port" --seconds "$seconds" --clients 2000)
+bare=$("$programs/policy-load" --port "$port" --seconds "$seconds" --clients 2000)
 stop "$pid"
 start_dns 0
 start_postern "$work/cached" "$(looking_up)"
 sleep 2
-"$load" --port "$port" --seconds 3 --clients 2000 >/dev/null
-cached=$("$load" --port "$port" --seconds "$seconds" --clients 2000 --start 10000000)
+"$programs/policy-load" --port "$port" --seconds 3 --clients 2000 >/dev/null
+cached=$("$programs/policy-load" --port "$port" --seconds "$seconds" --clients 2000 --start 10000000)
 stop "$pid"
 stop "$dns_pid"
 start_dns 20
 start_postern "$work/uncached" "$(looking_up)"
 sleep 2
-uncached=$("$load" --port "$port" --seconds "$seconds" --connections 500 --rate 5000)
+uncached=$("$programs/policy-load" --port "$port" --seconds "$seconds" --connections 500 --rate 5000)
 stop "$pid"
 stop "$dns_pid"
 echo "   bare greylist $(whole "$(field "$bare" rate)") answers/s; all evidence known $(whole "$(field "$cached" rate)")/s, p99 $(field "$cached" p99_us) us"
@@ -167,7 +138,7 @@ fi
 if wants replay; then
 echo
 echo "== replay of a log of two million lines"
-.build-bench/release/maillog-writer 2000000 >"$work/mail.log"
+"$programs/maillog-writer" 2000000 >"$work/mail.log"
 replayed() { # FILE ARGUMENT...: lines a second, and the most memory in MiB
     python3 - "$postern" "$@" <<'PYTHON'
 import json, os, resource, subprocess, sys, time
@@ -197,7 +168,7 @@ mkdir "$work/large"
 start_postern "$work/large"
 next=0
 while [ "$next" -lt "$rows" ]; do
-    fill=$("$load" --port "$port" --seconds 20 --start "$next")
+    fill=$("$programs/policy-load" --port "$port" --seconds 20 --start "$next")
     next=$(field "$fill" next)
     echo "   filled to $next at $(whole "$(field "$fill" rate)")/s"
 done
@@ -205,9 +176,9 @@ stop "$pid"
 began=$(date +%s%N)
 start_postern "$work/large"
 ready=$((($(date +%s%N) - began) / 1000000))
-full=$("$load" --port "$port" --seconds "$seconds" --start "$next")
+full=$("$programs/policy-load" --port "$port" --seconds "$seconds" --start "$next")
 half=$(python3 -c 'import sys; print(float(sys.argv[1]) / 2)' "$(field "$full" rate)")
-paced=$("$load" --port "$port" --seconds "$seconds" --rate "$half" --start "$(field "$full" next)")
+paced=$("$programs/policy-load" --port "$port" --seconds "$seconds" --rate "$half" --start "$(field "$full" next)")
 echo "   $(whole "$(field "$full" rate)") answers/s, p99 $(field "$full" p99_us) us; at half that load p99 $(field "$paced" p99_us) us"
 echo
 [ -z "${empty:-}" ] || echo "large / empty store:           $(ratio "$(field "$full" rate)" "$(field "$empty" rate)")   (aim: at least 0.7)"

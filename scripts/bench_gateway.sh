@@ -2,7 +2,7 @@
 # Measures the gateway beside HAProxy, which passes TCP through to the same smtp-sink, in one run on one machine, and prints
 # ratios: rate and CPU time a message, memory of sessions in the midst of a message, and what held clients cost the others.
 #
-#   scripts/bench_gateway.sh [--messages 10000] [--rounds 3] [--data-sessions 2000] [--held 15000]
+#   scripts/bench_gateway.sh [--messages 10000] [--rounds 3] [--data-sessions 2000] [--held 15000] [--no-build]
 #
 # Every figure is of this machine and this minute: compare the ratios.
 set -euo pipefail
@@ -11,44 +11,21 @@ messages=10000
 rounds=3
 data_sessions=2000
 held=15000
+build=yes
 while [ $# -gt 0 ]; do
     case $1 in
     --messages) messages=$2; shift 2 ;;
     --rounds) rounds=$2; shift 2 ;;
     --data-sessions) data_sessions=$2; shift 2 ;;
     --held) held=$2; shift 2 ;;
-    *) echo "usage: scripts/bench_gateway.sh [--messages 10000] [--rounds 3] [--data-sessions 2000] [--held 15000]" >&2; exit 64 ;;
+    --no-build) build=no; shift ;;
+    *) echo "usage: scripts/bench_gateway.sh [--messages 10000] [--rounds 3] [--data-sessions 2000] [--held 15000] [--no-build]" >&2; exit 64 ;;
     esac
 done
 
-scripts/release.sh
-swift build -c release --package-path Benchmarks --scratch-path .build-bench
-postern=$PWD/.build/release/postern
-hold=$PWD/.build-bench/release/smtp-hold
-latency=$PWD/.build-bench/release/smtp-latency
-work=$(mktemp -d "${TMPDIR:-/tmp}/postern-bench.XXXXXX")
-pids=()
-cleanup() {
-    # Servers in private roots end when the other end of their lifeline is closed.
-    exec 9>&-
-    for pid in "${pids[@]:-}"; do [ -n "$pid" ] && kill "$pid" 2>/dev/null || true; done
-    wait 2>/dev/null || true
-    rm -rf "$work"
-}
-trap cleanup EXIT
+. scripts/bench_common.sh
+[ "$build" = no ] || build_all
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-field() { python3 -c 'import json, sys; print(json.loads(sys.argv[1])[sys.argv[2]])' "$1" "$2"; }
-ratio() { python3 -c 'import sys; print("%.2f" % (float(sys.argv[1]) / float(sys.argv[2])))' "$1" "$2"; }
-median() { tr ' ' '\n' | grep . | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
-await_port() {
-    for _ in $(seq 400); do
-        (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
-        sleep 0.05
-    done
-    echo "bench: nothing listens on port $1" >&2
-    return 1
-}
 # The processes that listen on a port, of all namespaces.
 listeners() {
     python3 - "$1" <<'EOF'
@@ -145,10 +122,10 @@ for mode in one many; do
 done
 
 echo "== $data_sessions sessions in the midst of a message"
-"$hold" --port "$gateway_port" --sessions 50 --mode data < <(sleep 3) >/dev/null
+"$programs/smtp-hold" --port "$gateway_port" --sessions 50 --mode data < <(sleep 3) >/dev/null
 before=$(resident "$gateway")
 mkfifo "$work/data.in" "$work/held.in"
-"$hold" --port "$gateway_port" --sessions "$data_sessions" --mode data <"$work/data.in" >"$work/data.out" &
+"$programs/smtp-hold" --port "$gateway_port" --sessions "$data_sessions" --mode data <"$work/data.in" >"$work/data.out" &
 pids+=("$!")
 exec 7>"$work/data.in"
 for _ in $(seq 600); do grep -q holding "$work/data.out" && break; sleep 0.1; done
@@ -159,13 +136,13 @@ exec 7>&-
 sleep 2
 
 echo "== deliveries with $held clients held"
-idle=$("$latency" --port "$gateway_port" --messages 1000 --rate 50)
+idle=$("$programs/smtp-latency" --port "$gateway_port" --messages 1000 --rate 50)
 echo "   idle gateway: p50 $(field "$idle" p50_us) us, p99 $(field "$idle" p99_us) us"
-"$hold" --port "$gateway_port" --sessions "$held" --mode slow <"$work/held.in" >"$work/held.out" &
+"$programs/smtp-hold" --port "$gateway_port" --sessions "$held" --mode slow <"$work/held.in" >"$work/held.out" &
 pids+=("$!")
 exec 7>"$work/held.in"
 for _ in $(seq 1200); do grep -q holding "$work/held.out" && break; sleep 0.1; done
-busy=$("$latency" --port "$gateway_port" --messages 1000 --rate 50)
+busy=$("$programs/smtp-latency" --port "$gateway_port" --messages 1000 --rate 50)
 echo "   $(cat "$work/held.out"): p50 $(field "$busy" p50_us) us, p99 $(field "$busy" p99_us) us; $(($(resident "$gateway") / 1024)) MiB resident"
 exec 7>&-
 

@@ -2,52 +2,32 @@
 # Measures the tarpit beside endlessh (Debian), one after the other on one machine, at the same pace: memory and CPU for each
 # client that is held, and connections accepted in a second.
 #
-#   scripts/bench_trap.sh [--clients 19000] [--seconds 20]
+#   scripts/bench_trap.sh [--clients 19000] [--seconds 20] [--no-build]
 #
 # A process here has 20,000 descriptors, and so has the one that makes the connections.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 clients=19000
 seconds=20
+build=yes
 while [ $# -gt 0 ]; do
     case $1 in
     --clients) clients=$2; shift 2 ;;
     --seconds) seconds=$2; shift 2 ;;
-    *) echo "usage: scripts/bench_trap.sh [--clients 19000] [--seconds 20]" >&2; exit 64 ;;
+    --no-build) build=no; shift ;;
+    *) echo "usage: scripts/bench_trap.sh [--clients 19000] [--seconds 20] [--no-build]" >&2; exit 64 ;;
     esac
 done
 
-swift build -c release --static-swift-stdlib --product postern
-swift build -c release --package-path Benchmarks --scratch-path .build-bench --product trap-load
+. scripts/bench_common.sh
+[ "$build" = no ] || build_all
 endlessh=$PWD/.build/servers/endlessh/usr/bin/endlessh
 [ -x "$endlessh" ] || { echo "bench: no endlessh; run scripts/servers.sh fetch endlessh" >&2; exit 69; }
-work=$(mktemp -d "${TMPDIR:-/tmp}/postern-bench.XXXXXX")
-pid=
-cleanup() {
-    [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
-    wait 2>/dev/null || true
-    rm -rf "$work"
-}
-trap cleanup EXIT
-
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-field() { python3 -c 'import json, sys; print(json.loads(sys.argv[1])[sys.argv[2]])' "$1" "$2"; }
-ratio() { python3 -c 'import sys; print("%.2f" % (float(sys.argv[1]) / max(float(sys.argv[2]), 0.001)))' "$1" "$2"; }
-await_port() {
-    for _ in $(seq 200); do
-        (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
-        sleep 0.05
-    done
-    echo "bench: nothing listens on port $1" >&2
-    return 1
-}
 measured() { # NAME OPTIONS...: of the process $pid on $port
     local name=$1 result
     shift
-    result=$(.build-bench/release/trap-load --port "$port" --pid "$pid" --clients "$clients" --seconds "$seconds" "$@")
-    kill "$pid"
-    wait "$pid" 2>/dev/null || true
-    pid=
+    result=$("$programs/trap-load" --port "$port" --pid "$pid" --clients "$clients" --seconds "$seconds" "$@")
+    stop "$pid"
     echo "$name: $(field "$result" bytes_each) octets a client, $(field "$result" cpu_percent) % of a core, $(field "$result" rate) connections/s, $(field "$result" held) held" >&2
     echo "$result"
 }
@@ -57,6 +37,7 @@ port=$(free_port)
 # An octet, or a line of three, every five seconds.
 "$endlessh" -p "$port" -m 100000 -d 5000 -l 3 -4 >/dev/null 2>&1 &
 pid=$!
+pids+=("$pid")
 await_port "$port"
 theirs=$(measured endlessh)
 
@@ -68,8 +49,9 @@ listeners:
 log: { level: warning }
 dns: { resolvers: [] }
 EOF
-.build/release/postern serve --config "$work/postern.yaml" >/dev/null 2>"$work/log" &
+"$postern" serve --config "$work/postern.yaml" >/dev/null 2>"$work/log" &
 pid=$!
+pids+=("$pid")
 await_port "$port"
 ours=$(measured postern --hello)
 
