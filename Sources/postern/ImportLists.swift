@@ -86,12 +86,7 @@ struct ListImportOptions: ParsableArguments {
                 }
             }
             report.entries = drafts.count
-            if !dryRun, !drafts.isEmpty {
-                let batches = drafts.batches
-                try await options.withStore(for: .writing) { access in
-                    for batch in batches { _ = try await access.send(.add(entries: batch)) }
-                }
-            }
+            if !dryRun { try await options.add(drafts) }
         } catch let failure as ControlFailure {
             throw Output.exit(failure)
         }
@@ -180,22 +175,8 @@ struct ImportSpamd: AsyncParsableCommand {
             report.triplets = triplets.count
             report.clients = clients.count
             if !dryRun {
-                let lessons = triplets.batches.map { Lessons(triplets: $0) } + clients.batches.map { Lessons(clients: $0) }
-                let batches = drafts.batches
-                var learnt = LessonReport()
-                try await options.withStore(for: .writing) { access in
-                    for batch in batches { _ = try await access.send(.add(entries: batch)) }
-                    for lesson in lessons {
-                        let reply = try await access.send(.learn(lesson))
-                        guard case .learnt(let part) = reply else { throw unexpected(reply) }
-                        learnt.triplets += part.triplets
-                        learnt.clients += part.clients
-                        learnt.skipped += part.skipped
-                    }
-                }
-                report.triplets = learnt.triplets
-                report.clients = learnt.clients
-                report.expired += learnt.skipped
+                try await options.add(drafts)
+                report.take(try await options.teach(triplets, clients))
             }
         } catch let failure as ControlFailure {
             throw Output.exit(failure)
@@ -208,8 +189,7 @@ extension ImportReport {
     /// What was taken, and each line that was not.
     func tell(_ options: CommonOptions, dryRun: Bool) throws {
         if options.json { return try Output.json(self) }
-        for skipped in skipped { Output.error("\(skipped.file):\(skipped.line): left out: \(skipped.reason)") }
-        if skippedCount > skipped.count { Output.error("and \(skippedCount - skipped.count) more") }
+        tellSkipped()
         var words = (dryRun ? "would take: " : "taken: ") + "\(entries) entries"
         if triplets > 0 || clients > 0 { words += ", \(triplets) triplets, \(clients) clients" }
         if expired > 0 { words += "; \(expired) too old" }

@@ -73,12 +73,12 @@ struct ImportMaillog: AsyncParsableCommand {
                 progress.show(reader)
             }
             progress.end()
-            let lessons = lessons(known, provenAfter: configuration.greylist.provenAfter)
+            let (triplets, clients, correspondents) = lessons(known, provenAfter: configuration.greylist.provenAfter)
             var report = Report(
-                triplets: lessons.reduce(0) { $0 + $1.triplets.count }, clients: lessons.reduce(0) { $0 + $1.clients.count },
-                correspondents: lessons.reduce(0) { $0 + $1.correspondents.count }, counts: reader.counts, problems: reader.problems)
-            if !dryRun, !lessons.isEmpty {
-                let sum = try await teach(lessons)
+                triplets: triplets.count, clients: clients.count, correspondents: correspondents.count, counts: reader.counts,
+                problems: reader.problems)
+            if !dryRun {
+                let sum = try await options.teach(triplets, clients, correspondents)
                 report.triplets = sum.triplets
                 report.clients = sum.clients
                 report.correspondents = sum.correspondents
@@ -93,7 +93,9 @@ struct ImportMaillog: AsyncParsableCommand {
         }
     }
 
-    private func lessons(_ known: KnownSenders, provenAfter: UInt32) -> [Lessons] {
+    private func lessons(
+        _ known: KnownSenders, provenAfter: UInt32
+    ) -> ([Lessons.Triplet], [Lessons.Client], [Lessons.Correspondent]) {
         func seconds(_ time: WallTime) -> Int64 { time.milliseconds / 1000 }
         let triplets = known.triplets(messages: tripletMessages).map { triplet in
             Lessons.Triplet(
@@ -111,26 +113,7 @@ struct ImportMaillog: AsyncParsableCommand {
             Lessons.Correspondent(
                 correspondent: $0.correspondent.description, user: $0.user.description, lastWritten: seconds($0.last))
         }
-        return triplets.batches.map { Lessons(triplets: $0) } + clients.batches.map { Lessons(clients: $0) }
-            + correspondents.batches.map { Lessons(correspondents: $0) }
-    }
-
-    private func teach(_ lessons: [Lessons]) async throws -> LessonReport {
-        var sum = LessonReport()
-        try await options.withStore(for: .writing) { access in
-            var progress = StepProgress(lessons.count, "parts")
-            defer { progress.end() }
-            for lesson in lessons {
-                let reply = try await access.send(.learn(lesson))
-                guard case .learnt(let part) = reply else { throw unexpected(reply) }
-                sum.triplets += part.triplets
-                sum.clients += part.clients
-                sum.correspondents += part.correspondents
-                sum.skipped += part.skipped
-                progress.advance()
-            }
-        }
-        return sum
+        return (triplets, clients, correspondents)
     }
 
     private func print(_ report: Report) {

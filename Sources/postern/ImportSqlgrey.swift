@@ -89,14 +89,7 @@ struct ImportSqlgrey: AsyncParsableCommand {
             }
         }
         report.entries = drafts.count
-        try await add(drafts)
-    }
-
-    private func add(_ drafts: [EntryDraft]) async throws {
-        guard !dryRun, !drafts.isEmpty else { return }
-        try await options.withStore(for: .writing) { access in
-            for batch in drafts.batches { _ = try await access.send(.add(entries: batch)) }
-        }
+        if !dryRun { try await options.add(drafts) }
     }
 
     // MARK: - Memory
@@ -128,25 +121,8 @@ struct ImportSqlgrey: AsyncParsableCommand {
         report.entries = drafts.count
         report.optIn = memory.optIn.isEmpty ? nil : memory.optIn.map(\.printable)
         guard !dryRun else { return }
-        try await add(drafts)
-        let lessons = memory.triplets.batches.map { Lessons(triplets: $0) } + clients.batches.map { Lessons(clients: $0) }
-        guard !lessons.isEmpty else { return }
-        var sum = LessonReport()
-        try await options.withStore(for: .writing) { access in
-            var progress = StepProgress(lessons.count, "parts")
-            defer { progress.end() }
-            for lesson in lessons {
-                let reply = try await access.send(.learn(lesson))
-                guard case .learnt(let part) = reply else { throw unexpected(reply) }
-                sum.triplets += part.triplets
-                sum.clients += part.clients
-                sum.skipped += part.skipped
-                progress.advance()
-            }
-        }
-        report.triplets = sum.triplets
-        report.clients = sum.clients
-        report.expired = sum.skipped
+        try await options.add(drafts)
+        report.take(try await options.teach(memory.triplets, clients))
     }
 
     private func isDatabase(_ file: String) -> Bool {

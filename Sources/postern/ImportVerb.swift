@@ -90,11 +90,7 @@ struct ImportPostgrey: AsyncParsableCommand {
             }
         }
         report.entries = drafts.count
-        guard !dryRun, !drafts.isEmpty else { return }
-        let batches = drafts.batches
-        try await options.withStore(for: .writing) { access in
-            for batch in batches { _ = try await access.send(.add(entries: batch)) }
-        }
+        if !dryRun { try await options.add(drafts) }
     }
 
     // MARK: - Memory
@@ -120,22 +116,7 @@ struct ImportPostgrey: AsyncParsableCommand {
             throw ControlFailure(.badData, "the keys are hashes (postgrey ran with --privacy), and nothing can be made of them")
         }
         guard !dryRun else { return }
-        let lessons = triplets.batches.map { Lessons(triplets: $0) } + clients.batches.map { Lessons(clients: $0) }
-        var sum = LessonReport()
-        try await options.withStore(for: .writing) { access in
-            var progress = StepProgress(lessons.count, "parts")
-            defer { progress.end() }
-            for lesson in lessons {
-                let reply = try await access.send(.learn(lesson))
-                guard case .learnt(let part) = reply else { throw unexpected(reply) }
-                sum = LessonReport(
-                    triplets: sum.triplets + part.triplets, clients: sum.clients + part.clients, skipped: sum.skipped + part.skipped)
-                progress.advance()
-            }
-        }
-        report.triplets = sum.triplets
-        report.clients = sum.clients
-        report.expired = sum.skipped
+        report.take(try await options.teach(triplets, clients))
     }
 }
 
@@ -166,14 +147,26 @@ struct ImportReport: Encodable {
         if skipped.count < Self.maximumSkipped { skipped.append(Skipped(file: file, line: line, reason: reason.printable)) }
     }
 
+    /// What of it was learnt.
+    mutating func take(_ learnt: LessonReport) {
+        triplets = learnt.triplets
+        clients = learnt.clients
+        expired += learnt.skipped
+    }
+
     func print(_ options: CommonOptions, dryRun: Bool, database: Bool) throws {
         if options.json { return try Output.json(self) }
-        for skipped in skipped { Output.error("\(skipped.file):\(skipped.line): left out: \(skipped.reason)") }
-        if skippedCount > skipped.count { Output.error("and \(skippedCount - skipped.count) more") }
+        tellSkipped()
         if let optIn {
             Output.error("these had opted in; put them into greylist.opt_in of the configuration: \(optIn.joined(separator: ", "))")
         }
         Output.line(words(dryRun: dryRun, database: database))
+    }
+
+    /// Each line that was not taken, or as many as are kept.
+    func tellSkipped() {
+        for skipped in skipped { Output.error("\(skipped.file):\(skipped.line): left out: \(skipped.reason)") }
+        if skippedCount > skipped.count { Output.error("and \(skippedCount - skipped.count) more") }
     }
 
     private func words(dryRun: Bool, database: Bool) -> String {
@@ -184,14 +177,5 @@ struct ImportReport: Encodable {
         if hashed > 0 { words += "; \(hashed) hashed" }
         if skippedCount > 0 { words += "; \(skippedCount) left out" }
         return words
-    }
-}
-
-extension Array {
-    /// In pieces that one request takes.
-    var batches: [[Element]] {
-        stride(from: 0, to: count, by: ControlRequest.maximumBatch).map {
-            Array(self[$0..<Swift.min($0 + ControlRequest.maximumBatch, count)])
-        }
     }
 }
