@@ -14,7 +14,7 @@ final class CountingInstrument: CounterHandler, Instrument {
     func increment(by amount: Int64) {
         // A counter never goes down.
         guard amount > 0 else { return }
-        counts.add(UInt64(amount), to: 0, shard: ShardedCounts.shard)
+        counts.add(UInt64(amount), to: 0)
     }
 
     func reset() { counts.reset() }

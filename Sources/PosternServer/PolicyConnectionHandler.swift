@@ -17,7 +17,7 @@ public struct PolicyServiceLimits: Equatable, Sendable {
 }
 
 /// One connection to the policy service: requests in, replies out in the order of the requests.
-final class PolicyConnectionHandler: ChannelDuplexHandler {
+final class PolicyConnectionHandler: ChannelDuplexHandler, IdleWatched {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -38,10 +38,13 @@ final class PolicyConnectionHandler: ChannelDuplexHandler {
     private var readIsWithheld = false
     /// No more requests will be read: the peer has half-closed, sent nonsense, or we are draining.
     private var isEnding = false
-    private var lastActivity = NIODeadline.uptimeNanoseconds(0)
-    private var idleTimer: Scheduled<Void>?
+    private(set) var lastActivity = NIODeadline.uptimeNanoseconds(0)
+    var idleTimer: Scheduled<Void>?
     /// While the connection is open.
     private var context: ChannelHandlerContext?
+
+    var idleLimit: TimeAmount { .milliseconds(limits.idle.milliseconds) }
+    var isAnswering: Bool { !replies.isEmpty }
 
     init(service: PolicyService, inbox: LoopInbox<PolicyAnswer>, listener: String, limits: PolicyServiceLimits, logger: Logger) {
         self.service = service
@@ -54,7 +57,7 @@ final class PolicyConnectionHandler: ChannelDuplexHandler {
 
     func channelActive(context: ChannelHandlerContext) {
         lastActivity = context.eventLoop.now
-        watchIdle(context, after: .milliseconds(limits.idle.milliseconds))
+        watchIdle(context)
         context.fireChannelActive()
     }
 
@@ -168,21 +171,6 @@ final class PolicyConnectionHandler: ChannelDuplexHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         logger.debug("policy connection failed", metadata: ["listener": "\(listener)", "error": "\(error)"])
         context.close(promise: nil)
-    }
-
-    /// One timer a connection, moved on lazily: it looks at the last activity when it fires.
-    private func watchIdle(_ context: ChannelHandlerContext, after delay: TimeAmount) {
-        let bound = NIOLoopBound((handler: self, context: context), eventLoop: context.eventLoop)
-        idleTimer = context.eventLoop.scheduleTask(in: delay) {
-            let (handler, context) = bound.value
-            let limit = TimeAmount.milliseconds(handler.limits.idle.milliseconds)
-            let silent = context.eventLoop.now - handler.lastActivity
-            if silent >= limit, handler.replies.isEmpty {
-                context.close(promise: nil)
-            } else {
-                handler.watchIdle(context, after: max(limit - silent, .milliseconds(100)))
-            }
-        }
     }
 }
 

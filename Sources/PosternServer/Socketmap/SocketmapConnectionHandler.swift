@@ -16,7 +16,7 @@ public struct SocketmapLimits: Equatable, Sendable {
 }
 
 /// One connection to a socketmap: a request, its reply, the next. While an answer is looked up nothing more is read.
-final class SocketmapConnectionHandler: ChannelDuplexHandler {
+final class SocketmapConnectionHandler: ChannelDuplexHandler, IdleWatched {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -26,13 +26,15 @@ final class SocketmapConnectionHandler: ChannelDuplexHandler {
     private let limits: SocketmapLimits
     private let logger: Logger
     private var decoder: SocketmapRequestDecoder
-    private var isAnswering = false
+    private(set) var isAnswering = false
     private var readIsWithheld = false
     /// No more requests will be answered: the peer has half-closed, sent nonsense, or we are draining.
     private var isEnding = false
-    private var lastActivity = NIODeadline.uptimeNanoseconds(0)
-    private var idleTimer: Scheduled<Void>?
+    private(set) var lastActivity = NIODeadline.uptimeNanoseconds(0)
+    var idleTimer: Scheduled<Void>?
     private var context: ChannelHandlerContext?
+
+    var idleLimit: TimeAmount { .milliseconds(limits.idle.milliseconds) }
 
     init(service: SocketmapService, listener: String, limits: SocketmapLimits, logger: Logger) {
         self.service = service
@@ -46,7 +48,7 @@ final class SocketmapConnectionHandler: ChannelDuplexHandler {
 
     func channelActive(context: ChannelHandlerContext) {
         lastActivity = context.eventLoop.now
-        watchIdle(context, after: .milliseconds(limits.idle.milliseconds))
+        watchIdle(context)
         context.fireChannelActive()
     }
 
@@ -122,20 +124,5 @@ final class SocketmapConnectionHandler: ChannelDuplexHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         logger.debug("socketmap connection failed", metadata: ["listener": "\(listener)", "error": "\(error)"])
         context.close(promise: nil)
-    }
-
-    /// One timer a connection, moved on lazily: it looks at the last activity when it fires.
-    private func watchIdle(_ context: ChannelHandlerContext, after delay: TimeAmount) {
-        let bound = NIOLoopBound((handler: self, context: context), eventLoop: context.eventLoop)
-        idleTimer = context.eventLoop.scheduleTask(in: delay) {
-            let (handler, context) = bound.value
-            let limit = TimeAmount.milliseconds(handler.limits.idle.milliseconds)
-            let silent = context.eventLoop.now - handler.lastActivity
-            if silent >= limit, !handler.isAnswering {
-                context.close(promise: nil)
-            } else {
-                handler.watchIdle(context, after: max(limit - silent, .milliseconds(100)))
-            }
-        }
     }
 }
