@@ -9,10 +9,8 @@ public enum SpamdDump {
         case triplet(Lessons.Triplet)
         /// Passed there: known.
         case client(Lessons.Client)
-        /// Wrote to a trap there: blocked for as long as it was.
-        case blocked(EntryDraft)
-        /// A mailbox that is a trap.
-        case trapMailbox(String)
+        /// Wrote to a trap there, and is blocked for as long as it was; or a mailbox that is a trap.
+        case entry(EntryDraft)
         /// What it was is over.
         case expired
         case unreadable(String)
@@ -49,13 +47,13 @@ public enum SpamdDump {
                 return .unreadable("a TRAPPED line has an address and a time")
             }
             guard expires > now else { return .expired }
-            return .blocked(
+            return .entry(
                 EntryDraft(list: .block, kind: .client, pattern: fields[1], for: .seconds(expires - now), note: "trapped by spamd"))
         case "SPAMTRAP":
             guard fields.count >= 2, case .mailbox(let mailbox)? = Pattern(bare(fields[1])) else {
                 return .unreadable("a SPAMTRAP line has a mailbox")
             }
-            return .trapMailbox(mailbox)
+            return .entry(EntryDraft(list: .trap, kind: .recipient, pattern: "\(mailbox)", note: "spamd's trap"))
         default:
             return .unreadable("the line begins with none of WHITE, GREY, TRAPPED, SPAMTRAP")
         }

@@ -13,7 +13,7 @@ public struct Findings: Equatable, Sendable {
     }
 
     /// What addresses a name has.
-    public enum Resolution: Equatable, Sendable {
+    public enum Resolution: String, Sendable {
         case unknown
         /// No such name, or no address.
         case none
@@ -24,12 +24,12 @@ public struct Findings: Equatable, Sendable {
     }
 
     /// Whether the sender's domain can take an answer.
-    public enum MailDomain: Equatable, Sendable {
+    public enum MailDomain: String, Sendable {
         case unknown
         /// It has an MX, or an address.
         case reachable
         /// It says that it takes no mail (RFC 7505).
-        case nullMX
+        case nullMX = "null-mx"
         /// Neither MX nor address (RFC 5321 §5.1).
         case none
     }

@@ -135,7 +135,7 @@ struct ImportSpamd: AsyncParsableCommand {
         abstract: "Take over the memory of OpenBSD's spamd.",
         discussion: """
             Reads what `spamdb` prints. What spamd lets pass is proven here, with its /24 or /64; what waits there goes on waiting; \
-            what it has trapped is blocked for as long as it would have been. What is over is left out.
+            what it has trapped is blocked for as long as it would have been; its trap mailboxes are traps here. What is over is left out.
 
             EXAMPLES
               spamdb | postern import spamd -
@@ -164,8 +164,7 @@ struct ImportSpamd: AsyncParsableCommand {
                     case .nothing: break
                     case .triplet(let triplet): triplets.append(triplet)
                     case .client(let client): clients.append(client)
-                    case .blocked(let draft): drafts.append(draft)
-                    case .trapMailbox(let mailbox): report.skip(file, number, "\(mailbox) is a trap mailbox: `postern trap add \(mailbox)`")
+                    case .entry(let draft): drafts.append(draft)
                     case .expired: report.expired += 1
                     case .unreadable(let reason): report.skip(file, number, reason)
                     }

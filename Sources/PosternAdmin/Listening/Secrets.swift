@@ -43,6 +43,4 @@ final class BrowserSessions: Sendable {
     func holds(_ id: String) -> Bool {
         open.withLockedValue { open in open.contains { Secret.equal($0.id, id) && $0.until > .now } }
     }
-
-    func end(_ id: String) { open.withLockedValue { $0.removeAll { Secret.equal($0.id, id) } } }
 }

@@ -28,44 +28,22 @@ extension Findings.ReverseName {
     }
 }
 
-extension Findings.Resolution {
-    init?(recorded text: String) {
-        switch text {
-        case "client": self = .client
-        case "elsewhere": self = .elsewhere
-        case "none": self = .none
-        default: return nil
-        }
-    }
-
-    var recorded: String {
-        switch self {
-        case .unknown: ""
-        case .none: "none"
-        case .client: "client"
-        case .elsewhere: "elsewhere"
-        }
-    }
+/// A finding that is one of a few words.
+protocol RecordedWord: RawRepresentable<String>, Equatable {
+    static var unknown: Self { get }
 }
 
-extension Findings.MailDomain {
+extension Findings.Resolution: RecordedWord {}
+extension Findings.MailDomain: RecordedWord {}
+
+extension RecordedWord {
     init?(recorded text: String) {
-        switch text {
-        case "reachable": self = .reachable
-        case "null-mx": self = .nullMX
-        case "none": self = .none
-        default: return nil
-        }
+        self.init(rawValue: text)
+        if self == .unknown { return nil }
     }
 
-    var recorded: String {
-        switch self {
-        case .unknown: ""
-        case .none: "none"
-        case .reachable: "reachable"
-        case .nullMX: "null-mx"
-        }
-    }
+    /// Empty where it is not known.
+    var recorded: String { self == .unknown ? "" : rawValue }
 }
 
 extension Findings {
