@@ -71,6 +71,7 @@ struct JSONTests {
               - { name: policy, role: policy, address: "127.0.0.1:0" }
               - { name: trap, role: trap, address: "127.0.0.1:0", mode: tarpit }
             greylist: { delay: 1h }
+            accounts: { mode: on, suspend: [account attempts 2/1h] }
 
             """, to: "c.yaml")
         let settings = ["--config", file]
@@ -82,6 +83,11 @@ struct JSONTests {
         }
         try await place.withDaemon(settings) { daemon in
             _ = try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net")
+            for _ in 0..<4 {
+                _ = try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net", account: "ann@example.org")
+            }
+            #expect(try await problems("account list") == [])
+            #expect(try await problems("account release", "ann@example.org") == [])
             #expect(try await problems("greylist list") == [])
             #expect(try await problems("decisions") == [])
             #expect(try await problems("explain", "--ip", "192.0.2.7", "--from", "a@example.org", "--to", "b@example.net") == [])

@@ -131,14 +131,14 @@ final class Workplace: Sendable {
     /// Asks the policy service as Postfix does at RCPT; returns the action.
     func policy(
         _ port: UInt16, sender: String, recipient: String, address: String = "192.0.2.7", name: String = "unknown",
-        helo: String = "mail.example.org"
+        helo: String = "mail.example.org", account: String = ""
     )
         async throws
         -> String
     {
         let request =
             "request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=ESMTP\nclient_address=\(address)\nclient_name=\(name)\n"
-            + "helo_name=\(helo)\nsender=\(sender)\nrecipient=\(recipient)\ninstance=\(UUID().uuidString)\n\n"
+            + "helo_name=\(helo)\nsender=\(sender)\nrecipient=\(recipient)\nsasl_username=\(account)\ninstance=\(UUID().uuidString)\n\n"
         return try await withCheckedThrowingContinuation { continuation in
             DispatchQueue.global().async { continuation.resume(with: Result { try Self.exchange(port, request) }) }
         }
