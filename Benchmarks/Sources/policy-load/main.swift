@@ -1,52 +1,28 @@
 // Loads a policy service: many connections, one request outstanding on each as Postfix has it, every triplet new.
 //
-//     policy-load --port PORT [--connections 64] [--seconds 10] [--rate N] [--start N] [--clients N]
-//
 // Prints one JSON object: answers a second, latency percentiles in microseconds, answers by action. With --rate the load
 // is open: requests are due at fixed times, and latency counts from when one was due, so that a stall is charged in full.
-
+//
 // With --clients N there are only so many clients and senders, who write to ever new recipients: what is looked up of them is
 // known soon.
 
+import ArgumentParser
 import Glibc
+import Loopback
 
-struct Options {
-    var port: UInt16 = 10023
-    var connections = 64
-    var seconds = 10.0
-    var rate = 0.0
-    var start = 0
-    var clients = Int.max
-}
+struct Options: ParsableArguments {
+    @Option var port: UInt16
+    @Option(help: "How many connections, 1 to 1000.") var connections = 64
+    @Option var seconds = 10.0
+    @Option(help: "Requests a second; 0 for as many as are answered.") var rate = 0.0
+    @Option(help: "The number of the first triplet.") var start = 0
+    @Option(help: "Only so many clients and senders.") var clients = Int.max
 
-func parseOptions() -> Options {
-    var options = Options()
-    var arguments = CommandLine.arguments.dropFirst()
-    while let name = arguments.popFirst() {
-        guard let value = arguments.popFirst() else { usage() }
-        switch name {
-        case "--port": options.port = UInt16(value) ?? 0
-        case "--connections": options.connections = Int(value) ?? 64
-        case "--seconds": options.seconds = Double(value) ?? 10
-        case "--rate": options.rate = Double(value) ?? 0
-        case "--start": options.start = Int(value) ?? 0
-        case "--clients": options.clients = max(Int(value) ?? 1, 1)
-        default: usage()
+    func validate() throws {
+        guard (1...1000).contains(connections), (0.1...600).contains(seconds), clients > 0 else {
+            throw ValidationError("1 to 1000 connections, 0.1 to 600 seconds, at least one client")
         }
     }
-    guard options.port > 0, (1...1000).contains(options.connections), (0.1...600).contains(options.seconds) else { usage() }
-    return options
-}
-
-func usage() -> Never {
-    print("usage: policy-load --port PORT [--connections 64] [--seconds 10] [--rate 0] [--start 0] [--clients N]")
-    exit(64)
-}
-
-func now() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
 }
 
 /// The request of the n-th new triplet: another client network, sender and recipient for each.
@@ -95,24 +71,6 @@ struct Connection {
     var answer: [UInt8] = []
 }
 
-func connectTo(_ port: UInt16) -> Int32 {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_port = port.bigEndian
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    let result = withUnsafePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
-    }
-    guard result == 0 else {
-        print("policy-load: cannot connect to 127.0.0.1:\(port): \(String(cString: strerror(errno)))")
-        exit(69)
-    }
-    var yes: Int32 = 1
-    setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &yes, socklen_t(MemoryLayout<Int32>.size))
-    return descriptor
-}
-
 struct Load {
     let options: Options
     var connections: [Connection]
@@ -126,7 +84,7 @@ struct Load {
 
     init(_ options: Options) {
         self.options = options
-        connections = (0..<options.connections).map { _ in Connection(descriptor: connectTo(options.port)) }
+        connections = (0..<options.connections).map { _ in Connection(descriptor: connected(to: options.port)) }
         polls = connections.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
         next = options.start
         interval = options.rate > 0 ? Double(options.connections) / options.rate : 0
@@ -139,8 +97,8 @@ struct Load {
         for index in connections.indices { connections[index].dueAt = began + interval * Double(index) / Double(options.connections) }
         var time = began
         while time < end || connections.contains(where: \.outstanding) {
-            if time > end + 30 { fail("answers are missing 30 s after the end", 75) }
-            var wait: Int32 = 100
+            if time > end + 30 { fail("answers are missing 30 s after the end", EX_TEMPFAIL) }
+            var wake = time + 0.1
             if time < end {
                 for index in connections.indices where !connections[index].outstanding {
                     if interval == 0 {
@@ -148,11 +106,16 @@ struct Load {
                     } else if connections[index].dueAt <= time {
                         send(index, at: connections[index].dueAt)
                     } else {
-                        wait = 0
+                        wake = min(wake, connections[index].dueAt)
                     }
                 }
             }
-            let ready = poll(&polls, nfds_t(polls.count), wait)
+            var ready = poll(&polls, nfds_t(polls.count), Int32((wake - time) * 1000))
+            if ready == 0, wake > now() {
+                // It naps: spinning would take a core from whom it measures.
+                usleep(50)
+                ready = poll(&polls, nfds_t(polls.count), 0)
+            }
             time = now()
             if ready > 0 { receive(at: time, sending: time < end) }
         }
@@ -162,7 +125,7 @@ struct Load {
     private mutating func receive(at time: Double, sending: Bool) {
         for index in polls.indices where polls[index].revents != 0 {
             let count = read(polls[index].fd, &buffer, buffer.count)
-            guard count > 0 else { fail("a connection was closed by the service", 69) }
+            guard count > 0 else { fail("a connection was closed by the service", EX_UNAVAILABLE) }
             connections[index].answer.append(contentsOf: buffer[0..<count])
             guard connections[index].answer.count >= 2, connections[index].answer.suffix(2).elementsEqual([10, 10]) else { continue }
             let word = connections[index].answer.dropFirst(7).prefix { $0 != 32 && $0 != 10 }
@@ -180,7 +143,7 @@ struct Load {
         var offset = 0
         while offset < bytes.count {
             let written = bytes.withUnsafeBytes { write(connections[index].descriptor, $0.baseAddress! + offset, bytes.count - offset) }
-            guard written > 0 else { fail("a connection broke while sending", 69) }
+            guard written > 0 else { fail("a connection broke while sending", EX_UNAVAILABLE) }
             offset += written
         }
         connections[index].outstanding = true
@@ -202,10 +165,5 @@ struct Load {
     }
 }
 
-func fail(_ message: String, _ code: Int32) -> Never {
-    print("policy-load: \(message)")
-    exit(code)
-}
-
-var load = Load(parseOptions())
+var load = Load(Options.parseOrExit())
 load.run()

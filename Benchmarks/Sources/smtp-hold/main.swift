@@ -1,47 +1,29 @@
 // Holds SMTP sessions open, each from one of many loopback addresses, until its standard input ends.
 //
-//     smtp-hold --port PORT --sessions N [--mode idle|slow|data] [--kilobytes 64]
-//
 // idle: takes the greeting and says no more. slow: a byte of a command every ten seconds. data: in the midst of a message, of
 // which so much has been sent. Prints `holding N` once all are there, and at the end how many were closed meanwhile.
 
+import ArgumentParser
 import Glibc
+import Loopback
 
-struct Options {
-    enum Mode: String {
+struct Options: ParsableArguments {
+    enum Mode: String, ExpressibleByArgument, CaseIterable {
         case idle
         case slow
         case data
     }
 
-    var port: UInt16 = 0
-    var sessions = 0
-    var mode = Mode.idle
-    var kilobytes = 64
-}
+    @Option var port: UInt16
+    @Option var sessions: Int
+    @Option var mode = Mode.idle
+    @Option(help: "How much of a message is sent.") var kilobytes = 64
 
-func usage() -> Never {
-    print("usage: smtp-hold --port PORT --sessions N [--mode idle|slow|data] [--kilobytes 64]")
-    exit(64)
-}
-
-func parseOptions() -> Options {
-    var options = Options()
-    var arguments = CommandLine.arguments.dropFirst()
-    while let name = arguments.popFirst() {
-        guard let value = arguments.popFirst() else { usage() }
-        switch name {
-        case "--port": options.port = UInt16(value) ?? 0
-        case "--sessions": options.sessions = Int(value) ?? 0
-        case "--mode":
-            guard let mode = Options.Mode(rawValue: value) else { usage() }
-            options.mode = mode
-        case "--kilobytes": options.kilobytes = Int(value) ?? 64
-        default: usage()
+    func validate() throws {
+        guard (1...100_000).contains(sessions), (1...100_000).contains(kilobytes) else {
+            throw ValidationError("1 to 100000 sessions, 1 to 100000 kilobytes")
         }
     }
-    guard options.port > 0, (1...100_000).contains(options.sessions), (1...100_000).contains(options.kilobytes) else { usage() }
-    return options
 }
 
 /// One session: the commands it has still to say, each after the reply to the one before.
@@ -55,11 +37,8 @@ struct Session {
     var isHeld: Bool { toSay.isEmpty && unsent.isEmpty }
 }
 
-let options = parseOptions()
-var limit = rlimit()
-getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-limit.rlim_cur = limit.rlim_max
-setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+let options = Options.parseOrExit()
+allowDescriptors()
 signal(SIGPIPE, SIG_IGN)
 
 /// What a session says, in order; for `data` the content comes behind the reply to DATA.
@@ -78,29 +57,9 @@ let script: [[UInt8]] =
         ]
     }
 
-func address(_ value: UInt32, _ port: UInt16) -> sockaddr_in {
-    var name = sockaddr_in()
-    name.sin_family = sa_family_t(AF_INET)
-    name.sin_port = port.bigEndian
-    name.sin_addr.s_addr = value.bigEndian
-    return name
-}
-
-func call(_ body: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int32, _ descriptor: Int32, _ name: sockaddr_in) -> Bool {
-    var name = name
-    return withUnsafePointer(to: &name) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
-    } == 0
-}
-
 func open(_ index: Int) -> Session {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     // 127.1.0.1 and on: 250 sessions an address.
-    let source = 0x7f01_0001 + UInt32(index / 250)
-    guard descriptor >= 0, call(bind, descriptor, address(source, 0)), call(connect, descriptor, address(0x7f00_0001, options.port)) else {
-        print("session \(index): \(String(cString: strerror(errno)))")
-        exit(1)
-    }
+    let descriptor = connected(to: options.port, from: 0x7f01_0001 + UInt32(index / 250))
     _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
     return Session(descriptor: descriptor, toSay: script[...])
 }

@@ -1,65 +1,23 @@
 // Delivers messages one after another at a fixed rate, each in a session of its own, and tells how long they took.
 //
-//     smtp-latency --port PORT [--messages 2000] [--rate 100] [--size 4096]
-//
 // Prints one JSON object: percentiles in microseconds, from when a message was due to the answer to its end, so that a stall is
 // charged in full.
 
+import ArgumentParser
 import Glibc
+import Loopback
 
-struct Options {
-    var port: UInt16 = 0
-    var messages = 2000
-    var rate = 100.0
-    var size = 4096
-}
+struct Options: ParsableArguments {
+    @Option var port: UInt16
+    @Option var messages = 2000
+    @Option(help: "Messages a second.") var rate = 100.0
+    @Option(help: "Octets of a message.") var size = 4096
 
-func usage() -> Never {
-    print("usage: smtp-latency --port PORT [--messages 2000] [--rate 100] [--size 4096]")
-    exit(64)
-}
-
-func parseOptions() -> Options {
-    var options = Options()
-    var arguments = CommandLine.arguments.dropFirst()
-    while let name = arguments.popFirst() {
-        guard let value = arguments.popFirst() else { usage() }
-        switch name {
-        case "--port": options.port = UInt16(value) ?? 0
-        case "--messages": options.messages = Int(value) ?? 0
-        case "--rate": options.rate = Double(value) ?? 0
-        case "--size": options.size = Int(value) ?? 0
-        default: usage()
+    func validate() throws {
+        guard (1...1_000_000).contains(messages), rate > 0, (1...10_000_000).contains(size) else {
+            throw ValidationError("1 to 1000000 messages of 1 to 10000000 octets")
         }
     }
-    guard options.port > 0, (1...1_000_000).contains(options.messages), options.rate > 0, (1...10_000_000).contains(options.size) else {
-        usage()
-    }
-    return options
-}
-
-func now() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-}
-
-func fail(_ what: String) -> Never {
-    print("smtp-latency: \(what)")
-    exit(1)
-}
-
-func connection(_ port: UInt16) -> Int32 {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    var name = sockaddr_in()
-    name.sin_family = sa_family_t(AF_INET)
-    name.sin_port = port.bigEndian
-    name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    let result = withUnsafePointer(to: &name) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
-    }
-    guard result == 0 else { fail("connect: \(String(cString: strerror(errno)))") }
-    return descriptor
 }
 
 /// Says `command` where there is one, and waits for a whole reply that begins with `digit`.
@@ -85,7 +43,7 @@ func exchange(_ descriptor: Int32, _ command: [UInt8], _ digit: Character) {
     guard reply.first == digit.asciiValue else { fail("refused: \(String(decoding: reply, as: UTF8.self))") }
 }
 
-let options = parseOptions()
+let options = Options.parseOrExit()
 let line = Array("0123456789012345678901234567890123456789012345678901234567890123456789\r\n".utf8)
 let content = Array(repeating: line, count: options.size / line.count).flatMap { $0 } + Array(".\r\n".utf8)
 let commands: [([UInt8], Character)] = [
@@ -98,7 +56,7 @@ for number in 0..<options.messages {
     let due = start + Double(number) / options.rate
     let wait = due - now()
     if wait > 0 { usleep(UInt32(wait * 1e6)) }
-    let descriptor = connection(options.port)
+    let descriptor = connected(to: options.port)
     for (command, digit) in commands { exchange(descriptor, command, digit) }
     latencies.append(now() - due)
     exchange(descriptor, Array("QUIT\r\n".utf8), "2")

@@ -1,17 +1,15 @@
 // Holds as many connections to a tarpit as it is told, and says what that costs the tarpit's process.
 
+import ArgumentParser
 import Glibc
+import Loopback
 
-struct Failure: Error, CustomStringConvertible {
-    let description: String
-    init(_ text: String) { description = text }
-}
-
-func option(_ name: String, _ fallback: Int) -> Int {
-    guard let index = CommandLine.arguments.firstIndex(of: "--\(name)"), index + 1 < CommandLine.arguments.count,
-        let value = Int(CommandLine.arguments[index + 1])
-    else { return fallback }
-    return value
+struct Options: ParsableArguments {
+    @Option var port: UInt16
+    @Option(help: "The tarpit's process.") var pid: Int
+    @Option var clients = 19_000
+    @Option(help: "How long its CPU time is looked at.") var seconds: UInt32 = 20
+    @Flag(help: "Say EHLO.") var hello = false
 }
 
 func whole(_ path: String) -> String {
@@ -48,49 +46,28 @@ func descriptors(_ pid: Int) -> Int {
     return count
 }
 
-func now() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-}
-
-func connected(to port: Int, greeting: String) throws -> Int32 {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    guard descriptor >= 0 else { throw Failure("no descriptor left: \(String(cString: strerror(errno)))") }
-    var name = sockaddr_in()
-    name.sin_family = sa_family_t(AF_INET)
-    name.sin_port = UInt16(port).bigEndian
-    name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    let result = withUnsafePointer(to: &name) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
-    }
-    guard result == 0 else { throw Failure("connect: \(String(cString: strerror(errno)))") }
-    if !greeting.isEmpty { _ = greeting.withCString { send(descriptor, $0, strlen($0), Int32(MSG_NOSIGNAL)) } }
-    return descriptor
-}
-
-let (port, pid, clients, seconds) = (option("port", 0), option("pid", 0), option("clients", 19_000), option("seconds", 20))
-var limit = rlimit()
-getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-limit.rlim_cur = limit.rlim_max
-setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+let options = Options.parseOrExit()
+let (port, pid, clients) = (options.port, options.pid, options.clients)
+allowDescriptors()
 
 let memory = resident(pid)
 let before = descriptors(pid)
 let began = now()
 var held: [Int32] = []
 for _ in 0..<clients {
-    held.append(try connected(to: port, greeting: CommandLine.arguments.contains("--hello") ? "EHLO bot.example\r\n" : ""))
+    let descriptor = connected(to: port)
+    if options.hello { _ = "EHLO bot.example\r\n".withCString { send(descriptor, $0, strlen($0), Int32(MSG_NOSIGNAL)) } }
+    held.append(descriptor)
 }
 while descriptors(pid) - before < clients {
-    guard now() - began < 60 else { throw Failure("only \(descriptors(pid) - before) of \(clients) were accepted within a minute") }
+    guard now() - began < 60 else { fail("only \(descriptors(pid) - before) of \(clients) were accepted within a minute") }
     usleep(2000)
 }
 let rate = Double(clients) / (now() - began)
 // The first octets and replies go by.
 sleep(3)
 let (start, used) = (now(), processorTime(pid))
-sleep(UInt32(seconds))
+sleep(options.seconds)
 let share = (processorTime(pid) - used) / (now() - start) * 100
 let octets = Double(resident(pid) - memory) / Double(clients)
 var gone = 0
