@@ -61,6 +61,9 @@ public struct CountTable: Sendable {
     /// Octets of rows and index; free room within chunks, and logs, come on top.
     public var bytes: Int { rowBytes + slots.count * 8 }
     public var followed: Int { logs.count }
+    /// Who is followed: whoever is above a quarter of a column's limit, and others as far as there is room. At most
+    /// `Settings.maximumLogs`.
+    public var followedKeys: Set<CountKey> { logs.keys }
 
     // MARK: - Counting
 
@@ -466,20 +469,59 @@ public struct CountTable: Sendable {
     }
 
     /// Lets a key have nothing to its name; its block's total stays.
-    public mutating func forget(_ key: CountKey) {
-        guard let slot = find(key.block) else { return }
+    ///
+    /// - Returns: what it had, for `giveBack`; `nil` where it had nothing.
+    @discardableResult
+    public mutating func forget(_ key: CountKey) -> [UInt8]? {
+        guard let slot = find(key.block) else { return nil }
         let handle = slots[slot] & 0xffff_ffff
-        let layout = layout
+        let (layout, columns) = (layout, columns)
         let capacity = Self.capacity(handle)
-        let columns = columns.count
-        let wasDirty = withRow(handle) { row in
-            if let member = Self.member(row, key.member, layout) {
-                (row + layout.count(member, 0, capacity: capacity)).update(repeating: 0, count: 2 * columns)
+        let (wasDirty, had): (Bool, [UInt8]?) = withRow(handle) { row in
+            guard let member = Self.member(row, key.member, layout), Self.weight(row, member, layout, capacity: capacity) > 0 else {
+                return (true, nil)
             }
+            let kept = KeptRow(row, layout, columns, capacity: capacity).only(key.member)
+            (row + layout.count(member, 0, capacity: capacity)).update(repeating: 0, count: 2 * columns.count)
             defer { row[RowLayout.state] |= RowLayout.isDirty }
-            return row[RowLayout.state] & RowLayout.isDirty != 0
+            return (row[RowLayout.state] & RowLayout.isDirty != 0, kept.encoded)
         }
         if !wasDirty { dirty.append(key.block) }
+        return had
+    }
+
+    /// Gives a key back what `forget` took from it, as far as it still counts, on top of what came since.
+    ///
+    /// - Returns: false where the octets are none of ours.
+    public mutating func giveBack(_ key: CountKey, _ data: [UInt8], at now: WallTime) -> Bool {
+        guard let kept = KeptRow(data) else { return false }
+        let layout = layout
+        for (position, column) in kept.columns.enumerated() {
+            guard let member = kept.members.first(where: { $0.member == key.member }),
+                let index = columns.firstIndex(where: { $0.unit == column.unit && $0.window == column.window })
+            else { continue }
+            let epoch = columns[index].epoch(at: now).number
+            let counts = member.counts[position]
+            let back: (this: UInt32, last: UInt32)
+            if epoch <= column.epoch {
+                back = counts
+            } else if epoch - column.epoch == 1 {
+                back = (0, counts.this)
+            } else {
+                continue
+            }
+            guard back != (0, 0) else { continue }
+            let (handle, place) = place(key, at: now)
+            let capacity = Self.capacity(handle)
+            withRow(handle) { row in
+                Self.roll(row, index, to: epoch, layout, capacity: capacity)
+                let count = row + layout.count(place, index, capacity: capacity)
+                count[0] = min(count[0].plusSaturating(back.this), RowLayout.mostCounted)
+                // No longer followed step by step: the steps are not known any more.
+                count[1] = min((count[1] & RowLayout.mostCounted).plusSaturating(back.last), RowLayout.mostCounted)
+            }
+        }
+        return true
     }
 
     // MARK: - Keeping

@@ -42,6 +42,14 @@ struct KeptRow {
         }
     }
 
+    /// The row with one member alone, and without totals.
+    func only(_ member: UInt16) -> KeptRow {
+        var row = self
+        row.members.removeAll { $0.member != member }
+        for index in row.columns.indices { (row.columns[index].this, row.columns[index].last) = (0, 0) }
+        return row
+    }
+
     /// `nil` where the octets are none of ours.
     init?(_ data: [UInt8]) {
         var rest = data[...]

@@ -141,6 +141,14 @@ struct StepLogs: Sendable {
     /// No room but for those who are close to their limits.
     var isCrowded: Bool { young.count >= maximum / 2 }
 
+    /// Whose counts there are logs of.
+    var keys: Set<CountKey> {
+        var keys: Set<CountKey> = []
+        for key in young.keys { keys.insert(key.key) }
+        for key in old.keys { keys.insert(key.key) }
+        return keys
+    }
+
     /// Calls `body` on the log of a key, where there is one.
     mutating func with<Result>(_ key: Key, _ body: (inout StepLog) -> Result) -> Result? {
         if let index = young.index(forKey: key) { return body(&young.values[index]) }

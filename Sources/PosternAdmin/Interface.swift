@@ -36,10 +36,24 @@ extension AdminSite {
         router.get("/api/v1/entries/:list") { _, context in
             let name = context.parameters.get("list") ?? ""
             return await self.answer { () async throws(ControlFailure) in
-                guard let list = ListEntry.List(rawValue: name) else { throw ControlFailure(.badData, "a list is allow or block") }
+                guard let list = ListEntry.List(rawValue: name) else { throw ControlFailure(.badData, "a list is allow, block or trap") }
                 guard case .entries(let entries) = try await self.ask(.entries(list: list)) else { throw Self.unexpected }
                 return .json(entries)
             }
+        }
+        router.get("/api/v1/throttled") { request, _ in
+            let fields = FormFields(request.uri.query ?? "")
+            return await self.answer { () async throws(ControlFailure) in
+                let limit = fields["limit"].map { Int($0) ?? 0 } ?? 100
+                guard case .limits(let limits) = try await self.ask(.limits(limit: limit)) else { throw Self.unexpected }
+                return .json(limits)
+            }
+        }
+        router.get("/api/v1/accounts") { _, _ in
+            await self.answer { () async throws(ControlFailure) in .json(try await self.suspendedAccounts()) }
+        }
+        router.get("/api/v1/harvest") { _, _ in
+            await self.answer { () async throws(ControlFailure) in .json(try await self.harvested()) }
         }
         router.get("/api/v1/history") { request, _ in
             let fields = FormFields(request.uri.query ?? "")
@@ -75,7 +89,16 @@ extension AdminSite {
         router.post("/api/v1/release") { request, _ in await self.change(request, ReleaseDraft.self) { .release($0) } }
         router.post("/api/v1/entries/add") { request, _ in await self.change(request, [EntryDraft].self) { .add(entries: $0) } }
         router.post("/api/v1/entries/remove") { request, _ in await self.change(request, EntryName.self) { .remove($0) } }
+        router.post("/api/v1/throttled/act") { request, _ in await self.change(request, LimitedDraft.self) { .actOnLimited($0) } }
+        router.post("/api/v1/harvest/act") { request, _ in await self.change(request, HarvestDraft.self) { .actOnHarvest($0) } }
+        router.post("/api/v1/accounts/release") { request, _ in
+            await self.change(request, AccountDraft.self) { .releaseAccount(name: $0.account) }
+        }
         router.post("/api/v1/forget") { request, _ in await self.change(request, Search.self) { .forget($0) } }
+    }
+
+    private struct AccountDraft: Decodable {
+        var account: String
     }
 
     private struct UndoDraft: Decodable {
@@ -123,6 +146,7 @@ extension AdminSite {
             case .released(let report): return .json(report)
             case .added(let entries): return .json(entries)
             case .removed(let entry): return .json(entry)
+            case .accountReleased(let report): return .json(report)
             case .forgotten(let count): return .json(["forgotten": count])
             default: throw Self.unexpected
             }

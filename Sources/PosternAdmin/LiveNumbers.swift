@@ -20,6 +20,14 @@ public struct Now: Codable, Equatable, Sendable {
     /// Since the start: mail that came back in time, and how long it took on average, in seconds.
     public var delayed: UInt64 = 0
     public var meanDelaySeconds: UInt64 = 0
+    /// What limits do: sessions that wait and clients that are refused at connect, now; accounts that are suspended.
+    public var throttledSessions = 0
+    public var refusedClients = 0
+    public var suspendedAccounts = 0
+    /// Recipients that limits have slowed, deferred and refused, since the start.
+    public var throttleHeld: UInt64 = 0
+    public var throttleDeferred: UInt64 = 0
+    public var throttleRefused: UInt64 = 0
 
     public init() {}
 }
@@ -128,6 +136,14 @@ extension Now {
         for trap in status.traps {
             trapped += trap.heldNow
             hoursWasted += trap.hoursWasted
+        }
+        if let limits = status.limits {
+            throttledSessions = limits.heldNow
+            refusedClients = limits.refusedNow
+            suspendedAccounts = limits.suspendedAccounts
+            throttleHeld = limits.held
+            throttleDeferred = limits.deferred
+            throttleRefused = limits.refused &+ limits.accountsRefused
         }
         delayed = counts.delayed
         meanDelaySeconds = counts.delayed == 0 ? 0 : counts.delayedSeconds / counts.delayed

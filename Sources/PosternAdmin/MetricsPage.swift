@@ -32,6 +32,8 @@ struct MetricsPage {
             out.sample("postern_evidence_total", [("source", "partial")], Double(evidence.partial))
         }
         lists(status.dnsLists)
+        if let limits = status.limits { self.limits(limits) }
+        if let harvest = status.harvest { self.harvest(harvest) }
         out.single("postern_dashboard_viewers", .gauge, "Browsers that look on live.", Double(viewers))
         process()
     }
@@ -147,6 +149,36 @@ struct MetricsPage {
                 out.sample("postern_dns_list_answers_total", [("list", list.name), ("answer", answer)], Double(count))
             }
         }
+    }
+
+    private mutating func limits(_ limits: StatusReport.Limits) {
+        out.single("postern_limits_held", .gauge, "Sessions that are made to wait for being past a limit.", Double(limits.heldNow))
+        out.single("postern_limits_held_maximum", .gauge, "How many sessions may be made to wait.", Double(limits.heldAtMost))
+        out.single("postern_limits_refused_clients", .gauge, "Clients that are refused at connect now.", Double(limits.refusedNow))
+        out.family("postern_limits_answers_total", .counter, "Recipients of strangers past a limit, by what became of them.")
+        for (answer, count) in [("hold", limits.held), ("defer", limits.deferred), ("refuse", limits.refused)] {
+            out.sample("postern_limits_answers_total", [("answer", answer)], Double(count))
+        }
+        out.single(
+            "postern_limits_holds_denied_total", .counter, "Recipients deferred since as many sessions waited as may.",
+            Double(limits.holdsDenied))
+        out.single("postern_limits_rows", .gauge, "Blocks, domains and accounts that are counted.", Double(limits.rows))
+        out.single("postern_limits_bytes", .gauge, "Memory that counts take.", Double(limits.bytes))
+        out.single("postern_limits_evicted_total", .counter, "Counts that gave way since there were too many.", Double(limits.evicted))
+        out.single("postern_accounts_suspended", .gauge, "Accounts that are suspended.", Double(limits.suspendedAccounts))
+        out.single(
+            "postern_accounts_refused_total", .counter, "Recipients refused to accounts past a limit or suspended.",
+            Double(limits.accountsRefused))
+    }
+
+    private mutating func harvest(_ harvest: StatusReport.Harvested) {
+        out.family("postern_harvest_entries", .gauge, "Addresses that traps have put on lists, by colour.")
+        for (colour, count) in [
+            ("black", harvest.black), ("brown", harvest.brown), ("yellow", harvest.yellow), ("white", harvest.white),
+        ] { out.sample("postern_harvest_entries", [("colour", colour)], Double(count)) }
+        out.single("postern_harvest_listed_total", .counter, "Addresses that traps put on a list.", Double(harvest.listed))
+        out.single(
+            "postern_harvest_removed_by_self_total", .counter, "Addresses that took themselves off.", Double(harvest.selfRemoved))
     }
 
     /// The names that Prometheus' own client libraries use.

@@ -47,10 +47,43 @@ enum Undo: Codable {
         var client: String?
     }
 
+    struct Harvested: Codable {
+        var prefix: String
+        var colour: ListColour
+        var reason: String
+        var listeners: [String]
+        var evidence: Int
+        /// Milliseconds since 1970 by the steady clock.
+        var added: Int64
+        var expires: Int64
+
+        init(_ entry: HarvestEntry) {
+            prefix = entry.prefix.description
+            colour = entry.colour
+            reason = entry.reason
+            listeners = entry.listeners
+            evidence = entry.evidence
+            added = entry.added.milliseconds
+            expires = entry.expires.milliseconds
+        }
+
+        var entry: HarvestEntry? {
+            Prefix(prefix).map {
+                HarvestEntry(
+                    prefix: $0, colour: colour, reason: reason, listeners: listeners, evidence: evidence,
+                    added: WallTime(milliseconds: added), expires: WallTime(milliseconds: expires))
+            }
+        }
+    }
+
     /// What was added is removed, what was replaced or removed comes back.
     case entries(remove: [EntryName], restore: [Entry])
     case releases([Released])
     case rows(count: Int, data: Data)
+    case counts(place: String, data: Data)
+    /// An account is stopped again.
+    case suspension(account: String, since: Int64, reason: String)
+    case harvest(Harvested)
 }
 
 extension ControlHandler {
@@ -120,6 +153,19 @@ extension ControlHandler {
         case .rows(let count, let data):
             let rows = ForgottenRows(count: count, data: Array(data))
             _ = try await stored { () async throws(StoreFailure) in try await store.restore(rows) }
+        case .counts(let place, let data):
+            guard let place = LimitPlace(place), state.giveBackCounts(place, Array(data)) else {
+                throw ControlFailure(.badData, "what was counted cannot be given back: nobody counts")
+            }
+        case .suspension(let account, let since, let reason):
+            let suspension = Suspension(account: account, since: WallTime(milliseconds: since), reason: reason)
+            try await stored { () async throws(StoreFailure) in try await store.insert(suspension) }
+            state.suspend(suspension)
+        case .harvest(let kept):
+            guard let entry = kept.entry, state.now().steady < entry.expires else {
+                throw ControlFailure(.badData, "that entry would have expired by now")
+            }
+            guard state.putBackHarvested(entry) else { throw ControlFailure(.unavailable, "nobody harvests") }
         }
     }
 

@@ -58,9 +58,7 @@ extension ControlHandler {
     /// White entries stand beside the admin's allow entries, all others beside the blocks.
     private func harvested(on list: ListEntry.List, _ moment: Moment) async throws(ControlFailure) -> [EntryReport] {
         guard list != .trap else { return [] }
-        var entries = state.harvested()
-        if entries == nil { entries = try await stored { () async throws(StoreFailure) in try await store.harvest() }.entries }
-        return (entries ?? []).filter { moment.steady < $0.expires && $0.list == list }.map { EntryReport($0, at: moment) }
+        return try await harvestRows().filter { moment.steady < $0.expires && $0.list == list }.map { EntryReport($0, at: moment) }
     }
 
     /// `nil` where it is not listed.

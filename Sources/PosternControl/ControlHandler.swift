@@ -46,7 +46,11 @@ public actor ControlHandler {
         case .history(let draft): .history(try await history(draft))
         case .export(let draft): .exported(try await state.export(draft))
         case .accounts: .accounts(try await accounts())
-        case .releaseAccount(let name): .accountReleased(try await releaseAccount(name))
+        case .releaseAccount(let name): .accountReleased(try await releaseAccount(name, by: who))
+        case .limits(let limit): .limits(try nearLimits(limit))
+        case .actOnLimited(let draft): .acted(try await act(draft, by: who))
+        case .harvest: .entries(try await harvestEntries())
+        case .actOnHarvest(let draft): .acted(try await act(draft, by: who))
         }
     }
 
@@ -71,29 +75,6 @@ public actor ControlHandler {
         guard reading > listsInForce else { return }
         listsInForce = reading
         state.listsChanged(lists)
-    }
-
-    // MARK: - Accounts
-
-    private func accounts() async throws(ControlFailure) -> [AccountReport] {
-        let store = store
-        let moment = state.now()
-        // The daemon knows of one that could not be kept, the store of one that the daemon is not running for.
-        var suspensions = try await stored { () async throws(StoreFailure) in try await store.suspensions() }
-        for suspension in state.suspensions() where !suspensions.contains(where: { $0.account == suspension.account }) {
-            suspensions.append(suspension)
-        }
-        return suspensions.sorted { $0.account < $1.account }.map { AccountReport($0, at: moment) }
-    }
-
-    private func releaseAccount(_ name: String) async throws(ControlFailure) -> AccountReport {
-        let account = name.lowercasedASCII
-        let found = try await accounts().first { $0.account == account }
-        guard let found else { throw ControlFailure(.badData, "the account '\(name.shortened)' is not suspended") }
-        let store = store
-        _ = try await stored { () async throws(StoreFailure) in try await store.removeSuspension(of: account) }
-        _ = state.releaseAccount(account)
-        return found
     }
 
     // MARK: - Small requests

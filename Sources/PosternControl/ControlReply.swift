@@ -25,15 +25,24 @@ public enum ControlReply: Codable, Equatable, Sendable {
     case exported(ExportReport)
     case accounts([AccountReport])
     case accountReleased(AccountReport)
+    case limits([NearLimitReport])
 }
 
 /// An account that is suspended.
 public struct AccountReport: Codable, Equatable, Sendable {
+    /// Names it in a release, too: where `log.redact` hides its name.
+    public var id: String
+    /// Under `log.redact` its domain alone.
     public var account: String
     public var since: String
     public var reason: String
+    /// When it has been released: its number in the log of changes, with which that is taken back.
+    public var change: Int64?
+
+    static func id(of suspension: Suspension) -> String { String(suspension.since.milliseconds, radix: 36) }
 
     init(_ suspension: Suspension, at moment: Moment) {
+        id = Self.id(of: suspension)
         account = suspension.account
         since = moment.shown(suspension.since)
         reason = suspension.reason

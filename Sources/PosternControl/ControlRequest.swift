@@ -35,6 +35,14 @@ public enum ControlRequest: Codable, Equatable, Sendable {
     case accounts
     /// Lets a suspended account go on.
     case releaseAccount(name: String)
+    /// Who is near a limit or past it, the furthest first; at most so many.
+    case limits(limit: Int)
+    /// What an admin wants done about one of them.
+    case actOnLimited(LimitedDraft)
+    /// What traps have put on lists.
+    case harvest
+    /// What an admin wants done about one of those.
+    case actOnHarvest(HarvestDraft)
 
     /// Entries in one `add`, and rows in one `learn`.
     public static let maximumBatch = 1000

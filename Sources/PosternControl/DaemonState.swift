@@ -48,6 +48,18 @@ public protocol DaemonState: Sendable {
     func suspensions() -> [Suspension]
     /// Lets one go on; false where it was not suspended.
     func releaseAccount(_ account: String) -> Bool
+    /// Stops one again that was released by mistake.
+    func suspend(_ suspension: Suspension)
+    /// Who is near a limit or past it, the furthest first.
+    func nearLimits() -> [NearLimit]
+    /// What somebody had to its name, which is forgotten; `nil` where it had nothing.
+    func forgetCounts(_ place: LimitPlace) -> (subject: String, had: [UInt8])?
+    /// False where nobody counts, or the octets are none of ours.
+    func giveBackCounts(_ place: LimitPlace, _ had: [UInt8]) -> Bool
+    /// Keeps an address listed until then; `nil` where it is not listed.
+    func extendHarvested(_ prefix: Prefix, until: WallTime) -> HarvestEntry?
+    /// Puts an entry back that was removed or changed; false where nobody harvests.
+    func putBackHarvested(_ entry: HarvestEntry) -> Bool
 }
 
 extension DaemonState {
@@ -59,6 +71,12 @@ extension DaemonState {
     public func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding]) { (nil, []) }
     public func suspensions() -> [Suspension] { [] }
     public func releaseAccount(_ account: String) -> Bool { false }
+    public func suspend(_ suspension: Suspension) {}
+    public func nearLimits() -> [NearLimit] { [] }
+    public func forgetCounts(_ place: LimitPlace) -> (subject: String, had: [UInt8])? { nil }
+    public func giveBackCounts(_ place: LimitPlace, _ had: [UInt8]) -> Bool { false }
+    public func extendHarvested(_ prefix: Prefix, until: WallTime) -> HarvestEntry? { nil }
+    public func putBackHarvested(_ entry: HarvestEntry) -> Bool { false }
 
     /// Where nothing is published.
     public func export(_ draft: ExportDraft) async throws(ControlFailure) -> ExportReport {

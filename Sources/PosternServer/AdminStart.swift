@@ -34,7 +34,7 @@ final class AdminListeners: Sendable {
         }
         do {
             let listener = try await AdminListener.start(descriptor: descriptor, settings: settings, site: site, logger: logger)
-            return AdminRunning(name: name, address: address, listener: listener)
+            return AdminRunning(name: name, address: address, listener: listener, hasToken: settings.token != nil)
         } catch {
             throw StartFailure(StartFailure.unavailable, "the admin listener cannot start: \(error)", listener: name)
         }
@@ -49,6 +49,15 @@ struct AdminRunning: RunningListener {
     let address: ListenAddress
     let role = Configuration.Role.admin
     fileprivate let listener: AdminListener
+    /// Whether it began with a token: it is not to be left open by a file of settings that has lost it.
+    fileprivate let hasToken: Bool
+
+    /// Reads token and certificate anew. Where one cannot be used, all stays as it was.
+    func update(_ admin: Configuration.Admin, hostname: String) throws {
+        let settings = try AdminSettings(admin, address: address, hostname: hostname)
+        guard !hasToken || settings.token != nil else { return }
+        try listener.update(settings)
+    }
 
     func drain(patience: WallTime.Span) async {
         await listener.drain(patience: min(patience, .seconds(2)))

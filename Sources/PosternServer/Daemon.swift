@@ -44,11 +44,20 @@ public final class Daemon: Sendable {
     let logger: Logger
     /// What the tarpit holds of each gateway.
     private let diversions = NIOLockedValueBox<[TrapListener]>([])
+    private let admins = NIOLockedValueBox<[AdminRunning]>([])
+    /// What is risky in the configuration as it stands now, each with its place and what to do.
+    private let review: @Sendable () -> [String]
+    private let reviewed = NIOLockedValueBox<Set<String>>([])
 
     var configurationInForce: Configuration { history.withLockedValue { $0.current } }
 
-    /// `load` reads the configuration anew; it is called at each SIGHUP. `file` is where it stands.
-    public init(load: @escaping @Sendable () throws -> Configuration, configuration: Configuration, file: String? = nil) {
+    /// `load` reads the configuration anew; it is called at each SIGHUP. `file` is where it stands. `review` says what is risky in
+    /// it, a line each, which goes into the log.
+    public init(
+        load: @escaping @Sendable () throws -> Configuration, configuration: Configuration, file: String? = nil,
+        review: @escaping @Sendable () -> [String] = { [] }
+    ) {
+        self.review = review
         self.load = load
         history = NIOLockedValueBox(ReloadHistory(configuration, file: file, at: SystemClocks.wall()))
         let writer = LogWriter(
@@ -65,6 +74,7 @@ public final class Daemon: Sendable {
         signal(SIGPIPE, SIG_IGN)
         let descriptors = ServiceManners.raiseDescriptorLimit()
         let signals = ProcessSignals([SIGHUP, SIGTERM, SIGINT])
+        logReview()
 
         let sockets = try openSockets(configuration)
         try settleIn(configuration)
@@ -138,9 +148,10 @@ public final class Daemon: Sendable {
         let admin = AdminListeners(control: handler, state: state, registry: registry, logger: logger)
         for socket in sockets {
             guard let settings = configuration.listeners.first(where: { $0.name == socket.name })?.admin else { continue }
-            listeners.append(
-                try await admin.start(
-                    socket.name, socket.address, descriptor: socket.descriptor, settings, hostname: configuration.hostname, logger: logger))
+            let started = try await admin.start(
+                socket.name, socket.address, descriptor: socket.descriptor, settings, hostname: configuration.hostname, logger: logger)
+            admins.withLockedValue { $0.append(started) }
+            listeners.append(started)
         }
         let watch = Task { await lookUps.watch() }
         harvest.watch { gateways.isEmpty ? nil : gateways.allSatisfy(\.hasBackend) }
@@ -442,6 +453,16 @@ public final class Daemon: Sendable {
         return lines.joined(separator: "\n")
     }
 
+    /// What is risky in the configuration, once until it changes.
+    private func logReview() {
+        let findings = review()
+        let known = reviewed.withLockedValue { reviewed in
+            defer { reviewed = Set(findings) }
+            return reviewed
+        }
+        for finding in findings where !known.contains(finding) { logger.warning("\(finding)") }
+    }
+
     // MARK: - Reload
 
     private func reloadOnSignal(
@@ -476,6 +497,10 @@ public final class Daemon: Sendable {
             }
             try await gateway.update(GatewaySettings(settings, of: configuration))
         }
+        for admin in admins.withLockedValue({ $0 }) {
+            guard let settings = configuration.listeners.first(where: { $0.name == admin.name })?.admin else { continue }
+            try admin.update(settings, hostname: configuration.hostname)
+        }
         for trap in traps {
             guard let settings = configuration.listeners.first(where: { $0.name == trap.name })?.trap else { continue }
             trap.update(settings, of: configuration)
@@ -493,6 +518,7 @@ public final class Daemon: Sendable {
         await keeper.update(configuration)
         lookUps.update(configuration)
         report.log(to: logger)
+        logReview()
         return report
     }
 }

@@ -91,6 +91,13 @@ struct RunningState: DaemonState {
     func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding]) { decisions.standing(of: attempt) }
     func suspensions() -> [Suspension] { decisions.limits?.suspensionsInForce ?? [] }
     func releaseAccount(_ account: String) -> Bool { decisions.limits?.release(account) ?? false }
+    func suspend(_ suspension: Suspension) { decisions.limits?.suspend(suspension) }
+    func nearLimits() -> [NearLimit] { decisions.limits?.nearLimits(now: now().steady) ?? [] }
+    func forgetCounts(_ place: LimitPlace) -> (subject: String, had: [UInt8])? { decisions.limits?.forget(place) }
+
+    func giveBackCounts(_ place: LimitPlace, _ had: [UInt8]) -> Bool {
+        decisions.limits?.giveBack(place, had, now: now().steady) ?? false
+    }
 
     func findings(for attempt: Attempt) async -> Findings { await decisions.findings(for: attempt) }
 
@@ -99,6 +106,13 @@ struct RunningState: DaemonState {
     func harvested() -> [HarvestEntry]? { decisions.harvest?.entries ?? [] }
     func harvestedColour(of address: IPAddress) -> ListColour? { decisions.harvest?.colour(of: address) }
     func removeHarvested(_ prefix: Prefix) -> HarvestEntry? { decisions.harvest?.remove(prefix) }
+
+    func extendHarvested(_ prefix: Prefix, until: WallTime) -> HarvestEntry? { decisions.harvest?.extend(prefix, until: until) }
+    func putBackHarvested(_ entry: HarvestEntry) -> Bool {
+        guard let harvest = decisions.harvest else { return false }
+        harvest.putBack(entry)
+        return true
+    }
 
     func removeItself(_ address: IPAddress, requester: IPAddress) -> Harvest.SelfRemoval? {
         decisions.harvest?.removeItself(address, requester: requester)

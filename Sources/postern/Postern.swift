@@ -23,6 +23,7 @@ struct Postern: AsyncParsableCommand {
             Status.self,
             Top.self,
             Reload.self, BackupVerb.self, Import.self, Export.self, SPFVerb.self, MX.self, ReplayVerb.self, AccountVerb.self,
+            ThrottleVerb.self,
             ReportVerb.self,
         ])
 }

@@ -21,7 +21,9 @@ struct Serve: AsyncParsableCommand {
         let file = options.file
         let configuration = try options.configuration()
         let positions = (try? file.load().listenerPositions) ?? [:]
-        let daemon = Daemon(load: { try file.load().configuration }, configuration: configuration, file: file.path)
+        let daemon = Daemon(
+            load: { try file.load().configuration }, configuration: configuration, file: file.path,
+            review: { ((try? file.load()).map { file.review($0) } ?? []).map { "\($0.file):\($0.line):\($0.column): \($0.message)" } })
         do {
             try await daemon.run(configuration) { Output.line($0) }
         } catch let failure as StartFailure {

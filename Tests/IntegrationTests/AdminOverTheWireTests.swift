@@ -106,6 +106,51 @@ struct AdminOverTheWireTests {
         try await door.postern.stop()
     }
 
+    @Test(.servers("swaks")) func `A certificate and a token that were renewed count after SIGHUP, and a broken one changes nothing`()
+        async throws
+    {
+        let folder = try TemporaryFolder("admin-renewed")
+        try await Certificate(hostname: "one.example").copy(to: folder, "tls")
+        chmod(try folder.write("the-first-token-of-all\n", to: "token"), 0o600)
+        let door = try await DashboardUnderTest.start(
+            "greylist: { delay: 30s }",
+            admin:
+                ", tls_certificate: \"\(folder.file("tls/certificate.pem"))\", tls_key: \"\(folder.file("tls/key.pem"))\", token_file: \"\(folder.file("token"))\""
+        )
+        // What openssl's client gets to see: the certificate's name, and the status of the answer.
+        func visit(_ token: String) async throws -> String {
+            let root = try PrivateRoot("swaks", folder: TemporaryFolder("openssl"))
+            let result = try await root.run(
+                ["/usr/bin/openssl", "s_client", "-connect", "127.0.0.1:\(door.port)", "-ign_eof"],
+                input: "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer \(token)\r\n\r\n")
+            let subject = result.output.firstMatch(of: /subject=CN = ([a-z.]+)/)?.1 ?? "none"
+            let status = result.output.firstMatch(of: /HTTP\/1\.1 ([0-9]+)/)?.1 ?? "none"
+            return "\(subject) \(status)"
+        }
+        func reload(_ word: String) async throws {
+            let before = door.postern.log.ranges(of: word).count
+            door.postern.signal(SIGHUP)
+            try await waitUntil("it says \(word)\n\(door.postern.log)", within: .seconds(10)) {
+                door.postern.log.ranges(of: word).count > before
+            }
+        }
+        #expect(try await visit("the-first-token-of-all") == "one.example 200")
+        #expect(try await visit("another-one-altogether") == "one.example 401")
+        try await Certificate(hostname: "two.example").copy(to: folder, "tls")
+        try folder.write("another-one-altogether\n", to: "token")
+        try await reload("reloaded")
+        #expect(try await visit("the-first-token-of-all") == "two.example 401")
+        #expect(try await visit("another-one-altogether") == "two.example 200")
+        try folder.write("no certificate\n", to: "tls/certificate.pem")
+        try await reload("was not reloaded")
+        #expect(try await visit("another-one-altogether") == "two.example 200")
+        // The review of the configuration stood in the log from the start, once, with its place and what to do.
+        let findings = door.postern.log.split(separator: "\n").filter { $0.contains("level=warning") && $0.contains("postern.yaml:") }
+        #expect(findings.contains { $0.contains("delay") }, "\(door.postern.log)")
+        #expect(Set(findings.map { $0.drop { $0 != " " } }).count == findings.count, "each once")
+        try await door.postern.stop()
+    }
+
     @Test func `A viewer sees a number each second, and too many are turned away`() async throws {
         let door = try await DashboardUnderTest.start()
         let answer = try WebClient.request("GET", "/live", port: door.port, atMost: 1200)

@@ -8,6 +8,7 @@ struct DashboardTests {
     private static let pages = [
         ("overview", "/"), ("overview-week", "/?span=7d"), ("find", "/find"), ("find-nothing", "/find?q=nobody@nowhere.example"),
         ("decision", ""), ("decision-gone", "/find/1K4X0M7Q0A0"), ("waiting", "/waiting"), ("lists", "/lists"), ("traps", "/traps"),
+        ("throttled", "/throttled"), ("accounts", "/accounts"),
         ("effect", "/effect?since=24h"), ("changes", "/changes"),
     ]
 
@@ -33,9 +34,35 @@ struct DashboardTests {
         try door.mail(from: "spam@bots.example", to: "user1@example.test", client: "198.51.100.77")
     }
 
+    private static let limits = """
+        greylist: { delay: 1h }
+        throttle: { mode: on, limits: ["address attempts 8/1h"], refuse_at: 3 }
+        accounts: { mode: on, limits: ["account attempts 10/1h"], suspend: ["account attempts 30/1h"] }
+        """
+
+    /// Clients and accounts near a limit and past it, and one that a trap has listed.
+    private func limited(_ door: DashboardUnderTest) async throws {
+        for (client, count) in [("203.0.113.50", 6), ("203.0.113.51", 10), ("2001:db8:9::1", 40)] {
+            for number in 0..<count { try door.mail(from: "a\(number)@much.example", to: "b\(number)@example.test", client: client) }
+        }
+        for (account, count) in [("ann@example.test", 7), ("berta@example.test", 14), ("carl@example.test", 35)] {
+            for number in 0..<count {
+                try door.mail(from: account, to: "c\(number)@elsewhere.example", client: "192.0.2.44", account: account)
+            }
+        }
+        #expect(try await door.postern.verb("trap", "add", "old-address@example.test").status == 0)
+        for client in ["198.51.100.5", "198.51.100.6"] {
+            try door.mail(from: "x@bots.example", to: "old-address@example.test", client: client)
+        }
+        try await waitUntil("the trap has listed them", within: .seconds(10)) {
+            try (door.get("/api/v1/harvest").json() as? [Any])?.count == 2
+        }
+    }
+
     @Test func `Every page can be read by everybody, light and dark, on a screen and on a telephone`() async throws {
-        let door = try await DashboardUnderTest.start(history: true)
+        let door = try await DashboardUnderTest.start(Self.limits, history: true)
         try traffic(door)
+        try await limited(door)
         let reference = try reference(in: door, sender: "billing")
         let address = door.address
         let wrong = try await Chromium.drive { browser in
@@ -145,6 +172,69 @@ struct DashboardTests {
             try browser.await_("!document.querySelector('section[aria-labelledby=block] tbody')")
         }
         #expect(try door.mail(from: "a@late.example", to: "b@example.test", client: "198.51.100.4").contains("DEFER"))
+        try await door.postern.stop()
+    }
+
+    @Test func `Who is limited, suspended or trapped is seen, let through, released or taken off, and that is taken back`() async throws {
+        let door = try await DashboardUnderTest.start(Self.limits)
+        try await limited(door)
+        let address = door.address
+        func undo(_ browser: Chromium) throws {
+            _ = try browser.evaluate("document.querySelector('.done button').click()")
+            try browser.await_("location.pathname === '/changes' && document.readyState === 'complete'")
+        }
+        func rows(_ browser: Chromium, _ label: String) throws -> [String] {
+            try browser.evaluate(
+                "[...document.querySelectorAll('[aria-labelledby=\(label)] tbody tr')].map(r => r.querySelector('th').firstChild.data + ' ' + (r.querySelector('.state')||{textContent:''}).textContent)"
+            ) as? [String] ?? []
+        }
+        func press(_ browser: Chromium, _ name: String) throws {
+            _ = try browser.evaluate("document.querySelector('button[aria-label=\"\(name)\"]').focus()")
+            try browser.press("Enter")
+            try browser.await_("document.readyState === 'complete' && document.querySelector('.done')")
+        }
+        try await Chromium.drive { browser in
+            try browser.look(width: 1280, height: 900, dark: false)
+            try browser.open(address + "/throttled")
+            #expect(try rows(browser, "who") == ["2001:db8:9::/64 refused", "203.0.113.51 held", "203.0.113.50 near"])
+            try press(browser, "Forget what 2001:db8:9::/64 has done")
+            #expect(try rows(browser, "who") == ["203.0.113.51 held", "203.0.113.50 near"])
+            try undo(browser)
+            try browser.open(address + "/throttled")
+            #expect(try rows(browser, "who").map { $0.split(separator: " ")[0] } == ["2001:db8:9::/64", "203.0.113.51", "203.0.113.50"])
+            try press(browser, "Trust 203.0.113.51 for good")
+            #expect(try browser.text().contains("Allowed: the client 203.0.113.51, for good."))
+            try undo(browser)
+            // Whoever comes near while one looks on appears by itself.
+            try browser.open(address + "/throttled")
+            for number in 0..<6 { try door.mail(from: "x@y.example", to: "z\(number)@example.test", client: "203.0.113.99") }
+            try browser.await_("document.body.innerText.includes('203.0.113.99')", seconds: 15)
+
+            try browser.open(address + "/accounts")
+            #expect(try rows(browser, "suspended").map { $0.split(separator: " ")[0] } == ["carl@example.test"])
+            #expect(try rows(browser, "who") == ["berta@example.test refused", "ann@example.test near"])
+            try press(browser, "Release carl@example.test")
+            #expect(try rows(browser, "suspended").isEmpty)
+            try undo(browser)
+            #expect(try (door.get("/api/v1/accounts").json() as? [Any])?.count == 1)
+
+            try browser.open(address + "/traps")
+            #expect(try Set(rows(browser, "harvest")) == ["198.51.100.5 black", "198.51.100.6 black"])
+            #expect(try browser.text().contains("policy"), "where it was seen")
+            try press(browser, "Keep 198.51.100.5 listed for 30 days from now")
+            try press(browser, "Take 198.51.100.6 off for good")
+            #expect(try rows(browser, "harvest") == ["198.51.100.5 black"])
+            try undo(browser)
+            let export = try door.get("/traps/export").body
+            #expect(export.hasPrefix("entry,list,expires,reason,colour,evidence,seen_at\n"))
+            #expect(export.contains("\n198.51.100.6,block,20") && export.contains(",black,1,policy\n"), "\(export)")
+        }
+        // Trusted for a moment only: it is held again; the account stays stopped; the removed one is listed again.
+        #expect(try await door.postern.verb("account", "list").output.contains("carl@example.test"))
+        #expect(try await door.postern.verb("throttle", "list").output.contains("203.0.113.51"))
+        #expect(try await door.postern.verb("block", "list").output.contains("198.51.100.6"))
+        let changes = try door.get("/api/v1/changes").body
+        #expect(changes.contains("Released the account authenticated as carl@example.test"))
         try await door.postern.stop()
     }
 

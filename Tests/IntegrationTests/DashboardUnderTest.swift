@@ -49,9 +49,14 @@ struct DashboardUnderTest {
 
     /// Asks the policy service, and returns its action.
     @discardableResult
-    func mail(from sender: String, to recipient: String, client: String = "192.0.2.7", helo: String = "mail.example.org") throws -> String {
+    func mail(
+        from sender: String, to recipient: String, client: String = "192.0.2.7", helo: String = "mail.example.org", account: String = ""
+    ) throws
+        -> String
+    {
         let attributes = [
             ("client_address", client), ("helo_name", helo), ("sender", sender), ("recipient", recipient), ("instance", UUID().uuidString),
+            ("sasl_username", account),
         ]
         return try postern.client().ask(attributes) ?? ""
     }

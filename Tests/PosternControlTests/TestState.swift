@@ -7,7 +7,16 @@ import PosternEngine
 final class TestState: DaemonState {
     private struct Values {
         var engine: Engine
+        var counts = LimitCounts(throttle: TestState.throttle, accounts: AccountSettings(), seed: (1, 2))
+        var harvest: Harvest?
         var moment = Moment(steady: WallTime(seconds: 1_800_000_000), wall: WallTime(seconds: 1_800_000_000))
+    }
+
+    private static var throttle: ThrottleSettings {
+        var throttle = ThrottleSettings()
+        throttle.mode = .on
+        throttle.limits = [Limit(.address, .attempts, 10, per: .hours(1))]
+        return throttle
     }
 
     private struct LastTwoLabels: OrganisationalDomains {
@@ -27,6 +36,58 @@ final class TestState: DaemonState {
             version: "0", processID: 1, startedAt: now().wall.description, uptimeSeconds: 0, hostname: "mx.example",
             dataDirectory: "/nowhere",
             greylistMode: "on", listeners: [.init(name: "policy", role: "policy", address: "127.0.0.1:10023")], counts: .init())
+    }
+
+    /// A client asks for so many recipients.
+    func attempt(_ address: String, _ count: Int) {
+        values.withLockedValue { values in
+            for _ in 0..<count {
+                _ = values.counts.attempted(
+                    LimitSubject(address: IPAddress(address)), recipientDomain: nil, at: values.moment.steady)
+            }
+        }
+    }
+
+    func nearLimits() -> [NearLimit] {
+        values.withLockedValue { values in
+            let now = values.moment.steady
+            return values.counts.watched(at: now).compactMap { values.counts.near($0, share: 0.5, at: now) }
+        }
+    }
+
+    func forgetCounts(_ place: LimitPlace) -> (subject: String, had: [UInt8])? { values.withLockedValue { $0.counts.forget(place) } }
+
+    func giveBackCounts(_ place: LimitPlace, _ had: [UInt8]) -> Bool {
+        values.withLockedValue { $0.counts.giveBack(place, had, at: $0.moment.steady) }
+    }
+
+    func suspend(_ suspension: Suspension) { values.withLockedValue { $0.counts.suspend(suspension) } }
+    func suspensions() -> [Suspension] { values.withLockedValue { Array($0.counts.suspended.values) } }
+    func releaseAccount(_ account: String) -> Bool { values.withLockedValue { $0.counts.release(account) } }
+
+    /// From here on there is a harvest, with these entries.
+    func beginHarvest(_ entries: [HarvestEntry]) {
+        values.withLockedValue { values in
+            var image = HarvestImage()
+            image.entries = entries
+            var settings = HarvestSettings()
+            settings.mode = .on
+            values.harvest = Harvest(settings: settings, image: image, seesPrimary: true, seed: 1, now: values.moment.steady)
+        }
+    }
+
+    func harvested() -> [HarvestEntry]? { values.withLockedValue { $0.harvest?.allEntries(now: $0.moment.steady) } }
+    func removeHarvested(_ prefix: Prefix) -> HarvestEntry? {
+        values.withLockedValue { $0.harvest?.remove(prefix, now: $0.moment.steady) ?? nil }
+    }
+    func extendHarvested(_ prefix: Prefix, until: WallTime) -> HarvestEntry? {
+        values.withLockedValue { $0.harvest?.extend(prefix, until: until, now: $0.moment.steady) ?? nil }
+    }
+    func putBackHarvested(_ entry: HarvestEntry) -> Bool {
+        values.withLockedValue { values in
+            let now = values.moment.steady
+            return values.harvest?.putBack(entry, now: now) != nil
+        }
     }
 
     func reload() async throws(ControlFailure) -> ReloadReport { ReloadReport(needsRestart: ["listeners"]) }

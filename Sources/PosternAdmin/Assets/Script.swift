@@ -1,5 +1,6 @@
 extension Asset {
-    /// All that pages do by themselves: take new numbers each second, and new charts each half minute. Without it they are as
+    /// All that pages do by themselves: take new numbers each second, new charts each half minute, new tables of who is limited each five
+    /// seconds. Without it they are as
     /// of when they were loaded.
     static let scriptText = #"""
         "use strict";
@@ -34,14 +35,15 @@ extension Asset {
           const charts = document.querySelector("[data-refresh]");
           if (charts) {
             setInterval(async () => {
-              if (document.hidden || charts.contains(document.activeElement)) return;
+              // Nothing is taken from under somebody's hands.
+              if (document.hidden || charts.contains(document.activeElement) || charts.matches(":hover")) return;
               try {
                 const response = await fetch(charts.dataset.refresh, { headers: { Accept: "text/html" } });
                 if (!response.ok) return;
                 const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
                 charts.replaceChildren(...fresh.body.childNodes);
               } catch { /* The next one may come through. */ }
-            }, 30000);
+            }, 1000 * Number(charts.dataset.every || 30));
           }
         })();
         """#

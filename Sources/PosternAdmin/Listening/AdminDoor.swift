@@ -2,20 +2,32 @@ import HTTPTypes
 import Hummingbird
 import HummingbirdCore
 import Logging
+import NIOConcurrencyHelpers
 import NIOCore
 import NIOHTTP1
 
 /// What stands before every page: who may ask, and what every answer says to a browser.
 final class AdminDoor: Sendable {
-    private let settings: AdminSettings
+    /// May change while it runs: a token or a certificate that was renewed.
+    private let inForce: NIOLockedValueBox<AdminSettings>
+    private var settings: AdminSettings { inForce.withLockedValue { $0 } }
     private let site: AdminSite
     private let logger: Logger
     private let sessions = BrowserSessions()
 
     init(settings: AdminSettings, site: AdminSite, logger: Logger) {
-        self.settings = settings
+        inForce = NIOLockedValueBox(settings)
         self.site = site
         self.logger = logger
+    }
+
+    /// From here on these count. Browsers that have shown another token are to show the new one.
+    func update(_ settings: AdminSettings) {
+        let isOther = inForce.withLockedValue { inForce in
+            defer { inForce = settings }
+            return inForce.token != settings.token
+        }
+        if isOther { sessions.endAll() }
     }
 
     /// The cookie that stands for the token once a browser has shown it. The prefix makes browsers insist on TLS and path (RFC 6265bis §4.1.3).

@@ -1,10 +1,10 @@
 import Hummingbird
 import HummingbirdCore
-import HummingbirdTLS
 import Logging
 import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
+import NIOSSL
 import PosternCore
 
 /// A listening socket of the admin's, and the connections it has accepted: Hummingbird's HTTP over a descriptor that was
@@ -15,16 +15,31 @@ public final class AdminListener: Sendable {
     private let serving: Task<Void, Never>
     private let hasEnded: NIOLockedValueBox<Bool>
     private let site: AdminSite
+    private let door: AdminDoor
+    /// What new connections are encrypted with; `nil` where they are not.
+    private let encryption: NIOLockedValueBox<NIOSSLContext>?
 
     private init(
         loops: MultiThreadedEventLoopGroup, server: any NIOCore.Channel, serving: Task<Void, Never>, hasEnded: NIOLockedValueBox<Bool>,
-        site: AdminSite
+        site: AdminSite, door: AdminDoor, encryption: NIOLockedValueBox<NIOSSLContext>?
     ) {
         self.loops = loops
         self.server = server
         self.serving = serving
         self.hasEnded = hasEnded
         self.site = site
+        self.door = door
+        self.encryption = encryption
+    }
+
+    /// Takes up a token, names and a certificate that have changed; whether there is TLS at all stays as it was at the start.
+    /// Connections that are open keep theirs. Where the certificate cannot be used, all stays as it was.
+    public func update(_ settings: AdminSettings) throws {
+        if let encryption, let tls = settings.tls {
+            let fresh = try NIOSSLContext(configuration: tls)
+            encryption.withLockedValue { $0 = fresh }
+        }
+        door.update(settings)
     }
 
     /// Starts to accept on a listening descriptor, which the listener then owns.
@@ -37,13 +52,15 @@ public final class AdminListener: Sendable {
         http.httpDecoder.maxHeaderFieldCount = 100
         let plain = HTTP1Channel(responder: responder, configuration: http)
         if let tls = settings.tls {
-            return try await start(descriptor, try TLSChannel(plain, tlsConfiguration: tls), site, logger)
+            let encryption = NIOLockedValueBox(try NIOSSLContext(configuration: tls))
+            return try await start(descriptor, EncryptedChannel(base: plain, encryption: encryption), site, door, encryption, logger)
         }
-        return try await start(descriptor, plain, site, logger)
+        return try await start(descriptor, plain, site, door, nil, logger)
     }
 
     private static func start<Child: ServerChildChannel>(
-        _ descriptor: Int32, _ child: Child, _ site: AdminSite, _ logger: Logger
+        _ descriptor: Int32, _ child: Child, _ site: AdminSite, _ door: AdminDoor, _ encryption: NIOLockedValueBox<NIOSSLContext>?,
+        _ logger: Logger
     ) async throws -> AdminListener {
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let room = ConnectionRoom(AdminSettings.maximumConnections)
@@ -79,7 +96,8 @@ public final class AdminListener: Sendable {
                 group.cancelAll()
             }
         }
-        return AdminListener(loops: loops, server: listening.channel, serving: serving, hasEnded: hasEnded, site: site)
+        return AdminListener(
+            loops: loops, server: listening.channel, serving: serving, hasEnded: hasEnded, site: site, door: door, encryption: encryption)
     }
 
     /// Stops accepting, ends what is live, and waits at most `patience` for answers under way.
@@ -95,6 +113,22 @@ public final class AdminListener: Sendable {
         // Whoever does not end by itself is ended with its loop.
         try? await loops.shutdownGracefully()
     }
+}
+
+/// TLS before HTTP, with a certificate that may be renewed between two connections.
+private struct EncryptedChannel<Base: ServerChildChannel>: ServerChildChannel {
+    typealias Value = Base.Value
+
+    let base: Base
+    let encryption: NIOLockedValueBox<NIOSSLContext>
+
+    func setup(channel: any NIOCore.Channel, logger: Logger) -> EventLoopFuture<Value> {
+        channel.eventLoop.makeCompletedFuture {
+            try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: encryption.withLockedValue { $0 }))
+        }.flatMap { base.setup(channel: channel, logger: logger) }
+    }
+
+    func handle(value: Base.Value, logger: Logger) async { await base.handle(value: value, logger: logger) }
 }
 
 /// How many connections are open, against a bound.

@@ -43,4 +43,6 @@ final class BrowserSessions: Sendable {
     func holds(_ id: String) -> Bool {
         open.withLockedValue { open in open.contains { Secret.equal($0.id, id) && $0.until > .now } }
     }
+
+    func endAll() { open.withLockedValue { $0 = [] } }
 }

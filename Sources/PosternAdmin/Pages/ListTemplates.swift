@@ -7,13 +7,13 @@ extension Template {
         <input type="hidden" name="form_token" value="{{token}}">
         <div class="row">
         <div><label for="entry">Address, network, domain or mailbox</label><input id="entry" name="entry" required maxlength="320" autocomplete="off" spellcheck="false"></div>
-        <div><label for="list">List</label><select id="list" name="list"><option value="allow">allowed</option><option value="block">blocked</option></select></div>
+        <div><label for="list">List</label><select id="list" name="list"><option value="allow">allowed</option><option value="block">blocked</option><option value="trap">trap</option></select></div>
         <div><label for="kind">Kind</label><select id="kind" name="kind"><option value="">what it looks like</option><option value="client">client</option><option value="sender">sender</option><option value="recipient">recipient</option></select></div>
         <div><label for="for">How long</label><select id="for" name="for"><option value="ever">for good</option><option value="1d">a day</option><option value="7d">a week</option><option value="30d">30 days</option></select></div>
         <div><label for="note">Note</label><input id="note" name="note" maxlength="200" autocomplete="off"></div>
         <button type="submit" class="main">Add</button>
         </div>
-        <p class="hint">An address or network is a client; a domain or mailbox a sender, whose mail counts as allowed only where SPF passes.</p>
+        <p class="hint">An address or network is a client; a domain or mailbox a sender, whose mail counts as allowed only where SPF passes. A trap is a mailbox or domain of yours that nobody should write to.</p>
         </form>
         </section>
         {{#sections}}<section aria-labelledby="{{list}}">
@@ -67,9 +67,14 @@ extension Template {
 
     static let traps = """
         <h1>Traps</h1>
-        <p>What false mail servers have cost their clients since the start.</p>
+        <p>What false mail servers have cost their clients since the start, and whom they have put on lists.</p>
+        <dl class="tiles" data-live="/live">
+        {{#tiles}}<div class="tile {{tone}}"><dt>{{name}}</dt><dd><span data-key="{{key}}">{{value}}</span> <small>{{unit}}</small></dd></div>
+        {{/tiles}}</dl>
+        <section aria-labelledby="listeners">
+        <h2 id="listeners">Listeners</h2>
         {{^hasRows}}<p>There is no listener with role trap.</p>{{/hasRows}}
-        {{#hasRows}}<div class="scroll" role="region" aria-label="Traps" tabindex="0">
+        {{#hasRows}}<div class="scroll" role="region" aria-labelledby="listeners" tabindex="0">
         <table>
         <thead><tr><th scope="col">Trap</th><th scope="col">Mode</th><th scope="col" class="n">Held now</th><th scope="col" class="n">Ever</th><th scope="col" class="n">Hours wasted</th><th scope="col" class="n">Sent for that</th><th scope="col" class="n">Seconds a byte</th><th scope="col" class="n">Let go, not listed</th><th scope="col" class="n">Let go, full</th><th scope="col" class="n">Put off</th><th scope="col" class="n">Left without QUIT</th><th scope="col" class="n">Thrown away</th></tr></thead>
         <tbody>
@@ -77,6 +82,29 @@ extension Template {
         {{/rows}}</tbody>
         </table>
         </div>{{/hasRows}}
+        </section>
+        <section aria-labelledby="harvest">
+        <h2 id="harvest">Listed by the traps</h2>
+        {{#isSearched}}<form class="search" method="get" action="/traps" role="search">
+        <label for="q">A part of an address, or a colour</label>
+        <div class="row"><input id="q" name="q" type="search" value="{{query}}" autocomplete="off" spellcheck="false" maxlength="100">
+        <button type="submit">Show</button></div>
+        </form>
+        <p class="hint">{{count}} in all. <a href="/traps/export">Export as CSV</a></p>{{/isSearched}}
+        {{^hasEntries}}<p>{{nothing}}</p>{{/hasEntries}}
+        {{#hasEntries}}<div class="scroll" role="region" aria-labelledby="harvest" tabindex="0">
+        <table>
+        <thead><tr><th scope="col">Address</th><th scope="col">Colour</th><th scope="col">Why</th><th scope="col" class="n">Evidence</th><th scope="col">Seen at</th><th scope="col">Since</th><th scope="col">Until</th><th scope="col">Change</th></tr></thead>
+        <tbody>
+        {{#entries}}<tr><th scope="row" class="long">{{entry}}</th><td><span class="state {{tone}}">{{colour}}</span></td><td>{{why}}</td><td class="n">{{evidence}}</td><td>{{seen}}</td><td class="t">{{added}}</td><td class="t">{{until}}</td><td>
+        <form method="post" action="/traps" class="row tight"><input type="hidden" name="form_token" value="{{token}}"><input type="hidden" name="entry" value="{{entry}}">
+        <button type="submit" name="do" value="extend" class="small" aria-label="Keep {{entry}} listed for 30 days from now">30 days</button>
+        <button type="submit" name="do" value="remove" class="small danger" aria-label="Take {{entry}} off for good">Remove</button></form></td></tr>
+        {{/entries}}</tbody>
+        </table>
+        </div>{{/hasEntries}}
+        {{#more}}<p class="hint">{{more}}</p>{{/more}}
+        </section>
         """
 
     static let effect = """

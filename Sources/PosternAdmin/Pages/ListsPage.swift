@@ -10,7 +10,7 @@ extension AdminSite {
         for list in ListEntry.List.allCases {
             let entries = try await entries(of: list)
             sections.append([
-                "list": list.rawValue, "heading": list == .allow ? "Allowed" : "Blocked", "hasRows": !entries.isEmpty, "token": formToken,
+                "list": list.rawValue, "heading": Self.heading(list), "hasRows": !entries.isEmpty, "token": formToken,
                 "count": Shown.count(entries.count),
                 "rows": entries.prefix(Self.listRows).map { entry -> [String: Any] in
                     [
@@ -25,6 +25,14 @@ extension AdminSite {
         return Content(title: "Lists", html: Template.render("lists", ["sections": sections, "token": formToken]))
     }
 
+    private static func heading(_ list: ListEntry.List) -> String {
+        switch list {
+        case .allow: "Allowed"
+        case .block: "Blocked"
+        case .trap: "Traps"
+        }
+    }
+
     /// Entries shown of one list.
     static let listRows = 500
 
@@ -33,14 +41,15 @@ extension AdminSite {
         return entries
     }
 
+    static func quoted(_ text: String) -> String {
+        text.contains(where: { ",\"\r\n".contains($0) }) ? "\"" + text.replacing("\"", with: "\"\"") + "\"" : text
+    }
+
     /// As `postern import csv` reads it.
     func export(_ list: ListEntry.List) async throws(ControlFailure) -> Response {
-        func quoted(_ text: String) -> String {
-            text.contains(where: { ",\"\r\n".contains($0) }) ? "\"" + text.replacing("\"", with: "\"\"") + "\"" : text
-        }
         var text = "entry,list,expires,reason\n"
         for entry in try await entries(of: list) {
-            text += [quoted(entry.entry), list.rawValue, entry.expires ?? "", quoted(entry.note)].joined(separator: ",") + "\n"
+            text += [Self.quoted(entry.entry), list.rawValue, entry.expires ?? "", Self.quoted(entry.note)].joined(separator: ",") + "\n"
         }
         var response = Response.text(text, type: "text/csv; charset=utf-8")
         response.headers[.contentDisposition] = "attachment; filename=\"postern-\(list.rawValue).csv\""
@@ -92,7 +101,7 @@ extension AdminSite {
         do throws(ControlFailure) {
             guard let change = fields["change"].flatMap({ Int64($0) }) else { throw ControlFailure(.badData, "the form names no change") }
             guard case .acted(let report) = try await ask(.undo(change: change)) else { throw Self.unexpected }
-            return .seeOther("/changes?done=\(FormFields.encoded(report.summary))")
+            return .seeOther("/changes\(report.change.map { "?change=\($0)" } ?? "")")
         } catch {
             return await page(.changes, failed: error.message) { () async throws(ControlFailure) in try await changes() }
         }
@@ -114,19 +123,5 @@ extension AdminSite {
         var values: [String: Any] = ["rows": rows, "hasRows": !rows.isEmpty]
         if rows.count == Self.findRows { values["more"] = "These are the latest \(Self.findRows)." }
         return Content(title: "Waiting", html: Template.render("waiting", values))
-    }
-
-    // MARK: - Traps
-
-    func traps() async throws(ControlFailure) -> Content {
-        let rows: [[String: Any]] = try await status().traps.map { trap in
-            [
-                "name": trap.name, "mode": trap.mode, "deferred": Shown.count(trap.deferred), "rude": Shown.count(trap.withoutQuit),
-                "discarded": Shown.count(trap.discarded), "now": Shown.count(trap.heldNow), "ever": Shown.count(trap.heldEver),
-                "hours": Shown.decimal(trap.hoursWasted), "bytes": Shown.bytes(Int64(clamping: trap.bytesSent)),
-                "rate": Shown.decimal(trap.secondsPerByte), "shed": Shown.count(trap.shed), "gone": Shown.count(trap.letGo),
-            ]
-        }
-        return Content(title: "Traps", html: Template.render("traps", ["rows": rows, "hasRows": !rows.isEmpty]))
     }
 }

@@ -37,7 +37,31 @@ extension AdminSite {
             guard let list = ListEntry.List(rawValue: context.parameters.get("list") ?? "") else { return self.notFound() }
             return await self.answer { () async throws(ControlFailure) in try await self.export(list) }
         }
-        router.get("/traps") { _, _ in await self.page(.traps) { () async throws(ControlFailure) in try await self.traps() } }
+        router.get("/traps") { request, _ in
+            let fields = fields(request)
+            return await self.page(.traps, notice: await self.notice(fields)) { () async throws(ControlFailure) in
+                try await self.traps(fields["q"])
+            }
+        }
+        router.get("/traps/export") { _, _ in
+            await self.answer { () async throws(ControlFailure) in try await self.exportHarvest() }
+        }
+        router.get("/throttled") { request, _ in
+            await self.page(.throttled, notice: await self.notice(fields(request))) { () async throws(ControlFailure) in
+                try await self.throttled()
+            }
+        }
+        router.get("/throttled/now") { _, _ in
+            await self.answer { () async throws(ControlFailure) in .html(try await self.throttledTable()) }
+        }
+        router.get("/accounts") { request, _ in
+            await self.page(.accounts, notice: await self.notice(fields(request))) { () async throws(ControlFailure) in
+                try await self.accounts()
+            }
+        }
+        router.get("/accounts/now") { _, _ in
+            await self.answer { () async throws(ControlFailure) in .html(try await self.accountsTable()) }
+        }
         router.get("/effect") { request, _ in
             await self.page(.effect) { () async throws(ControlFailure) in
                 try await self.effect(ChartSpan(rawValue: fields(request)["since"] ?? "") ?? .week)
@@ -50,6 +74,9 @@ extension AdminSite {
         }
         router.post("/act") { request, _ in await self.act(try await form(request)) }
         router.post("/lists") { request, _ in await self.changeLists(try await form(request)) }
+        router.post("/traps") { request, _ in await self.actOnHarvest(try await form(request)) }
+        router.post("/throttled") { request, _ in await self.actOnLimited(try await form(request)) }
+        router.post("/accounts") { request, _ in await self.releaseAccount(try await form(request)) }
         router.post("/undo") { request, _ in await self.undo(try await form(request)) }
     }
 

@@ -15,6 +15,7 @@ enum Template {
     private static let sources = [
         "frame": frame, "login": login, "overview": overview, "find": find, "decision": decision, "message": message,
         "charts": charts, "lists": lists, "changes": changes, "waiting": waiting, "traps": traps, "effect": effect,
+        "throttled": throttled, "throttledTable": throttledTable, "accounts": accounts, "accountsTable": accountsTable,
     ]
 
     /// Renders a template that is named here; its values are escaped where they are put in.
@@ -90,6 +91,8 @@ enum Page: String, CaseIterable {
     case waiting = "/waiting"
     case lists = "/lists"
     case traps = "/traps"
+    case throttled = "/throttled"
+    case accounts = "/accounts"
     case effect = "/effect"
     case changes = "/changes"
 
@@ -100,6 +103,8 @@ enum Page: String, CaseIterable {
         case .waiting: "Waiting"
         case .lists: "Lists"
         case .traps: "Traps"
+        case .throttled: "Throttled"
+        case .accounts: "Accounts"
         case .effect: "Effect"
         case .changes: "Changes"
         }
@@ -108,7 +113,12 @@ enum Page: String, CaseIterable {
     /// Whether there is something to see; a page that is not listed can still be opened.
     func isListed(_ status: StatusReport?) -> Bool {
         switch self {
-        case .traps: status.map { !$0.traps.isEmpty } ?? false
+        case .traps: status.map { !$0.traps.isEmpty || $0.harvest.map { $0.black + $0.brown + $0.yellow + $0.white > 0 } ?? false } ?? false
+        case .throttled:
+            status.map { status in
+                status.limits.map { $0.throttleMode != "off" } ?? false || status.listeners.contains { $0.role == "throttle" }
+            } ?? false
+        case .accounts: status?.limits.map { $0.accountsMode != "off" || $0.suspendedAccounts > 0 } ?? false
         default: true
         }
     }

@@ -261,6 +261,33 @@ public struct Harvest: Sendable {
         return entry
     }
 
+    /// The admin wants an address to stay listed until then; `nil` where it is not listed.
+    public mutating func extend(_ prefix: Prefix, until: WallTime, now: WallTime) -> HarvestEntry? {
+        guard var entry = entries[prefix], now < entry.expires else { return nil }
+        entry.expires = max(entry.expires, until)
+        restore(entry)
+        return entry
+    }
+
+    /// Puts an entry back as it was, and lets it come back on new evidence.
+    public mutating func putBack(_ entry: HarvestEntry, now: WallTime) {
+        guard now < entry.expires else { return }
+        if let removal = removals[entry.prefix] {
+            removals[entry.prefix] = nil
+            changes.removals[entry.prefix] = .some(nil)
+            if removal.bySelf, now < removal.expires {
+                keep(HarvestRemoval(prefix: entry.prefix, keptOffUntil: nil, bySelf: true, expires: removal.expires))
+            }
+        }
+        restore(entry)
+    }
+
+    private mutating func restore(_ entry: HarvestEntry) {
+        entries[entry.prefix] = entry
+        changes.entries[entry.prefix] = .some(entry)
+        if settings.mode == .on { published.append(.put(entry.published)) }
+    }
+
     /// What became of a wish to be taken off.
     public enum SelfRemoval: Equatable, Sendable {
         case removed(HarvestEntry)

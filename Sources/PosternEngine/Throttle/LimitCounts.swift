@@ -117,7 +117,7 @@ public struct LimitCounts: Sendable {
         static let sketches: UInt8 = 6
     }
 
-    private struct Kind: Sendable {
+    struct Kind: Sendable {
         var table: CountTable
         /// With the column of each.
         var limits: [(limit: Limit, column: Int)]
@@ -126,12 +126,16 @@ public struct LimitCounts: Sendable {
     let throttle: ThrottleSettings
     let accounts: AccountSettings
     let hash: SipHash
-    private var kinds: [Kind]
+    var kinds: [Kind]
     private var suspensionLimits: [(limit: Limit, column: Int?)] = []
-    private var usualColumns: [CountUnit: Int] = [:]
-    private var refused = Fading<CountKey, WallTime>(maximum: LimitCounts.maximumRefused)
+    private(set) var usualColumns: [CountUnit: Int] = [:]
+    var refused = Fading<CountKey, WallTime>(maximum: LimitCounts.maximumRefused)
+    /// Somebody is refused no more before its time: whoever was told of refusals is to be told again.
+    var hasForgottenRefusal = false
+    /// Names that were charged lately, by their hashes, so that people can be told of them.
+    var names = Fading<UInt64, String>(maximum: LimitCounts.maximumAccounts)
     private var sketches = RecipientSketches(maximum: LimitCounts.maximumAccounts, span: LimitCounts.recipientSpan)
-    private var places = Fading<UInt64, AccountPlaces>(maximum: LimitCounts.maximumAccounts)
+    var places = Fading<UInt64, AccountPlaces>(maximum: LimitCounts.maximumAccounts)
     public private(set) var suspended: [String: Suspension] = [:]
     /// Clients newly refused at connect, for a firewall: address or network, and until when. Taken by `takeRefusals`.
     private var freshRefusals: [(Prefix, WallTime)] = []
@@ -172,7 +176,7 @@ public struct LimitCounts: Sendable {
         suspensionLimits = accounts.suspend.map { limit in (limit, accountLimits.first { $0.limit == limit }?.column) }
     }
 
-    private static func index(_ table: Table) -> Int { Int(table.rawValue) - 1 }
+    static func index(_ table: Table) -> Int { Int(table.rawValue) - 1 }
 
     // MARK: - Questions
 
@@ -208,15 +212,22 @@ public struct LimitCounts: Sendable {
     private mutating func grade(
         _ limit: Limit, count: Double, allowance: Double, _ subject: LimitSubject, at now: WallTime
     ) -> Throttled {
+        let throttled = graded(limit, count: count, allowance: allowance, at: now)
+        if throttled.grade == .refuse, let address = subject.address {
+            refused[CountKey(address)] = throttled.until
+            if freshRefusals.count < Self.maximumRefused {
+                freshRefusals.append((Prefix(address, length: address.family == .v4 ? 32 : 64), throttled.until))
+            }
+        }
+        return throttled
+    }
+
+    /// What being past a limit means.
+    func graded(_ limit: Limit, count: Double, allowance: Double, at now: WallTime) -> Throttled {
         let ratio = count / allowance
         // By its own doing alone, however loud its neighbours are.
-        if limit.key == .address, limit.unit == .attempts, count > Double(limit.kept) * throttle.refuseAt, let address = subject.address {
-            let until = now + throttle.refuseFor
-            refused[CountKey(address)] = until
-            if freshRefusals.count < Self.maximumRefused {
-                freshRefusals.append((Prefix(address, length: address.family == .v4 ? 32 : 64), until))
-            }
-            return Throttled(.refuse, limit, count: count, allowance: allowance, until: until)
+        if limit.key == .address, limit.unit == .attempts, count > Double(limit.kept) * throttle.refuseAt {
+            return Throttled(.refuse, limit, count: count, allowance: allowance, until: now + throttle.refuseFor)
         }
         // Attempts are charged whatever comes of them: a queue that was deferred for them would keep itself out by trying again.
         // So they make slow, and are refused at connect, where none are counted, but are never a reason to defer.
@@ -259,7 +270,7 @@ public struct LimitCounts: Sendable {
         return nil
     }
 
-    private static func asked(_ limit: Limit, _ request: LimitRequest) -> Double {
+    static func asked(_ limit: Limit, _ request: LimitRequest) -> Double {
         switch limit.unit {
         case .attempts, .messages: 1
         case .recipients: Double(request.recipients)
@@ -295,12 +306,12 @@ public struct LimitCounts: Sendable {
     }
 
     /// A day's usual, a few times over; what is done now does not make itself usual.
-    private func usualAllowance(_ long: Double, _ now: Double) -> Double {
+    func usualAllowance(_ long: Double, _ now: Double) -> Double {
         max(long - now, 0) / Double(Self.usualSpan.milliseconds / 86_400_000) * accounts.usualFactor
     }
 
     /// An address's own limit, made tighter where many of its neighbours are busy.
-    private mutating func allowance(_ limit: Limit, _ column: Int, _ key: CountKey, at now: WallTime) -> Double {
+    mutating func allowance(_ limit: Limit, _ column: Int, _ key: CountKey, at now: WallTime) -> Double {
         let own = Double(limit.kept)
         let index = Self.index(.addresses)
         guard let block = throttle.limits.first(where: { $0.key == .block && $0.unit == limit.unit && $0.window == limit.window }),
@@ -403,7 +414,8 @@ public struct LimitCounts: Sendable {
         for table in Table.allCases {
             // What a customer sends is not its provider's neighbour's: its address is charged for failed log-ins alone.
             if subject.account != nil, unit != .failures, table == .addresses || table == .identities { continue }
-            guard let kind = kind(table), let (key, _) = key(table, subject, recipientDomain) else { continue }
+            guard let kind = kind(table), let (key, name) = key(table, subject, recipientDomain) else { continue }
+            if table != .addresses, names.peek(key.block) == nil { names[key.block] = name }
             kinds[kind].table.charge(key, unit, amount, at: now)
         }
     }
@@ -413,7 +425,7 @@ public struct LimitCounts: Sendable {
         return kinds[index].table.columns.isEmpty ? nil : index
     }
 
-    private func hashed(_ text: String) -> UInt64 { CountKey(text, hash: hash).block }
+    func hashed(_ text: String) -> UInt64 { CountKey(text, hash: hash).block }
 
     private func sketchOwner(_ subject: LimitSubject) -> UInt64? {
         let all = throttle.limits + accounts.limits + accounts.suspend
@@ -486,6 +498,7 @@ public struct LimitCounts: Sendable {
         places = other.places
         suspended = other.suspended
         freshRefusals = other.freshRefusals
+        names = other.names
     }
 
     // MARK: - Upkeep

@@ -131,6 +131,16 @@ public final class HarvestService: PublishedEntries {
         return change { $0.remove(prefix, now: now) }
     }
 
+    public func extend(_ prefix: Prefix, until: WallTime) -> HarvestEntry? {
+        let now = clock.now().steady
+        return change { $0.extend(prefix, until: until, now: now) }
+    }
+
+    public func putBack(_ entry: HarvestEntry) {
+        let now = clock.now().steady
+        change { $0.putBack(entry, now: now) }
+    }
+
     public func removeItself(_ address: IPAddress, requester: IPAddress) -> Harvest.SelfRemoval {
         let now = clock.now().steady
         return change { $0.removeItself(address, requester: requester, now: now) }

@@ -226,6 +226,38 @@ public final class LimitService: Sendable {
     /// Lets a suspended account go on. False where it was not suspended.
     public func release(_ account: String) -> Bool { state.withLockedValue { $0.counts.release(account) } }
 
+    /// Puts a suspension back that was released by mistake.
+    public func suspend(_ suspension: Suspension) { state.withLockedValue { $0.counts.suspend(suspension) } }
+
+    /// Of somebody's limits, from which it is shown to people.
+    static let nearShare = 0.5
+    /// Looked at in one turn of the lock.
+    private static let nearStep = 256
+
+    /// Who is near a limit or past it, the furthest first.
+    public func nearLimits(now: WallTime) -> [NearLimit] {
+        let places = state.withLockedValue { $0.counts.watched(at: now) }
+        var found: [NearLimit] = []
+        for start in stride(from: 0, to: places.count, by: Self.nearStep) {
+            let slice = places[start..<min(start + Self.nearStep, places.count)]
+            state.withLockedValue { state in
+                for place in slice {
+                    if let near = state.counts.near(place, share: Self.nearShare, at: now) { found.append(near) }
+                }
+            }
+        }
+        func rank(_ near: NearLimit) -> Int { NearLimit.State.allCases.firstIndex(of: near.state) ?? 0 }
+        func share(_ near: NearLimit) -> Double { near.used / max(near.allowance, 1) }
+        return found.sorted { (rank($1), share($1), $0.subject) < (rank($0), share($0), $1.subject) }
+    }
+
+    /// What somebody had to its name, which is forgotten; `nil` where it had nothing.
+    public func forget(_ place: LimitPlace) -> (subject: String, had: [UInt8])? { state.withLockedValue { $0.counts.forget(place) } }
+
+    public func giveBack(_ place: LimitPlace, _ had: [UInt8], now: WallTime) -> Bool {
+        state.withLockedValue { $0.counts.giveBack(place, had, at: now) }
+    }
+
     public struct Report: Equatable, Sendable {
         public var rows: Int
         public var bytes: Int
@@ -247,9 +279,12 @@ public final class LimitService: Sendable {
 
     // MARK: - Upkeep
 
-    /// Whether anybody was newly refused at connect, and all who are.
+    /// All who are refused at connect, where that has changed.
     func takeRefusals(now: WallTime) -> [(network: Prefix, until: WallTime)]? {
-        state.withLockedValue { state in state.counts.takeRefusals().isEmpty ? nil : state.counts.refusals(at: now) }
+        state.withLockedValue { state in
+            let hasForgotten = state.counts.takeForgottenRefusal()
+            return state.counts.takeRefusals().isEmpty && !hasForgotten ? nil : state.counts.refusals(at: now)
+        }
     }
 
     func sweep(now: WallTime) { state.withLockedValue { $0.counts.sweep(Self.sweepLooks, at: now) } }
