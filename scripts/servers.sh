@@ -38,7 +38,7 @@ case $servers in /*) ;; *) servers=$PWD/$servers ;; esac
 # Raise it when what is unpacked changes: older roots are then fetched anew.
 recipe=1
 
-names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace endlessh bind9-dnsutils dnsperf nftables chromium prometheus sqlgrey shells debootstrap)
+names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace endlessh bind9-dnsutils dnsperf nftables chromium prometheus sqlgrey shells debootstrap lintian)
 
 packages_of() {
     case $1 in
@@ -51,6 +51,7 @@ packages_of() {
     strace) echo strace ;;
     sqlgrey) echo sqlgrey libdbd-sqlite3-perl netbase ;;
     shells) echo zsh fish ;;
+    lintian) echo lintian perl-modules-5.36 diffstat dpkg-dev dash coreutils gzip xz-utils tar findutils file man-db groff-base netbase ;;
     debootstrap) echo debootstrap debian-archive-keyring gpgv wget ;;
     bind9-dnsutils) echo bind9-dnsutils ;;
     dnsperf) echo dnsperf ;;

@@ -58,6 +58,13 @@ policy() { # PORT SENDER: what Postfix would be told
     head -n 1 <&3
     exec 3>&-
 }
+web() { # METHOD PATH [FORM]: what the dashboard answers
+    exec 3<>"/dev/tcp/127.0.0.1/8025"
+    printf '%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s' \
+        "$1" "$2" "$(printf %s "${3:-}" | wc -c)" "${3:-}" >&3
+    cat <&3
+    exec 3>&-
+}
 # By systemd itself, which is the first process here.
 serve() {
     systemctl start postern.service || { journalctl --no-pager -u postern.service | tail -n 30 >&2; fail "the service did not start"; }
@@ -134,6 +141,20 @@ running() {
     [ "$(ps_user)" = postern ] || fail "it runs as $(ps_user)"
     journalctl --no-pager -u postern.service | grep -q 'msg=ready' || fail "nothing is in the journal"
 
+    # What docs/first-hour.md has somebody do who looks for a message: find it, read why it waits, let it through.
+    policy 10023 d@example.org >/dev/null
+    found=$(web GET '/find?q=d@example.org')
+    reference=$(sed -n 's,.*href="/find/\([0-9A-Z]*\)".*,\1,p' <<<"$found" | head -n 1)
+    [ -n "$reference" ] || fail "the dashboard does not find the message: $found"
+    decision=$(web GET "/find/$reference")
+    grep -q 'It waits after one attempt. A retry passes from' <<<"$decision" && grep -q 'Why, at that time' <<<"$decision" ||
+        fail "the dashboard does not say why it waits: $decision"
+    token=$(sed -n 's/.*name="form_token" value="\([0-9a-f]*\)".*/\1/p' <<<"$decision" | head -n 1)
+    web POST /act "form_token=$token&reference=$reference&action=pass&subject=" | head -n 1 | grep -q ' 303 ' || fail "it cannot be let through"
+    policy 10023 d@example.org | grep -q '^action=DUNNO' || fail "what was let through waits all the same"
+    web GET /changes | grep -q 'The next attempt from d@example.org to b@example.net passes' || fail "the change is not noted"
+    say "a message was found in the dashboard, and released"
+
     sed -i 's/delay: 3m/delay: 4m/' /etc/postern/postern.yaml
     systemctl reload postern.service || fail "it cannot be reloaded"
     journalctl --no-pager -u postern.service | grep -q 'key=greylist.delay .*4m' || fail "the journal does not say what changed"
@@ -183,6 +204,22 @@ running() {
     say "removed and purged"
 }
 
+# What Debian's own checker says of the package: nothing above a hint, but for what packaging/debian/lintian explains.
+lintian() {
+    local root=${POSTERN_SERVERS:-$here/.build/servers}/lintian folder=$work/lintian
+    if ! "$here/scripts/servers.sh" check lintian 2>/dev/null; then
+        [ -z "${CI:-}" ] || fail "lintian is missing: scripts/servers.sh fetch lintian"
+        echo "package: not checked by lintian: scripts/servers.sh fetch lintian" >&2
+        return 0
+    fi
+    mkdir -p "$folder"
+    cp "$package" "$folder/postern.deb"
+    "$here/scripts/servers.sh" run lintian --folder "$folder" -- /usr/bin/lintian --allow-root --no-cfg --fail-on error,warning \
+        --info --tag-display-limit 0 "$folder/postern.deb" </dev/null >"$work/lintian.log" 2>&1 ||
+        { cat "$work/lintian.log" >&2; fail "lintian"; }
+    say "lintian has nothing to say"
+}
+
 # ------------------------------------------------------------------------------------------------------------------- outside
 
 case ${1:-} in
@@ -210,6 +247,7 @@ if [ -z "$package" ]; then
     package=$(cd "$here" && scripts/deb.sh --quick --program "$program" --output "$work/deb")
     package=$(realpath "$package")
 fi
+lintian
 fetch
 began=$SECONDS
 # All of it ends with its first process.

@@ -39,7 +39,8 @@ extension ControlHandler {
             explanation.identities = zip(needs.identities, evidence.identities).map {
                 Explanation.IdentityReport($0, $1, provenAfter: engine.settings.greylist.provenAfter, at: moment)
             }
-            explanation.note(engine.settings, asked, inquiry.findings)
+            explanation.note(
+                engine.settings, asked, inquiry.findings, engine.lists.suspicion(of: asked.client, at: moment.steady))
             return explanation
         }
     }
@@ -92,8 +93,8 @@ extension Explanation {
 
 extension Explanation {
     /// Every check, and what was looked up for them.
-    mutating func note(_ settings: EngineSettings, _ attempt: Attempt, _ findings: Findings?) {
-        let assessment = settings.assess(attempt, findings ?? Findings())
+    mutating func note(_ settings: EngineSettings, _ attempt: Attempt, _ findings: Findings?, _ suspicion: Suspicion?) {
+        let assessment = settings.assess(attempt, findings ?? Findings(), suspicion)
         score = assessment.score
         checks = Check.allCases.map { check in
             let setting = settings.setting(of: check)

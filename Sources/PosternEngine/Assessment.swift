@@ -28,8 +28,8 @@ extension EngineSettings {
         return assessment
     }
 
-    /// The score of all that is known of an attempt.
-    public func assess(_ attempt: Attempt, _ findings: Findings) -> Assessment {
+    /// The score of all that is known of an attempt; `suspicion` is what subscribed lists say of the client.
+    public func assess(_ attempt: Attempt, _ findings: Findings, _ suspicion: Suspicion? = nil) -> Assessment {
         var assessment = attempt.isConversation ? score(of: attempt.signals) : Assessment()
         func note(_ check: Check, _ evidence: String = "", score: Double? = nil) {
             var setting = setting(of: check)
@@ -57,7 +57,12 @@ extension EngineSettings {
             note(.asNumber, "AS\(network.number) \(network.name)", score: score)
         }
 
-        if let colour = attempt.harvested { note(colour.check) }
+        // Our own traps know better than somebody else's list.
+        if let colour = attempt.harvested {
+            note(colour.check)
+        } else if let suspicion {
+            note(suspicion.colour.check, "from \(suspicion.source)")
+        }
 
         let isNamed = findings.spf?.vouchedDomain != nil || name
         assessment.hasEvidence = isNamed && findings.listsAnswered > 0

@@ -139,12 +139,14 @@ public struct Engine: Sendable {
             let (greylisted, isRecognised) = greylist(inquiry, evidence: evidence, now: now)
             if isRecognised {
                 guard inquiry.attempt.throttled != nil else { return finished(greylisted, inquiry) }
-                let assessment = settings.assess(inquiry.attempt, inquiry.findings ?? Findings())
+                let assessment = settings.assess(
+                    inquiry.attempt, inquiry.findings ?? Findings(), lists.suspicion(of: inquiry.attempt.client, at: now))
                 return throttled(finished(greylisted, inquiry), inquiry, isTrusted: isTrusted(inquiry, assessment, now: now))
             }
             decision = greylisted
         }
-        let assessment = settings.assess(inquiry.attempt, inquiry.findings ?? Findings())
+        let assessment = settings.assess(
+            inquiry.attempt, inquiry.findings ?? Findings(), lists.suspicion(of: inquiry.attempt.client, at: now))
         if assessment.score >= settings.bands.reject {
             decision = Decision(verdict: Verdict(.reject, [.scoreTooHigh(assessment.score)]), memory: inquiry.memory)
         } else if decision.verdict.action == .defer, let verdict = pardon(inquiry, assessment, now: now) {

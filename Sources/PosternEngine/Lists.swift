@@ -84,6 +84,15 @@ public struct Lists: Sendable {
         return nil
     }
 
+    /// What subscribed lists say of a client that neither refuses nor admits it: the first that says something counts.
+    public func suspicion(of client: Client, at now: WallTime) -> Suspicion? {
+        guard !subscribed.isEmpty, let address = client.address else { return nil }
+        for list in subscribed {
+            if let suspicion = list.suspicion(of: address, at: now) { return suspicion }
+        }
+        return nil
+    }
+
     /// What is said of a sender or recipient: its mailbox, then its local part, then its domain, the longest first.
     func mailbox(_ kind: ListEntry.Kind, _ mailbox: Mailbox, at now: WallTime) -> ListEntry? {
         guard !entries.isEmpty || !subscribed.isEmpty else { return nil }

@@ -179,16 +179,16 @@ struct DashboardTests {
         let door = try await DashboardUnderTest.start(Self.limits)
         try await limited(door)
         let address = door.address
-        func undo(_ browser: Chromium) throws {
+        @Sendable func undo(_ browser: Chromium) throws {
             _ = try browser.evaluate("document.querySelector('.done button').click()")
             try browser.await_("location.pathname === '/changes' && document.readyState === 'complete'")
         }
-        func rows(_ browser: Chromium, _ label: String) throws -> [String] {
+        @Sendable func rows(_ browser: Chromium, _ label: String) throws -> [String] {
             try browser.evaluate(
                 "[...document.querySelectorAll('[aria-labelledby=\(label)] tbody tr')].map(r => r.querySelector('th').firstChild.data + ' ' + (r.querySelector('.state')||{textContent:''}).textContent)"
             ) as? [String] ?? []
         }
-        func press(_ browser: Chromium, _ name: String) throws {
+        @Sendable func press(_ browser: Chromium, _ name: String) throws {
             _ = try browser.evaluate("document.querySelector('button[aria-label=\"\(name)\"]').focus()")
             try browser.press("Enter")
             try browser.await_("document.readyState === 'complete' && document.querySelector('.done')")

@@ -45,10 +45,18 @@ public struct StatementTable: Sendable {
     }
 }
 
+/// What a list says of an address that it neither refuses nor admits.
+public struct Suspicion: Equatable, Sendable {
+    /// Yellow or brown.
+    public var colour: ListColour
+    /// The subscription's name.
+    public var source: String
+}
+
 /// A list that somebody else keeps and that we have subscribed to. Never changes: a newer one takes its place.
 ///
 /// To the engine what is black is as good as blocked, and what is white as good as allowed, where the admin has said nothing
-/// about it; the other colours are only published.
+/// about it; an address that is yellow or brown is scored as one that our own traps have listed so.
 public final class SubscribedList: Sendable {
     public let name: String
     /// The entries, by seconds of steady time.
@@ -77,6 +85,13 @@ public final class SubscribedList: Sendable {
         return entry(.client, .prefix(Prefix(address, length: Int(listing.length))), listing)
     }
 
+    /// What is said of an address that is yellow or brown.
+    func suspicion(of address: IPAddress, at now: WallTime) -> Suspicion? {
+        guard let listing = table.listing(of: address, at: now.wholeSecond) else { return nil }
+        let colour = statements[Int(listing.mark)].colour
+        return colour == .yellow || colour == .brown ? Suspicion(colour: colour, source: name) : nil
+    }
+
     func domain(_ kind: ListEntry.Kind, _ name: DomainName, at now: WallTime) -> ListEntry? {
         guard !domains.isEmpty else { return nil }
         var candidate: DomainName? = name
@@ -87,7 +102,7 @@ public final class SubscribedList: Sendable {
         return nil
     }
 
-    /// `nil` for a colour that the engine makes nothing of.
+    /// `nil` for a colour that only adds to a score.
     private func entry(_ kind: ListEntry.Kind, _ pattern: Pattern, _ listing: AddressListing) -> ListEntry? {
         let statement = statements[Int(listing.mark)]
         let list: ListEntry.List

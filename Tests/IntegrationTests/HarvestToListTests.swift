@@ -1,0 +1,117 @@
+import Foundation
+import IntegrationSupport
+import Testing
+
+/// The whole way of a bot: it hangs up on a fake MX, is harvested, published over DNS and in an export, takes itself off, and is gone.
+@Suite("from the fake MX to the list", .serialized, .servers("bind9-dnsutils", "rbldnsd"), .timeLimit(.minutes(2)))
+struct HarvestToListTests {
+    private static let bot = "127.0.0.66"
+    private static let name = "66.0.0.127.bl.example.net"
+
+    /// Names a recipient, hears 451, and hangs up.
+    private func hangUp(on port: UInt16) throws {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        func address(_ text: String, _ port: UInt16) -> sockaddr_in {
+            var name = sockaddr_in()
+            name.sin_family = sa_family_t(AF_INET)
+            name.sin_port = port.bigEndian
+            inet_pton(AF_INET, text, &name.sin_addr)
+            return name
+        }
+        var (own, other) = (address(Self.bot, 0), address("127.0.0.1", port))
+        let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        _ = withUnsafePointer(to: &own) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, size) } }
+        let connected = withUnsafePointer(to: &other) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, size) }
+        }
+        guard connected == 0 else { throw TestFailure("the fake MX does not listen") }
+        var patience = timeval(tv_sec: 10, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+        var text = ""
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        for line in ["", "HELO bot", "MAIL FROM:<a@b.test>", "RCPT TO:<bob@example.test>"] {
+            if !line.isEmpty { _ = (line + "\r\n").withCString { send(descriptor, $0, strlen($0), Int32(MSG_NOSIGNAL)) } }
+            text = String(decoding: buffer.prefix(max(recv(descriptor, &buffer, buffer.count, 0), 0)), as: UTF8.self)
+        }
+        #expect(text.hasPrefix("451 4.7.1 "), "\(text)")
+    }
+
+    /// What a real rbldnsd answers from our export.
+    private func rbldnsd(_ postern: PosternProcess, _ type: String) async throws -> String {
+        let folder = try TemporaryFolder("rbldnsd")
+        let zone = folder.file("bl.zone")
+        #expect(try await postern.verb("export", "rbldnsd", "--output", zone, "--source", "harvest").status == 0)
+        let root = try PrivateRoot("rbldnsd", folder: folder)
+        let port = try FreePort.next()
+        let process = try root.start([
+            "/usr/sbin/rbldnsd", "-n", "-f", "-u", "nobody", "-b", "127.0.0.1/\(port)", "bl.example.net:combined:\(zone)",
+        ])
+        defer { process.kill() }
+        try await process.waitUntilReady("started") { process.log.contains("rbldnsd version") && process.log.contains("started") }
+        return try await DNSClient(port: port).dig(Self.name, type, "+short")
+    }
+
+    @Test("a bot is harvested, published and exported; it takes itself off, and is gone everywhere, and again only by new evidence")
+    func wholeWay() async throws {
+        let (lists, spare) = (try FreePort.next(), try FreePort.next())
+        let postern = try PosternProcess(
+            """
+            domains: [example.test]
+            greylist: { delay: 1s }
+            harvest: { quiet: 1s, settle: 1s, apart: 2s }
+            """,
+            further: [
+                "{ name: spare, role: trap, mode: defer-rcpt, address: \"127.0.0.1:\(spare)\" }",
+                "{ name: lists, role: dnsbl, address: \"127.0.0.1:\(lists)\", zone: bl.example.net, contact: dnsbl@example.org, lookup: \"https://example.net/$\" }",
+            ])
+        try await postern.start()
+        try await waitUntil("the DNS service listens") { FreePort.isListening(lists) && FreePort.isListening(spare) }
+        let client = DNSClient(port: lists)
+        // The primary lives: its mail server asks all the while.
+        let primary = Task {
+            let policy = try postern.client()
+            while !Task.isCancelled {
+                _ = try policy.ask([
+                    ("client_address", "192.0.2.7"), ("helo_name", "mail.example.org"), ("sender", "a@example.org"),
+                    ("recipient", "bob@example.test"), ("instance", UUID().uuidString),
+                ])
+                try await Task.sleep(for: .milliseconds(200))
+            }
+        }
+        defer { primary.cancel() }
+        try await Task.sleep(for: .milliseconds(1500))
+        #expect(try await client.dig(Self.name, "A").contains("status: NXDOMAIN"))
+        func evidence() async throws {
+            for _ in 0..<2 {
+                try hangUp(on: spare)
+                try await Task.sleep(for: .milliseconds(2500))
+            }
+        }
+        try await evidence()
+        try await waitUntil("the bot is published\n\(postern.log.suffix(3000))", within: .seconds(10)) {
+            try await client.dig(Self.name, "A", "+short") == "127.0.0.2\n"
+        }
+        let text = try await client.dig(Self.name, "TXT", "+short")
+        #expect(
+            text.contains("\(Self.bot) is listed black: came only to a stand-in") && text.contains("https://example.net/\(Self.bot)"),
+            "\(text)")
+        #expect(try await rbldnsd(postern, "A") == "127.0.0.2\n")
+        #expect(try await rbldnsd(postern, "TXT").contains("came only to a stand-in"))
+        let block = try await postern.verb("block", "list", "--json")
+        #expect(block.output.contains("\"colour\" : \"black\"") && block.output.contains("\"spare\""), "\(block.output)")
+
+        // Nobody speaks for another.
+        #expect(try await postern.verb("block", "remove-self", Self.bot, "--requester", "127.0.0.67").status == 77)
+        #expect(try await client.dig(Self.name, "A", "+short") == "127.0.0.2\n")
+        #expect(try await postern.verb("block", "remove-self", Self.bot, "--requester", Self.bot).status == 0)
+        try await waitUntil("it is gone", within: .seconds(1)) { try await client.dig(Self.name, "A").contains("status: NXDOMAIN") }
+        #expect(try await rbldnsd(postern, "A").isEmpty)
+        #expect(try await !postern.verb("block", "list").output.contains(Self.bot))
+        // New evidence lists it again, and then a person must decide.
+        try await evidence()
+        try await waitUntil("it is back", within: .seconds(10)) { try await client.dig(Self.name, "A", "+short") == "127.0.0.2\n" }
+        #expect(try await postern.verb("block", "remove-self", Self.bot, "--requester", Self.bot).status == 77)
+        #expect(try await postern.stop() == .status(0))
+    }
+}
