@@ -71,6 +71,7 @@ struct JSONTests {
               - { name: policy, role: policy, address: "127.0.0.1:0" }
               - { name: trap, role: trap, address: "127.0.0.1:0", mode: tarpit }
             greylist: { delay: 1h }
+            throttle: { mode: on, limits: [address attempts 2/1h] }
             accounts: { mode: on, suspend: [account attempts 2/1h] }
 
             """, to: "c.yaml")
@@ -86,6 +87,9 @@ struct JSONTests {
             for _ in 0..<4 {
                 _ = try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net", account: "ann@example.org")
             }
+            #expect(try await problems("throttle list") == [])
+            let near = try await place.run(["throttle", "list", "--json"] + settings).json as? [[String: Any]]
+            #expect(try await problems("throttle forget", try #require(near?.first?["id"] as? String)) == [])
             #expect(try await problems("account list") == [])
             #expect(try await problems("account release", "ann@example.org") == [])
             #expect(try await problems("greylist list") == [])
