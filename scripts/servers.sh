@@ -51,7 +51,7 @@ packages_of() {
     strace) echo strace ;;
     sqlgrey) echo sqlgrey libdbd-sqlite3-perl netbase ;;
     shells) echo zsh fish ;;
-    lintian) echo lintian perl-modules-5.36 diffstat dpkg-dev dash coreutils gzip xz-utils tar findutils file man-db groff-base netbase ;;
+    lintian) echo lintian dpkg base-files libc-bin perl-modules-5.36 diffstat dpkg-dev dash coreutils gzip xz-utils tar findutils file man-db groff-base netbase ;;
     debootstrap) echo debootstrap debian-archive-keyring gpgv wget ;;
     bind9-dnsutils) echo bind9-dnsutils ;;
     dnsperf) echo dnsperf ;;

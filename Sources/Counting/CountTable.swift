@@ -153,6 +153,31 @@ public struct CountTable: Sendable {
         return result
     }
 
+    /// When a key will have no more than `target` in one column if it does nothing; `nil` where that is so now.
+    public mutating func falls(_ key: CountKey, column: Int, to target: Double, at now: WallTime) -> WallTime? {
+        let target = max(target, 0)
+        guard count(key, column: column, at: now) > target, let slot = find(key.block) else { return nil }
+        let handle = slots[slot] & 0xffff_ffff
+        let layout = layout
+        let capacity = Self.capacity(handle)
+        guard let member = withRow(handle, { Self.member($0, key.member, layout) }) else { return nil }
+        let window = columns[column].window
+        let logKey = StepLogs.Key(key: key, column: UInt8(truncatingIfNeeded: column))
+        let (epoch, elapsed) = columns[column].epoch(at: now)
+        let (this, last, isFollowed) = withRow(handle) { row in
+            let count = row + layout.count(member, column, capacity: capacity)
+            let (this, last) = Self.windows(count, kept: row[layout.epoch(column)], now: epoch)
+            return (Double(this), Double(last), count[1] & RowLayout.isFollowed != 0)
+        }
+        if isFollowed, let exact = logs.with(logKey, { $0.falls(to: target, window: window) }) ?? nil { return exact }
+        // By the two windows: of the last one it falls away until that is over, then of this one.
+        let width = Double(window.milliseconds)
+        let rest = width * (1 - elapsed)
+        let wait =
+            this <= target && last > 0 ? (this + last * (1 - elapsed) - target) / last * width : rest + width * (1 - target / max(this, 1))
+        return now + .milliseconds(Int64(min(wait, 2 * width).rounded(.up)))
+    }
+
     /// What a block has in one column now, each member counted up to `cap`, `except` not at all: how many there are that do
     /// much, not how much the worst of them does.
     public mutating func breadth(of block: UInt64, column: Int, cap: Double, except: UInt16?, at now: WallTime) -> Double {

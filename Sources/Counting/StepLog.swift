@@ -71,6 +71,16 @@ struct StepLog: Sendable {
         }
     }
 
+    /// When no more than `target` of it is left if nothing is added.
+    func falls(to target: Double, window: WallTime.Span) -> WallTime? {
+        var left = sum
+        for step in steps[first...] where Double(left) > target {
+            left -= UInt64(step.amount)
+            if Double(left) <= target { return WallTime(milliseconds: base + Int64(step.time) + window.milliseconds) }
+        }
+        return nil
+    }
+
     mutating func add(_ amount: UInt32, window: WallTime.Span, at now: WallTime) {
         expire(window: window, at: now)
         if steps.count - first >= Self.maximumSteps { coarsen() }

@@ -113,7 +113,7 @@ struct AdminOverTheWireTests {
         try await Certificate(hostname: "one.example").copy(to: folder, "tls")
         chmod(try folder.write("the-first-token-of-all\n", to: "token"), 0o600)
         let door = try await DashboardUnderTest.start(
-            "greylist: { delay: 30s }",
+            "greylist: { delay: 1s }",
             admin:
                 ", tls_certificate: \"\(folder.file("tls/certificate.pem"))\", tls_key: \"\(folder.file("tls/key.pem"))\", token_file: \"\(folder.file("token"))\""
         )

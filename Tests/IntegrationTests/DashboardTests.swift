@@ -189,6 +189,7 @@ struct DashboardTests {
             ) as? [String] ?? []
         }
         @Sendable func press(_ browser: Chromium, _ name: String) throws {
+            _ = try browser.evaluate("document.querySelectorAll('.done').forEach(e => e.remove())")
             _ = try browser.evaluate("document.querySelector('button[aria-label=\"\(name)\"]').focus()")
             try browser.press("Enter")
             try browser.await_("document.readyState === 'complete' && document.querySelector('.done')")

@@ -59,6 +59,7 @@ struct HarvestToListTests {
             """
             domains: [example.test]
             greylist: { delay: 1s }
+            delays: { greeting: 0s, clean: 0s }
             harvest: { quiet: 1s, settle: 1s, apart: 2s }
             """,
             further: [

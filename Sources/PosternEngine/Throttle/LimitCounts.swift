@@ -255,10 +255,20 @@ public struct LimitCounts: Sendable {
             let count = used + Self.asked(limit, request)
             let ratio = count / allowance
             guard ratio > 1, ratio > worst?.ratio ?? 1 else { continue }
-            let until = now + .milliseconds(Int64(Double(limit.window.milliseconds) * (1 - 1 / ratio)))
-            worst = (ratio, Throttled(.refuseAccount, limit, count: count, allowance: allowance, until: until))
+            worst = (ratio, Throttled(.refuseAccount, limit, count: count, allowance: allowance, until: now))
         }
-        return worst?.throttled
+        guard var throttled = worst?.throttled else { return nil }
+        let (limit, asked) = (throttled.limit, Self.asked(throttled.limit, request))
+        throttled.until = now + limit.window
+        let index = Self.index(Table(limit.key))
+        // What alone is more than the limit would never do.
+        if asked <= throttled.allowance, let (key, _) = key(Table(limit.key), subject, nil),
+            let column = kinds[index].limits.first(where: { $0.limit == limit })?.column,
+            let until = kinds[index].table.falls(key, column: column, to: throttled.allowance - asked, at: now)
+        {
+            throttled.until = until
+        }
+        return throttled
     }
 
     /// Whether so many log-ins have failed, of this address or for this account, that no further one is tried.

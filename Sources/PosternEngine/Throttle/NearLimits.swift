@@ -108,14 +108,17 @@ extension LimitCounts {
                 let isPast = limit.unit == .failures ? used[column] + 1 > allowance : next > allowance
                 if isPast, !suspends {
                     near.state = .refused
-                    let excess = 1 - allowance / max(next, allowance + 1)
-                    near.until = now + .milliseconds(Int64(Double(limit.window.milliseconds) * excess))
+                    let asked = limit.unit == .failures ? 1 : next - used[column]
+                    near.until = kinds[index].table.falls(place.key, column: column, to: allowance - asked, at: now) ?? now
                 }
             } else if next > allowance {
                 let throttled = graded(limit, count: next, allowance: allowance, at: now)
                 switch throttled.grade {
                 case .hold(let span): (near.state, near.hold) = (.held, span)
-                case .defer: (near.state, near.until) = (.deferred, throttled.until)
+                case .defer:
+                    let target = throttle.deferAt * allowance - (next - used[column])
+                    near.state = .deferred
+                    near.until = kinds[index].table.falls(place.key, column: column, to: target, at: now) ?? now
                 // It is refused from its next attempt on, not yet.
                 case .refuse, .refuseAccount, .suspended: (near.state, near.hold) = (.held, throttle.hold)
                 }
