@@ -37,6 +37,18 @@ done
 # Every import is a dependency that Package.swift names for the target.
 python3 scripts/check_imports.py || failed=1
 
+# The container is built from what is here: every path that its file names exists, and the libraries are those of setup.sh.
+while read -r path; do
+    [ -e "$path" ] || complain "packaging/Containerfile: there is no $path"
+done < <(sed -nE 's/^COPY +([^-. ][^ ]*) .*/\1/p' packaging/Containerfile)
+for package in $(sed -nE 's/^packages=\((.*)\)$/\1/p' scripts/setup.sh); do
+    grep -qw -- "$package" packaging/Containerfile || complain "packaging/Containerfile: $package of scripts/setup.sh is missing"
+done
+for target in $(sed -nE 's/^RUN make +(.*)$/\1/p' packaging/Containerfile); do
+    grep -qE "^$target:" Makefile || complain "packaging/Containerfile: the Makefile has no $target"
+done
+grep -q "/.build/deb/" packaging/Containerfile && grep -q '^output=.build/deb$' scripts/deb.sh || complain "packaging/Containerfile: scripts/deb.sh writes elsewhere"
+
 # Lines that owe a reason beside them (a comment on the line or the one above).
 while IFS=: read -r file line text; do
     above=$(sed -n "$((line - 1))p" "$file")
