@@ -163,7 +163,7 @@ public final class Daemon: Sendable {
                 settings: { [history] in
                     let configuration = history.withLockedValue { $0.current }
                     return (configuration.accounts, configuration.firewall, configuration.hostname)
-                }, logger: logger
+                }, redacts: { [log] in log.redacts }, logger: logger
             ).run()
         }
         let trustWatch = Task { [self] in await self.watch(trustedFiles, decisions) }

@@ -85,14 +85,20 @@ struct AdminOverTheWireTests {
     }
 
     @Test func `Where the log is redacted nobody is named here either`() async throws {
-        let door = try await DashboardUnderTest.start("greylist: { delay: 1h }\nlog: { redact: true }")
+        let door = try await DashboardUnderTest.start(
+            "greylist: { delay: 1h }\nlog: { redact: true }\naccounts: { mode: on, suspend: [account attempts 2/1h] }")
         try door.mail(from: "billing@shop.example", to: "anna@example.test")
         let reference = try #require(
             (try door.get("/api/v1/decisions?from=billing").json() as? [[String: Any]])?.first?["reference"] as? String)
         _ = try door.post("/api/v1/act", #"{"reference":"\#(reference)","action":"pass","note":""}"#)
+        for number in 0..<4 {
+            try door.mail(from: "billing@shop.example", to: "x\(number)@far.example", account: "billing@shop.example")
+            if number < 2 { try door.mail(from: "billing@shop.example", to: "y@far.example", account: "anna@example.test") }
+        }
         for path in [
             "/find?q=billing%40", "/find/\(reference)", "/waiting", "/changes", "/find/\(reference)?change=1", "/api/v1/decisions",
             "/api/v1/waiting", "/api/v1/changes", "/effect?since=24h", "/api/v1/report?since=24h", "/metrics",
+            "/accounts", "/api/v1/accounts", "/api/v1/throttled", "/throttled", "/traps",
         ] {
             let answer = try door.get(path)
             // What was typed into the search is shown as it was typed.
@@ -100,6 +106,12 @@ struct AdminOverTheWireTests {
             #expect(answer.status == 200 && !body.contains("billing") && !body.contains("anna"), "\(path)")
         }
         #expect(try door.get("/find/\(reference)").body.contains("…@shop.example"))
+        // Whoever has no name to say releases by the id.
+        let account = try #require(try (door.get("/api/v1/accounts").json() as? [[String: Any]])?.first)
+        #expect(account["account"] as? String == "…@shop.example")
+        let id = try #require(account["id"] as? String)
+        #expect(try door.post("/api/v1/accounts/release", #"{"account":"\#(id)"}"#).status == 200)
+        #expect(try door.get("/api/v1/accounts").body == "[]\n" && !door.get("/changes").body.contains("billing"))
         #expect(try door.mail(from: "billing@shop.example", to: "anna@example.test") == "action=DUNNO", "released all the same")
         let log = door.postern.log
         #expect(log.contains("msg=decision") && !log.contains("billing") && !log.contains("anna"))

@@ -11,6 +11,8 @@ struct LimitUpkeep: Sendable {
     let store: any Store
     let clock: ServiceClock
     let settings: @Sendable () -> (accounts: AccountSettings, firewall: Configuration.Firewall, hostname: String)
+    /// Whether the log leaves accounts out (`log.redact`).
+    var redacts: @Sendable () -> Bool = { false }
     let logger: Logger
 
     /// Runs until cancelled; then writes what is left.
@@ -64,20 +66,22 @@ struct LimitUpkeep: Sendable {
 
     // MARK: - Accounts
 
+    private func shown(_ account: String) -> String { redacts() ? Redaction.mailboxes(account) : account }
+
     private func tellOfSuspensions() async {
         for await suspension in limits.suspended {
             let (accounts, _, hostname) = settings()
             let isShadow = accounts.mode == .shadow
             logger.warning(
                 isShadow ? "an account would be suspended" : "an account is suspended",
-                metadata: ["account": "\(suspension.account)", "reason": "\(suspension.reason)"])
+                metadata: ["account": "\(shown(suspension.account))", "reason": "\(suspension.reason)"])
             guard !isShadow else { continue }
             do throws(StoreFailure) {
                 try await store.insert(suspension)
             } catch {
                 logger.error(
                     "a suspension was not kept, it ends with this process",
-                    metadata: ["account": "\(suspension.account)", "error": "\(error)"])
+                    metadata: ["account": "\(shown(suspension.account))", "error": "\(error)"])
             }
             let (steady, wall) = clock.now()
             let notice = Notice(
@@ -93,14 +97,15 @@ struct LimitUpkeep: Sendable {
             do {
                 try await Webhook.post(notice, to: url)
             } catch {
-                logger.error("the webhook was not told of a suspension", metadata: ["account": "\(notice.account)", "error": "\(error)"])
+                logger.error(
+                    "the webhook was not told of a suspension", metadata: ["account": "\(shown(notice.account))", "error": "\(error)"])
             }
         }
         guard !accounts.command.isEmpty else { return }
         let result = await Command(accounts.command).run(input: notice.json)
         if !result.isSuccess {
             logger.error(
-                "the command was not told of a suspension", metadata: ["account": "\(notice.account)", "reason": "\(result)"])
+                "the command was not told of a suspension", metadata: ["account": "\(shown(notice.account))", "reason": "\(result)"])
         }
     }
 }
