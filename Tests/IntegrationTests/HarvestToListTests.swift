@@ -32,7 +32,8 @@ struct HarvestToListTests {
         var buffer = [UInt8](repeating: 0, count: 4096)
         for line in ["", "HELO bot", "MAIL FROM:<a@b.test>", "RCPT TO:<bob@example.test>"] {
             if !line.isEmpty { _ = (line + "\r\n").withCString { send(descriptor, $0, strlen($0), Int32(MSG_NOSIGNAL)) } }
-            text = String(decoding: buffer.prefix(max(recv(descriptor, &buffer, buffer.count, 0), 0)), as: UTF8.self)
+            let count = recv(descriptor, &buffer, buffer.count, 0)
+            text = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self)
         }
         #expect(text.hasPrefix("451 4.7.1 "), "\(text)")
     }
