@@ -71,7 +71,8 @@ public struct PostfixConfiguration: Sendable {
     public var relayHost: String?
     /// `mynetworks`. Nil: nobody, or all of loopback where there is a `relayHost`. These clients skip the policy service.
     public var trustedNetworks: [String]?
-    /// The shortest time between two attempts, seconds.
+    /// The shortest time between two attempts, seconds. With less than 3 the queue manager would look at a message that the process
+    /// which has just tried it still holds; it then leaves it alone for a minute ("skipped, still being delivered").
     public var retrySeconds: Int
     public var submission: Submission?
     /// Offers STARTTLS with it.
@@ -90,7 +91,7 @@ public struct PostfixConfiguration: Sendable {
     public init(
         hostname: String = "mx.example.test", domains: [String] = ["example.test"], recipients: [String]? = nil,
         address: String = "127.0.0.1", port: UInt16? = nil, policy: Policy? = nil, clientInformation: ClientInformation = .connection,
-        relayHost: String? = nil, trustedNetworks: [String]? = nil, retrySeconds: Int = 1, submission: Submission? = nil,
+        relayHost: String? = nil, trustedNetworks: [String]? = nil, retrySeconds: Int = 3, submission: Submission? = nil,
         certificate: Certificate? = nil, hosts: [String: String] = [:], extraMain: [String] = [], extraMaster: [String] = [],
         binds: [String] = []
     ) {
@@ -165,8 +166,8 @@ public struct PostfixConfiguration: Sendable {
             "default_transport = \(relayHost == nil ? "error:no relaying here" : "smtp")",
             "minimal_backoff_time = \(retrySeconds)s",
             "maximal_backoff_time = \(retrySeconds)s",
-            "transport_retry_time = \(retrySeconds)s",
-            "queue_run_delay = \(retrySeconds)s",
+            "transport_retry_time = 1s",
+            "queue_run_delay = 1s",
             "in_flow_delay = 0s",
             "smtpd_client_connection_count_limit = 0",
             "smtpd_relay_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination",

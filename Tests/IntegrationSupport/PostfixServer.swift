@@ -11,6 +11,9 @@ public final class PostfixServer: Sendable {
     public let root: PrivateRoot
     /// What it delivered to its own domains.
     public let mailbox: Mailbox
+    /// For how long a test waits for what it is to send again by itself: usually some seconds, but a minute more where it found a
+    /// message held (`PostfixConfiguration.retrySeconds`).
+    public static let retryPatience = Duration.seconds(150)
     private let process: Current
 
     /// Writes the configuration, starts Postfix, and waits until it listens.

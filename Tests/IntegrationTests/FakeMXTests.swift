@@ -62,7 +62,7 @@ struct FakeMXTests {
         func deliver(_ total: Int, to mailbox: Mailbox, _ postern: PosternProcess) async throws {
             try await waitUntil(
                 "\(total) messages; \((try? mailbox.count()) ?? -1) came\n\(postern.log.suffix(4000))\n\(openSMTPD.log.suffix(2000))",
-                within: .seconds(90), every: .seconds(1)
+                within: PostfixServer.retryPatience, every: .seconds(1)
             ) {
                 try await openSMTPD.flush()
                 return try mailbox.count() >= total
@@ -209,7 +209,9 @@ struct FakeMXTests {
         for round in 0..<2 {
             try await primary.stop()
             try await senders.send(2, "down \(round)")
-            try await waitUntil("all come to the fake MX\n\(postern.log.suffix(3000))", within: .seconds(60), every: .milliseconds(500)) {
+            try await waitUntil(
+                "all come to the fake MX\n\(postern.log.suffix(3000))", within: PostfixServer.retryPatience, every: .milliseconds(500)
+            ) {
                 try await senders.openSMTPD.flush()
                 return Senders.addresses.allSatisfy { postern.log.contains("client=\($0) deferred=1") }
             }

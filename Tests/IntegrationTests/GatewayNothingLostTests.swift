@@ -63,7 +63,7 @@ struct GatewayNothingLostTests {
 
         var left: [PostfixServer.Queued] = []
         try await waitUntil(
-            "an empty queue; \(left.count) left, such as \(left.first.map { "\($0)" } ?? "none")", within: .seconds(150),
+            "an empty queue; \(left.count) left, such as \(left.first.map { "\($0)" } ?? "none")", within: PostfixServer.retryPatience,
             every: .milliseconds(200)
         ) {
             left = try await sender.queue()

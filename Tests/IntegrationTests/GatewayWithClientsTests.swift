@@ -24,7 +24,9 @@ struct GatewayWithClientsTests {
         let sender = try await PostfixServer.start(
             .init(hostname: "out.sender.test", domains: ["sender.test"], relayHost: "[127.0.0.1]:\(gateway.port)"))
         try await sender.submit(from: "alice@sender.test", to: ["bob@example.test"], message: Self.text)
-        try await waitUntil("the message is delivered\n\(sender.log)\n\(backend.log())") { try backend.mailbox.count() == 1 }
+        try await waitUntil("the message is delivered\n\(sender.log)\n\(backend.log())", within: PostfixServer.retryPatience) {
+            try backend.mailbox.count() == 1
+        }
         let message = try #require(try backend.mailbox.messages().first)
         #expect(message["X-Greylist"]?.hasPrefix("delayed ") == true)
         #expect(message.text.contains("hello\n.\nthere\n"))

@@ -66,7 +66,7 @@ struct HarnessTests {
             #expect(!FreePort.isListening(sender.port))
             let receiver = try await PostfixServer.start(.init(port: port))
             try await sender.start()
-            #expect(try await receiver.mailbox.waitForMessages().count == 1)
+            #expect(try await receiver.mailbox.waitForMessages(within: PostfixServer.retryPatience).count == 1)
             try await waitUntil("an empty queue") { try await sender.queue().isEmpty }
             try await sender.stop()
             #expect(!FreePort.isListening(sender.port))
@@ -284,7 +284,7 @@ struct HarnessTests {
             try await holder.waitUntilReady("the sink listens") { FreePort.isListening(port) }
             holder.signal(SIGKILL)
             #expect(try await holder.waitForExit() == .signal(SIGKILL))
-            try await waitUntil("the sink's end", within: .seconds(5)) { processesSeeing(folder.path) == 0 }
+            try await waitUntil("the sink's end", within: .seconds(30)) { processesSeeing(folder.path) == 0 }
             #expect(!FreePort.isListening(port))
         }
     }

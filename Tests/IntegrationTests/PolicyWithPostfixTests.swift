@@ -123,7 +123,7 @@ struct PolicyWithPostfixTests {
         for number in 0..<20 {
             try await sender.submit(from: "alice\(number)x@own.test", to: ["bob@example.test"], message: "Subject: \(number)\n\nbody\n")
         }
-        let delivered = try await receiver.mailbox.waitForMessages(20, within: .seconds(60))
+        let delivered = try await receiver.mailbox.waitForMessages(20, within: PostfixServer.retryPatience)
         #expect(delivered.count == 20)
         #expect(delivered.allSatisfy { $0["X-Greylist"] != nil }, "\(postern.log)")
         try await postern.stop()
