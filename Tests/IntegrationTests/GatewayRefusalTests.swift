@@ -136,6 +136,7 @@ struct GatewayRefusalTests {
     func absent(server: Server) async throws {
         let backend = try await server.start()
         let gateway = try await GatewayUnderTest(backend: backend.port, server.information)
+        try await gateway.waitUntilLearnt()
         try backend.kill()
         let dialogue = try await Dialogue.open(port: gateway.port, source: "127.0.0.9")
         var answer = ""

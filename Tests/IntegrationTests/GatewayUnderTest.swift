@@ -56,6 +56,11 @@ final class GatewayUnderTest: Sendable {
     /// How many backends are taken for ill.
     var backendsOut: Int { listener.backendsOut }
 
+    /// Waits until it knows what its backend offers: it starts without where that takes long to answer.
+    func waitUntilLearnt() async throws {
+        try await waitUntil("the gateway knows what its backend offers") { listener.gateway.directory.common != nil }
+    }
+
     func stop() async {
         await listener.drain(patience: .seconds(1))
         await store.close()
@@ -152,7 +157,8 @@ final class Dialogue: @unchecked Sendable {
             }
             var chunk = [UInt8](repeating: 0, count: 4096)
             let count = recv(descriptor, &chunk, chunk.count, 0)
-            guard count > 0 else { return "" }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { return count < 0 && errno == EAGAIN ? "no reply within a minute" : "" }
             buffer += chunk[..<count]
         }
     }
