@@ -116,7 +116,7 @@ final class Workplace: Sendable {
 
     /// Waits for the line that tells where the daemon listens.
     private func port(of process: Process) async throws -> UInt16 {
-        for _ in 0..<3000 {
+        for _ in 0..<6000 {
             if let match = read("serve.out").firstMatch(of: /127\.0\.0\.1:([0-9]+)/), let port = UInt16(match.1) { return port }
             guard process.isRunning else { break }
             try await Task.sleep(for: .milliseconds(10))

@@ -42,7 +42,7 @@ public final class PolicyClient {
             close(descriptor)
             throw TestFailure("connect: \(reason)")
         }
-        var patience = timeval(tv_sec: 10, tv_usec: 0)
+        var patience = timeval(tv_sec: 60, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     }
@@ -71,7 +71,7 @@ public final class PolicyClient {
         while !text.suffix(2).elementsEqual([10, 10]) {
             let count = recv(descriptor, &byte, 1, 0)
             if count == 0 || count < 0 && errno == ECONNRESET { return nil }
-            guard count > 0 else { throw TestFailure("no reply within 10 s") }
+            guard count > 0 else { throw TestFailure("no reply within 60 s") }
             text.append(byte)
         }
         return String(decoding: text.dropLast(2), as: UTF8.self)
@@ -83,7 +83,7 @@ public final class PolicyClient {
         var byte: UInt8 = 0
         while !text.suffix(end.utf8.count).elementsEqual(end.utf8) {
             guard recv(descriptor, &byte, 1, 0) == 1 else {
-                throw TestFailure("closed, or silent for 10 s, after \(String(decoding: text, as: UTF8.self))")
+                throw TestFailure("closed, or silent for 60 s, after \(String(decoding: text, as: UTF8.self))")
             }
             text.append(byte)
         }

@@ -3,7 +3,7 @@ import IntegrationSupport
 import Testing
 
 /// The dashboard as a person uses it, in a real browser. Pictures of all pages are kept in .build/screenshots.
-@Suite(.servers("chromium"), .serialized, .timeLimit(.minutes(3)))
+@Suite(.servers("chromium"), .serialized, .timeLimit(.minutes(10)))
 struct DashboardTests {
     private static let pages = [
         ("overview", "/"), ("overview-week", "/?span=7d"), ("find", "/find"), ("find-nothing", "/find?q=nobody@nowhere.example"),

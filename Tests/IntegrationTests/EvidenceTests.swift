@@ -100,9 +100,11 @@ struct EvidenceTests {
             #expect(try ask(postern, "192.0.2.10", from: "a\(number)@nobody\(number).example").contains("DEFER"))
             times.append(ContinuousClock.now - start)
         }
-        // 50 ms of grace, and some more for a busy machine.
-        #expect(times[0] > .milliseconds(400) && times.allSatisfy { $0 < .milliseconds(900) }, "\(times)")
-        #expect(times.last.map { $0 < .milliseconds(250) } == true, "\(times)")
+        // The machine may be busy for a moment, but not at each of them.
+        #expect(times[0] > .milliseconds(400) && times.allSatisfy { $0 < .seconds(5) }, "\(times)")
+        #expect(
+            times.suffix(10).min().map { $0 < .milliseconds(250) } == true && times.min().map { $0 < .milliseconds(900) } == true,
+            "\(times)")
         #expect(postern.log.contains("no resolver answers"))
         isSilent.withLock { $0 = false }
         try await waitUntil("look-ups are on again") { postern.log.components(separatedBy: "the resolver answers").count == 3 }

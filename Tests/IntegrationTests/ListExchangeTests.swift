@@ -110,7 +110,7 @@ struct ListExchangeTests {
         )
         #expect(try await postern.verb("block", "add", "192.0.2.7").status == 0)
         #expect(try await postern.verb("allow", "add", "192.0.2.8", "--note", "friend").status == 0)
-        try await waitUntil("the exports are written", within: .seconds(10)) {
+        try await waitUntil("the exports are written") {
             folder.read("a.txt") == "192.0.2.7\n" && folder.read("b.csv").hasSuffix("192.0.2.8,white,,friend,own\n")
         }
         #expect(try await postern.stop() == .status(0))
@@ -163,7 +163,7 @@ struct ListExchangeTests {
         #expect(try await !explain().contains("from bots"))
         #expect(try await postern.verb("allow", "remove", "192.0.2.7").status == 0)
         try folder.write("", to: "bots.txt")
-        try await waitUntil("the empty file is noticed", within: .seconds(5)) {
+        try await waitUntil("the empty file is noticed") {
             try await postern.verb("status", "--json").output.contains("it is empty")
         }
         #expect(try await explain().contains("from bots: seen often"))
@@ -172,7 +172,7 @@ struct ListExchangeTests {
         try await postern.start()
         #expect(try await explain().contains("from bots: seen often"))
         try folder.write("203.0.113.5\n", to: "bots.txt")
-        try await waitUntil("the new list counts", within: .seconds(5)) { try await !explain().contains("from bots") }
+        try await waitUntil("the new list counts") { try await !explain().contains("from bots") }
         #expect(try await postern.stop() == .status(0))
     }
 
@@ -189,23 +189,23 @@ struct ListExchangeTests {
             "subscriptions: [ { name: bots, source: \"http://127.0.0.1:\(server.port)/bots.gz\", list: black, every: 300ms, timeout: 5s } ]"
         )
         func entries() async throws -> String { try await postern.verb("export", "text").output }
-        try await waitUntil("the list counts", within: .seconds(10)) { try await entries() == "192.0.2.7\n192.0.2.8\n" }
-        try await waitUntil("it is asked about", within: .seconds(10)) { server.log.contains("\"GET /bots.gz HTTP/1.1\" 304") }
+        try await waitUntil("the list counts") { try await entries() == "192.0.2.7\n192.0.2.8\n" }
+        try await waitUntil("it is asked about") { server.log.contains("\"GET /bots.gz HTTP/1.1\" 304") }
         #expect(server.log.components(separatedBy: "\"GET /bots.gz HTTP/1.1\" 200").count == 2)
         // Broken in the middle, an error page, gone.
         // Its dates have whole seconds: what is written within the same one is the same to that server.
         try await Task.sleep(for: .milliseconds(1100))
         let whole = try #require(FileManager.default.contents(atPath: folder.file("bots.gz")))
         try whole.prefix(whole.count / 2).write(to: URL(filePath: folder.file("bots.gz")))
-        try await waitUntil("the broken one is noticed", within: .seconds(10)) {
+        try await waitUntil("the broken one is noticed") {
             try await postern.verb("status", "--json").output.contains("cannot be read to its end")
         }
         try folder.write("<html>\n<body>\nGone away\n</body>\n", to: "bots.gz")
-        try await waitUntil("the page is noticed", within: .seconds(10)) {
+        try await waitUntil("the page is noticed") {
             try await postern.verb("status", "--json").output.contains("no line of it is an entry")
         }
         unlink(folder.file("bots.gz"))
-        try await waitUntil("that it is gone is noticed", within: .seconds(10)) {
+        try await waitUntil("that it is gone is noticed") {
             try await postern.verb("status", "--json").output.contains("answered 404")
         }
         #expect(try await entries() == "192.0.2.7\n192.0.2.8\n")

@@ -59,7 +59,7 @@ struct TrapTests {
             }
         }
         // The trap's loop may count the last of them a moment after they have gone.
-        try await waitUntil("a thousand were held, and nobody is", within: .seconds(10)) {
+        try await waitUntil("a thousand were held, and nobody is") {
             let status = try await postern.verb("status", "--json")
             return status.output.contains("\"held_ever\" : 1000") && status.output.contains("\"held_now\" : 0")
         }
@@ -85,7 +85,7 @@ struct TrapTests {
         #expect(try await postern.verb("allow", "add", "127.0.0.1").status == 0)
         let begun = ContinuousClock.now
         #expect(rest(of: try connect(port)).contains("421 "))
-        #expect(ContinuousClock.now - begun < .milliseconds(2500))
+        #expect(ContinuousClock.now - begun < .seconds(4))
         try await postern.stop()
     }
 }

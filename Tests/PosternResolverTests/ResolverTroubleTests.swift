@@ -9,7 +9,7 @@ import Testing
     @Test func theDeadlineHoldsWithEveryServerDead() async throws {
         let servers = try (0..<2).map { _ in try ScriptedDNSServer { _, _ in .silence } }
         var settings = ResolverSettings(ports: servers[0].port, servers[1].port)
-        settings.attemptTimeout = .seconds(5)
+        settings.attemptTimeout = .seconds(30)
         let resolver = try Resolver(settings)
         defer { resolver.close() }
         let asked = try (0..<2000).map { try question("h\($0).example") }
@@ -20,7 +20,7 @@ import Testing
             }
         }
         // Two thousand tasks on a busy machine are slow by themselves.
-        #expect(took >= .milliseconds(300) && took < .seconds(2))
+        #expect(took >= .milliseconds(300) && took < .seconds(15))
         // One question on a quiet machine is punctual. Of several tries one has to be: others may use the machine, too.
         var late: [Duration] = []
         for index in 0..<10 {
@@ -57,9 +57,9 @@ import Testing
             #expect(await resolver.ask(try question("h\(index).example"), deadline: within(5000)).addresses4 == [UInt32(index)])
         }
         let took = ContinuousClock.now - begun
-        // Three to find out, and one in two seconds to see whether it is back; each 200 to 250 ms.
-        #expect(took < .seconds(2))
-        #expect((3...5).contains(dead.count))
+        // Three to find out, and one in two seconds to see whether it is back; each 200 to 250 ms. Half of 200 would be 20 s.
+        #expect(took < .seconds(10))
+        #expect(dead.count >= 3 && dead.count <= 5 + Int(took / .seconds(2)))
     }
 
     @Test func aServerThatComesBackIsAskedAgain() async throws {
@@ -75,8 +75,8 @@ import Testing
         defer { resolver.close() }
         // The port is closed: the host says so at once, long before the deadline.
         let begun = ContinuousClock.now
-        #expect(await resolver.ask(try question("a.example"), deadline: within(5000)).outcome == .failure(.unreachable))
-        #expect(ContinuousClock.now - begun < .seconds(2))
+        #expect(await resolver.ask(try question("a.example"), deadline: within(30_000)).outcome == .failure(.unreachable))
+        #expect(ContinuousClock.now - begun < .seconds(15))
         let second = try ScriptedDNSServer(port: port, zone.script)
         #expect(await resolver.ask(try question("a.example"), deadline: within(5000)).addresses4 == [1])
         second.stop()
@@ -249,18 +249,19 @@ import Testing
         let silent = try ScriptedDNSServer { _, _ in .silence }
         var settings = ResolverSettings(ports: silent.port)
         settings.mostWaiting = 300
+        settings.attemptTimeout = .seconds(30)
         let resolver = try Resolver(settings)
         defer { resolver.close() }
         let asked = try (0..<1000).map { try question("h\($0).example") }
         await withTaskGroup(of: Answer.self) { group in
-            for asked in asked { group.addTask { await resolver.ask(asked, deadline: within(500)) } }
+            for asked in asked { group.addTask { await resolver.ask(asked, deadline: within(4000)) } }
             var refused = 0
             for await answer in group where answer.outcome == .failure(.overloaded) { refused += 1 }
             #expect(refused == 700)
         }
         #expect(resolver.counts.overloaded == 700)
         // No more were sent than may be under way.
-        #expect(silent.count <= 256 * 3)
+        #expect(silent.count <= 256)
         // Those who were refused or ran out do not count as waiting for ever.
         #expect(await resolver.ask(try question("z.example"), deadline: within(100)).outcome == .failure(.timeout))
     }

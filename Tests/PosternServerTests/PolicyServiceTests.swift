@@ -93,14 +93,15 @@ extension Findings {
 
 @Suite struct PolicyServiceTests {
     @Test func firstAttemptIsDeferredEarlyRetryTooAndALaterRetryPasses() async throws {
-        let test = try await TestService { $0.greylist.delay = .milliseconds(300) }
+        let test = try await TestService { $0.greylist.delay = .seconds(2) }
         let client = try test.client()
         let first = try #require(try client.ask([]))
-        #expect(first.hasPrefix("action=DEFER_IF_PERMIT 4.7.1 Greylisted: please come back in 1 seconds or later (mx.example.org "))
+        #expect(first.hasPrefix("action=DEFER_IF_PERMIT 4.7.1 Greylisted: please come back in 2 seconds or later (mx.example.org "))
         #expect(try #require(try client.ask([("instance", "2")])).hasPrefix("action=DEFER_IF_PERMIT"))
-        usleep(350_000)
+        usleep(2_050_000)
         let passed = try #require(try client.ask([("instance", "3")]))
-        #expect(passed.hasPrefix("action=PREPEND X-Greylist: delayed 1 seconds by postern at mx.example.org"))
+        #expect(
+            passed.prefixMatch(of: /action=PREPEND X-Greylist: delayed [0-9]+ seconds by postern at mx.example.org/) != nil, "\(passed)")
         #expect(!passed.contains("b@example.org"))
         // The next message of the same people is not delayed, and says nothing.
         #expect(try client.ask([("instance", "4")]) == "action=DUNNO")
@@ -125,18 +126,18 @@ extension Findings {
             return ContinuousClock.now - start
         }
         let findings = FixedEvidence.clean.findings
-        for hold in [WallTime.Span.milliseconds(400), .zero] {
+        for hold in [WallTime.Span.seconds(2), .zero] {
             let test = try await TestService(evidence: FixedEvidence(findings: findings.without(\.spfField)), hold: hold) {
                 $0.looksUp = true
-                $0.delays.clean = .seconds(3)
+                $0.delays.clean = .seconds(20)
             }
             let client = try test.client()
             let first = try took(client, [("sender", "a@example.com"), ("instance", "1")])
-            #expect(hold == .zero ? first < .milliseconds(300) : first >= .milliseconds(390) && first < .seconds(2), "\(first)")
+            #expect(hold == .zero ? first < .milliseconds(1500) : first >= .milliseconds(1990) && first < .seconds(15), "\(first)")
             #expect(
-                try took(client, [("sender", "a@example.com"), ("recipient", "c@example.org"), ("instance", "1")]) < .milliseconds(300))
-            #expect(try took(client, [("sender", "b@example.com"), ("instance", "2"), ("stress", "yes")]) < .milliseconds(300))
-            #expect(try took(client, [("sender", "c@example.com"), ("instance", "")]) < .milliseconds(300))
+                try took(client, [("sender", "a@example.com"), ("recipient", "c@example.org"), ("instance", "1")]) < .milliseconds(1500))
+            #expect(try took(client, [("sender", "b@example.com"), ("instance", "2"), ("stress", "yes")]) < .milliseconds(1500))
+            #expect(try took(client, [("sender", "c@example.com"), ("instance", "")]) < .milliseconds(1500))
             await test.stop()
         }
     }
@@ -256,13 +257,13 @@ extension Findings {
 
     @Test func aSilentConnectionIsClosedAndABusyOneIsNot() async throws {
         var limits = PolicyServiceLimits()
-        limits.idle = .milliseconds(300)
+        limits.idle = .seconds(2)
         let test = try await TestService(limits: limits)
         let silent = try test.client()
         let busy = try test.client()
-        for _ in 0..<6 {
+        for _ in 0..<8 {
             #expect(try busy.ask([("protocol_state", "HELO")]) == "action=DUNNO")
-            usleep(100_000)
+            usleep(300_000)
         }
         #expect(try silent.reply() == nil)
         #expect(try busy.ask([("protocol_state", "HELO")]) == "action=DUNNO")
@@ -279,7 +280,7 @@ extension Findings {
         #expect(test.service.counters.values.refusedConnections == 1)
         clients.removeLast()
         var admitted = false
-        for _ in 0..<100 where !admitted {
+        for _ in 0..<6000 where !admitted {
             usleep(10_000)
             admitted = try test.client().ask([("protocol_state", "HELO")]) == "action=DUNNO"
         }

@@ -196,7 +196,7 @@ struct SocketmapServiceTests {
             client.send("26:transport bob@site.example,26:transport bob@none.example,")
             #expect(try client.read(until: "9:NOTFOUND ,") == "25:OK smtp:[mx.site.example],9:NOTFOUND ,")
             client.send("x")
-            #expect(client.isClosedByPeer(within: 5), "what is no request ends the connection")
+            #expect(client.isClosedByPeer(within: 60), "what is no request ends the connection")
         }
         await listener.drain(patience: .seconds(1))
     }
@@ -204,15 +204,15 @@ struct SocketmapServiceTests {
     @Test func connectionsAreBoundedAndTheIdleAreClosed() async throws {
         var limits = SocketmapLimits()
         limits.connections = 1
-        limits.idle = .seconds(1)
+        limits.idle = .seconds(2)
         let (listener, port) = try await listener(limits)
         try await apart {
             let first = try PolicyClient(port: port)
             first.send("26:transport bob@none.example,")
             #expect(try first.read(until: ",") == "9:NOTFOUND ,")
             let second = try PolicyClient(port: port)
-            #expect(second.isClosedByPeer(within: 5))
-            #expect(first.isClosedByPeer(within: 5), "it was silent")
+            #expect(second.isClosedByPeer(within: 60))
+            #expect(first.isClosedByPeer(within: 60), "it was silent")
             let third = try PolicyClient(port: port)
             third.send("26:transport bob@none.example,")
             #expect(try third.read(until: ",") == "9:NOTFOUND ,")

@@ -5,7 +5,7 @@ import Testing
 @testable import PosternStorage
 
 /// A search with the index finds what a search without it finds, whatever came when.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct DecisionIndexTests {
     /// Random numbers that are the same in each run.
     private struct Dice: RandomNumberGenerator {

@@ -4,7 +4,7 @@ import PosternStorage
 import Testing
 
 /// What every store keeps of the harvest.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct HarvestConformanceTests {
     private func prefix(_ text: String) -> Prefix { Prefix(text)! }
 

@@ -4,7 +4,7 @@ import PosternStorage
 import Testing
 
 /// History, the log of changes, and forgetting with a way back: what every store keeps to.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(10)))
 struct HistoryConformanceTests {
     private func minute(_ number: Int64, accepted: Int64 = 0, waiting: Int64 = 0) -> HistoryMinute {
         var minute = HistoryMinute(minute: number)

@@ -7,7 +7,7 @@ import Testing
 @testable import PosternStorage
 
 /// What is on the disk, and how much of it.
-@Suite(.timeLimit(.minutes(3)))
+@Suite(.timeLimit(.minutes(10)))
 struct SQLiteDurabilityTests {
     // MARK: - Two processes
 

@@ -6,7 +6,7 @@ import Testing
 @testable import PosternStorage
 
 /// What a store says of files that it cannot work with, before it changes anything.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(10)))
 struct SQLiteOpeningTests {
     private func failure(_ folder: Folder, path: String? = nil, key: String? = nil, settings: SQLiteSettings = SQLiteSettings()) async
         -> StoreFailure?

@@ -7,7 +7,7 @@ import Testing
 @testable import PosternStorage
 
 /// A store that fails while it is used says so at once, and works again by itself.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct SQLiteRecoveryTests {
     private static var settings: SQLiteSettings {
         var settings = SQLiteSettings()

@@ -7,7 +7,7 @@ import Testing
 @testable import PosternEngine
 
 /// What every store keeps to.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct StoreConformanceTests {
     // MARK: - Transactions
 

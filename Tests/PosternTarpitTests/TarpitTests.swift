@@ -183,7 +183,7 @@ struct TarpitTests {
         try await eventually { tarpit.totals.heldNow == 1 }
         let start = ContinuousClock.now
         await tarpit.tarpit.shut(tarpit.source)
-        #expect(ContinuousClock.now - start < .seconds(4))
+        #expect(ContinuousClock.now - start < .seconds(20))
         client.close()
     }
 

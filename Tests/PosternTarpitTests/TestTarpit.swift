@@ -79,7 +79,7 @@ final class TarpitClient: Sendable {
     }
 
     /// What comes, up to and with this text.
-    func read(until end: String, within limit: Duration = .seconds(20)) async throws -> String {
+    func read(until end: String, within limit: Duration = .seconds(60)) async throws -> String {
         var octets: [UInt8] = []
         let deadline = ContinuousClock.now + limit
         // By octets: as characters CR and LF are one.
@@ -97,7 +97,7 @@ final class TarpitClient: Sendable {
         return String(decoding: octets, as: UTF8.self)
     }
 
-    func readToEnd(within limit: Duration = .seconds(20)) async throws -> String {
+    func readToEnd(within limit: Duration = .seconds(60)) async throws -> String {
         var octets: [UInt8] = []
         let deadline = ContinuousClock.now + limit
         while ContinuousClock.now < deadline {
@@ -167,7 +167,7 @@ enum Loopback {
 }
 
 /// Waits until something is so.
-func eventually(within limit: Duration = .seconds(20), _ isSo: () -> Bool) async throws {
+func eventually(within limit: Duration = .seconds(60), _ isSo: () -> Bool) async throws {
     let deadline = ContinuousClock.now + limit
     while !isSo() {
         guard ContinuousClock.now < deadline else { throw TestFailure("it did not come to be") }

@@ -127,7 +127,7 @@ struct OverTheWireTests {
         let start = clock.now
         let outcome = try await check(SPFLookups(resolver, deadline: .after(.milliseconds(300))))
         #expect(outcome.result == .temperror && outcome.problem == .temporaryFailure(name: "example.org", type: "TXT"))
-        #expect(start.duration(to: clock.now) < .seconds(5))
+        #expect(start.duration(to: clock.now) < .seconds(15))
     }
 
     /// The deadline is one for all questions, however many the records lead to.

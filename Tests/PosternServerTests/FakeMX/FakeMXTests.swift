@@ -48,7 +48,7 @@ final class TestFakeMX: Sendable {
     func stop() async { await listener.drain(patience: .milliseconds(500)) }
 }
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct FakeMXTests {
     @Test func everyRecipientIsDeferredWithAnExplanation() async throws {
         let mx = try await TestFakeMX(.deferRecipients)

@@ -20,13 +20,13 @@ import Testing
     @Test(arguments: ["EHLO bot.example\r\n", "GET / HTTP/1.1\r\n", "x", "\u{16}\u{3}\u{1}"])
     func whoTalksBeforeTheGreetingIsDropped(text: String) async throws {
         let backend = try ScriptedBackend()
-        let test = try await TestGateway([backend.address], engine: { $0.delays.greeting = .fixed(.seconds(5)) })
+        let test = try await TestGateway([backend.address], engine: { $0.delays.greeting = .fixed(.seconds(25)) })
         let start = ContinuousClock.now
         let client = try await test.client()
         client.send(text)
         #expect(try await client.reply()?.hasPrefix("554 5.5.0 ") == true)
         try await client.waitUntilClosed()
-        #expect(ContinuousClock.now - start < .seconds(4))
+        #expect(ContinuousClock.now - start < .seconds(20))
         #expect(test.counters.earlyTalkers == 1)
         await test.stop()
     }
@@ -54,7 +54,7 @@ import Testing
         let test = try await TestGateway(
             [backend.address], lists: Lists(entries: [entry]), engine: { $0.delays.greeting = .fixed(.seconds(20)) })
         let client = try await test.client()
-        #expect(try await client.reply(within: .seconds(5)) == "220 mx.example.org ESMTP")
+        #expect(try await client.reply(within: .seconds(15)) == "220 mx.example.org ESMTP")
         await test.stop()
     }
 
@@ -98,7 +98,7 @@ import Testing
 
     @Test func whoPipelinesWithoutBeingAllowedToIsCaughtInTheWait() async throws {
         let backend = try ScriptedBackend()
-        let test = try await TestGateway([backend.address], engine: { $0.delays.stage = .milliseconds(300) })
+        let test = try await TestGateway([backend.address], engine: { $0.delays.stage = .seconds(3) })
         let client = try await test.client()
         _ = try await client.reply()
         client.send("HELO client.example\r\n")
@@ -198,7 +198,7 @@ import Testing
         let backend = try ScriptedBackend()
         let test = try await TestGateway([backend.address], engine: { $0.delays.greeting = .fixed(.seconds(20)) }) { $0.maxSessions = 1 }
         let client = try await test.client()
-        #expect(try await client.reply(within: .seconds(5)) == "220 mx.example.org ESMTP")
+        #expect(try await client.reply(within: .seconds(15)) == "220 mx.example.org ESMTP")
         #expect(test.counters.delaysShortened == 1)
         await test.stop()
     }
@@ -232,12 +232,12 @@ import Testing
         let test = try await TestGateway(
             [backend.address],
             clientName: { _ in
-                try? await Task.sleep(for: .seconds(3))
+                try? await Task.sleep(for: .seconds(20))
                 return nil
             }, engine: { _ in }
         ) { $0.nameTimeout = .milliseconds(200) }
         let client = try await test.client()
-        #expect(try await client.reply(within: .seconds(2)) == "220 mx.example.org ESMTP")
+        #expect(try await client.reply(within: .seconds(15)) == "220 mx.example.org ESMTP")
         await test.stop()
     }
 }

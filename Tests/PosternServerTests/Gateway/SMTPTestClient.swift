@@ -71,7 +71,7 @@ final class SMTPTestClient: Sendable {
     var isClosed: Bool { state.withLockedValue { $0.isClosed } }
 
     /// The next reply, of all its lines, without the last CRLF; `nil` when the connection was closed instead.
-    func reply(within limit: Duration = .seconds(10)) async throws -> String? {
+    func reply(within limit: Duration = .seconds(60)) async throws -> String? {
         let end = ContinuousClock.now + limit
         while true {
             let (reply, closed): (String?, Bool) = state.withLockedValue { state in
@@ -97,7 +97,7 @@ final class SMTPTestClient: Sendable {
         return replies
     }
 
-    func ask(_ command: String, within limit: Duration = .seconds(10)) async throws -> String? {
+    func ask(_ command: String, within limit: Duration = .seconds(60)) async throws -> String? {
         send(command + "\r\n")
         return try await reply(within: limit)
     }
@@ -107,7 +107,7 @@ final class SMTPTestClient: Sendable {
         state.withLockedValue { (String(decoding: $0.bytes, as: UTF8.self), $0.times) }
     }
 
-    func waitUntilClosed(within limit: Duration = .seconds(10)) async throws {
+    func waitUntilClosed(within limit: Duration = .seconds(60)) async throws {
         let end = ContinuousClock.now + limit
         while !isClosed {
             guard ContinuousClock.now < end else { throw TimedOut(received: "still open") }
@@ -124,7 +124,7 @@ final class SMTPTestClient: Sendable {
         try await channel.eventLoop.submit {
             try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: context, serverHostname: nil), position: .first)
         }.get()
-        let end = ContinuousClock.now + .seconds(10)
+        let end = ContinuousClock.now + .seconds(60)
         while !state.withLockedValue({ $0.isSecured }) {
             guard ContinuousClock.now < end, !isClosed else { throw TimedOut(received: "no TLS handshake") }
             try await Task.sleep(for: .milliseconds(2))

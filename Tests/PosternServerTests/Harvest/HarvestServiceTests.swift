@@ -50,7 +50,7 @@ private struct Site {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(10)))
 struct HarvestServiceTests {
     private static let bot = "192.0.2.66"
 

@@ -10,7 +10,7 @@ import Testing
 
 @testable import PosternServer
 
-@Suite("Limits in the policy service", .timeLimit(.minutes(1)))
+@Suite("Limits in the policy service", .timeLimit(.minutes(10)))
 struct LimitedPolicyTests {
     private func account(_ name: String, _ instance: Int, _ more: [(String, String)] = []) -> [(String, String)] {
         [("sasl_username", name), ("instance", "\(name).\(instance)"), ("recipient", "friend@example.com")] + more

@@ -6,7 +6,7 @@ import Testing
 @testable import PosternServer
 
 /// A gateway with limits, asked by scripted clients from addresses of their own.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(10)))
 struct ThrottledGatewayTests {
     private func throttle(_ limits: [Limit], hold: WallTime.Span = .milliseconds(200)) -> ThrottleSettings {
         var throttle = ThrottleSettings()
@@ -77,7 +77,7 @@ struct ThrottledGatewayTests {
             [backend.address],
             engine: { settings in
                 settings.throttle = throttle([Limit(.address, .attempts, 2, per: .hours(1))], hold: .milliseconds(1))
-                settings.throttle.refuseFor = .milliseconds(700)
+                settings.throttle.refuseFor = .seconds(3)
             })
         let client = try await gateway.greeted(source: "127.0.1.1")
         for _ in 0..<8 {
@@ -91,7 +91,7 @@ struct ThrottledGatewayTests {
         #expect(try #require(try await refused.reply()).hasPrefix("421 4.7.0 "))
         try await refused.waitUntilClosed()
         _ = try await gateway.greeted(source: "127.0.1.2").ask("QUIT")
-        try await Task.sleep(for: .milliseconds(800))
+        try await Task.sleep(for: .milliseconds(3100))
         let again = try await gateway.client(source: "127.0.1.1")
         #expect(try #require(try await again.reply()).hasPrefix("220"))
         await gateway.stop()
