@@ -9,6 +9,8 @@ public final class DecisionService: Sendable {
         let engine: Engine
         let stagesWithoutCheck: StagesWithoutCheck
         let hasTraps: Bool
+        private let countsStrangers: Bool
+        private let countsAccounts: Bool
         /// Whether anybody is counted by its domain, which look-ups may tell.
         let countsIdentities: Bool
 
@@ -16,8 +18,13 @@ public final class DecisionService: Sendable {
             self.engine = engine
             stagesWithoutCheck = StagesWithoutCheck(engine.settings)
             hasTraps = engine.lists.hasTraps
+            countsStrangers = engine.settings.throttle.mode != .off
+            countsAccounts = engine.settings.accounts.mode != .off
             countsIdentities = engine.settings.throttle.limits.contains { $0.key == .identity }
         }
+
+        /// Whether some limit may bear on an attempt.
+        func counts(_ attempt: Attempt) -> Bool { attempt.account == nil ? attempt.throttles || countsStrangers : countsAccounts }
     }
 
     private struct State {
@@ -95,17 +102,12 @@ public final class DecisionService: Sendable {
     private let state: NIOLockedValueBox<State>
     private let store: any Store
     private let clock: ServiceClock
-
-    /// Whether the admin has named a client as one of ours, or allowed it.
-    func isSpared(_ client: Client) -> Bool { engine.standing(of: client, now: clock.now().steady) == .spared }
-
     let log: DecisionLog
     private let evidence: (any EvidenceSource)?
     /// What traps have learnt; `nil` where nobody harvests.
     let harvest: HarvestService?
     public let counters: Counters
     let metrics: ServiceMetrics?
-
     /// What clients and accounts may do; `nil` where nobody is counted.
     public let limits: LimitService?
 
@@ -118,7 +120,6 @@ public final class DecisionService: Sendable {
         engine: Engine, store: any Store, clock: ServiceClock, log: DecisionLog, counters: Counters, evidence: (any EvidenceSource)? = nil,
         metrics: ServiceMetrics? = nil, harvest: HarvestService? = nil, limits: LimitService? = nil
     ) {
-        self.limits = limits
         state = NIOLockedValueBox(State(snapshot: Snapshot(engine)))
         self.store = store
         self.clock = clock
@@ -127,6 +128,7 @@ public final class DecisionService: Sendable {
         self.evidence = evidence
         self.metrics = metrics
         self.harvest = harvest
+        self.limits = limits
     }
 
     /// The engine's time.
@@ -162,12 +164,14 @@ public final class DecisionService: Sendable {
             return (state.snapshot, state.counter)
         }
         var attempt = attempt
-        let findings = limits != nil && snapshot.countsIdentities ? evidence?.known(attempt) : nil
-        attempt.throttled = limits?.assess(attempt, memory, snapshot.engine, findings, now: now)
+        let counts = limits != nil && snapshot.counts(attempt)
+        if counts, let limits {
+            let findings = snapshot.countsIdentities ? evidence?.known(attempt) : nil
+            attempt.throttled = limits.assess(attempt, memory, snapshot.engine, findings, now: now)
+        }
         let question = Question(
-            service: self, counted: limits == nil ? nil : attempt, snapshot: snapshot, reference: Reference(time: wall, counter: counter),
-            now: now, wall: wall, listener: listener,
-            completion: completion)
+            service: self, counted: counts ? attempt : nil, snapshot: snapshot, reference: Reference(time: wall, counter: counter),
+            now: now, wall: wall, listener: listener, completion: completion)
 
         switch snapshot.engine.begin(attempt, memory: memory, now: now) {
         case .decided(let decision):
@@ -188,6 +192,9 @@ public final class DecisionService: Sendable {
             }
         }
     }
+
+    /// Whether the admin has named a client as one of ours, or allowed it.
+    func isSpared(_ client: Client) -> Bool { engine.standing(of: client, now: clock.now().steady) == .spared }
 
     /// A client has come to a listener that takes mail.
     func met(_ address: IPAddress, at listener: String) { harvest?.primaryTouched(by: address, listener: listener) }
@@ -253,8 +260,7 @@ public final class DecisionService: Sendable {
 
         init(
             service: DecisionService, counted: Attempt?, snapshot: Snapshot, reference: Reference, now: WallTime, wall: WallTime,
-            listener: String,
-            completion: @escaping @Sendable (Outcome) -> Void
+            listener: String, completion: @escaping @Sendable (Outcome) -> Void
         ) {
             self.service = service
             self.counted = counted

@@ -25,42 +25,48 @@ struct Options: ParsableArguments {
     }
 }
 
-/// The request of the n-th new triplet: another client network, sender and recipient for each.
-func request(_ number: Int, clients: Int) -> [UInt8] {
-    let n = number % clients
+/// Requests, each written over the one before: what is measured shares the machine with whoever asks.
+struct RequestWriter {
+    private(set) var bytes: [UInt8] = []
+    private var digits: [UInt8] = []
+    let clients: Int
 
-    // Spread over the whole of 1.0.0.0 to 223.255.255.0 by a multiplicative step, so that neighbours in time are not neighbours in space.
-    let network = UInt32(truncatingIfNeeded: n &* 0x9E37_79B1)
-    let a = 1 + (network >> 24) % 223
-    return Array(
-        """
-        request=smtpd_access_policy
-        protocol_state=RCPT
-        protocol_name=ESMTP
-        client_address=\(a).\(network >> 16 & 255).\(network >> 8 & 255).\(network & 255)
-        client_name=unknown
-        reverse_client_name=unknown
-        helo_name=host\(n).example.net
-        sender=sender\(n)x@origin\(n % 5000).example.com
-        recipient=user\(clients == .max ? n % 977 : number)@example.org
-        recipient_count=0
-        queue_id=
-        instance=\(number).\(network).0
-        size=0
-        etrn_domain=
-        stress=
-        sasl_method=
-        sasl_username=
-        sasl_sender=
-        ccert_subject=
-        ccert_issuer=
-        ccert_fingerprint=
-        encryption_protocol=
-        encryption_cipher=
-        encryption_keysize=0
+    init(clients: Int) { self.clients = clients }
 
+    /// The request of the n-th new triplet: another client network, sender and recipient for each.
+    mutating func write(_ number: Int) {
+        let n = number % clients
+        // Spread over the whole of 1.0.0.0 to 223.255.255.0 by a multiplicative step, so that neighbours in time are not neighbours in space.
+        let network = UInt32(truncatingIfNeeded: n &* 0x9E37_79B1)
+        bytes.removeAll(keepingCapacity: true)
+        add("request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=ESMTP\nclient_address=")
+        add(Int(1 + (network >> 24) % 223), ".")
+        add(Int(network >> 16 & 255), ".")
+        add(Int(network >> 8 & 255), ".")
+        add(Int(network & 255), "\nclient_name=unknown\nreverse_client_name=unknown\nhelo_name=host")
+        add(n, ".example.net\nsender=sender")
+        add(n, "x@origin")
+        add(n % 5000, ".example.com\nrecipient=user")
+        add(clients == .max ? n % 977 : number, "@example.org\nrecipient_count=0\nqueue_id=\ninstance=")
+        add(number, ".")
+        add(Int(network), ".0\nsize=0\netrn_domain=\nstress=\nsasl_method=\nsasl_username=\nsasl_sender=\nccert_subject=\n")
+        add("ccert_issuer=\nccert_fingerprint=\nencryption_protocol=\nencryption_cipher=\nencryption_keysize=0\n\n")
+    }
 
-        """.utf8)
+    private mutating func add(_ text: StaticString) {
+        bytes.append(contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+
+    private mutating func add(_ number: Int, _ text: StaticString) {
+        var rest = number
+        digits.removeAll(keepingCapacity: true)
+        repeat {
+            digits.append(UInt8(ascii: "0") + UInt8(rest % 10))
+            rest /= 10
+        } while rest > 0
+        bytes.append(contentsOf: digits.reversed())
+        add(text)
+    }
 }
 
 struct Connection {
@@ -78,6 +84,7 @@ struct Load {
     var latencies: [UInt32] = []
     var actions: [String: Int] = [:]
     var next: Int
+    var request: RequestWriter
     var buffer = [UInt8](repeating: 0, count: 4096)
     /// Seconds between two requests of one connection; 0 for as fast as answers come.
     let interval: Double
@@ -87,6 +94,7 @@ struct Load {
         connections = (0..<options.connections).map { _ in Connection(descriptor: connected(to: options.port)) }
         polls = connections.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
         next = options.start
+        request = RequestWriter(clients: options.clients)
         interval = options.rate > 0 ? Double(options.connections) / options.rate : 0
         latencies.reserveCapacity(4_000_000)
     }
@@ -138,8 +146,9 @@ struct Load {
     }
 
     private mutating func send(_ index: Int, at time: Double) {
-        let bytes = request(next, clients: options.clients)
+        request.write(next)
         next += 1
+        let bytes = request.bytes
         var offset = 0
         while offset < bytes.count {
             let written = bytes.withUnsafeBytes { write(connections[index].descriptor, $0.baseAddress! + offset, bytes.count - offset) }
