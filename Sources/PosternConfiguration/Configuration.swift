@@ -87,6 +87,7 @@ extension Configuration {
         case dnsbl
         case inner
         case throttle
+        case submission
     }
 
     /// Where a listener listens.

@@ -62,7 +62,7 @@ extension Configuration.Listener {
     }
 
     /// Whether a reload reaches its own settings (`Daemon.reload`).
-    var isUpdatedWhileOpen: Bool { role == .gateway || role == .throttle || role == .trap || role == .dnsbl }
+    var isUpdatedWhileOpen: Bool { role == .gateway || role == .throttle || role == .submission || role == .trap || role == .dnsbl }
 }
 
 extension ConfigurationChange {

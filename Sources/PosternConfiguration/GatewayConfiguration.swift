@@ -46,6 +46,8 @@ extension Configuration {
         public var tarpitCapacity = 1000
         /// For a listener with role `inner`.
         public var inner: Inner?
+        /// For a listener with role `submission`.
+        public var submission: Submission?
 
         public init(backends: [Address]) {
             self.backends = backends
@@ -67,10 +69,11 @@ extension ConfigurationLoader {
     func gateway(_ mapping: Mapping, role: Configuration.Role) -> Configuration.Gateway? {
         var values: [String: Value] = [:]
         for key in Self.gatewayKeys { values[key] = mapping.take(key) }
-        guard role == .gateway || role == .inner || role == .throttle else {
+        guard role == .gateway || role == .inner || role == .throttle || role == .submission else {
             for key in Self.gatewayKeys { values[key]?.conflict("'\(key)' belongs to a listener with role gateway") }
             return nil
         }
+        if role == .submission { refuseWhatIsForStrangers(values) }
         if let value = values[role == .throttle ? "backend" : "routes"] {
             value.conflict(
                 role == .throttle ? "a throttle has routes, not one backend" : "'routes' belongs to a listener with role throttle")
@@ -122,7 +125,7 @@ extension ConfigurationLoader {
         if (gateway.certificate == nil) != (gateway.key == nil) {
             report.error(mapping.mark, "tls_certificate and tls_key belong together; one of them is missing")
         }
-        if gateway.clientInformation == .none, role != .throttle, configuration.domains == .listed([]) {
+        if gateway.clientInformation == .none, role != .throttle, role != .submission, configuration.domains == .listed([]) {
             (values["backend_client_info"] ?? backendValue).error(
                 "none needs domains: list what you receive for, or strangers could relay through the mail server behind")
         }
@@ -150,12 +153,14 @@ extension Configuration.Gateway {
         if let key { lines.append(("tls_key", YAMLText.quoted(key))) }
         lines.append(("tls_minimum", "\"\(minimumTLS.rawValue)\""))
         lines.append(("banner", YAMLText.quoted(banner)))
-        lines.append(("teaser", String(teaser)))
-        lines.append(("probe", String(probe.isOn)))
-        lines.append(("tarpit", String(tarpit)))
-        lines.append(("tarpit_capacity", String(tarpitCapacity)))
+        if submission == nil {
+            lines.append(("teaser", String(teaser)))
+            lines.append(("probe", String(probe.isOn)))
+            lines.append(("tarpit", String(tarpit)))
+            lines.append(("tarpit_capacity", String(tarpitCapacity)))
+        }
         for setting in Self.numbers { lines.append((setting.key, String(self[keyPath: setting.path]))) }
         for setting in Self.durations { lines.append((setting.key, self[keyPath: setting.path].description)) }
-        return lines + (inner?.yaml ?? [])
+        return lines + (inner?.yaml ?? []) + (submission?.yaml ?? [])
     }
 }

@@ -7,8 +7,7 @@ extension ConfigurationLoader {
     /// Bounds what a slip with a generated file can open.
     static let maximumListeners = 256
 
-    /// Roles that later versions have, and `milter`, whose name is kept.
-    private static let laterRoles = ["submission"]
+    /// Roles that later versions may have.
     private static let reservedRoles = ["milter"]
 
     func readListeners(_ root: Mapping) {
@@ -50,8 +49,10 @@ extension ConfigurationLoader {
         let groupValue = mapping.take("group")
         let admin = admin(mapping, role: role)
         let inner = inner(mapping, role: role)
+        let submission = submission(mapping, role: role, address: addressValue)
         var gateway = gateway(mapping, role: role)
         gateway?.inner = inner
+        gateway?.submission = submission
         let trap = trap(mapping, role: role, mode: modeValue)
         let socketmap = socketmap(mapping, role: role)
         let dnsService = dnsService(mapping, role: role)
@@ -84,6 +85,7 @@ extension ConfigurationLoader {
         }
         taken.append((address, addressValue.mark))
         listenerPositions[name ?? role.rawValue] = addressValue.mark
+        if let gateway { check(gateway.submission, of: gateway, at: address, addressValue) }
         if role == .policy || role == .socketmap, case .tcp(let host, _) = address, !host.isLoopback {
             addressValue.warning("\(address) is not a loopback address: whoever reaches it may ask, so keep it behind a firewall")
         }
@@ -97,12 +99,10 @@ extension ConfigurationLoader {
     private func role(_ value: Value) -> Configuration.Role? {
         guard let text = value.text("a role such as policy") else { return nil }
         if let role = Configuration.Role(rawValue: text) { return role }
-        if Self.laterRoles.contains(text) {
-            value.error("the role '\(text)' is not available in this version; it has \(Self.available)")
-        } else if Self.reservedRoles.contains(text) {
+        if Self.reservedRoles.contains(text) {
             value.error("the role '\(text)' is reserved for a later version; this one has \(Self.available)")
         } else {
-            let suggestion = Suggestion.words(for: text, among: Configuration.Role.allCases.map(\.rawValue) + Self.laterRoles)
+            let suggestion = Suggestion.words(for: text, among: Configuration.Role.allCases.map(\.rawValue))
             value.error("'\(text.shortened)' is not a role; this version has \(Self.available)\(suggestion)")
         }
         return nil

@@ -40,8 +40,8 @@ extension Parameter {
             "listeners[].name", "word", "(its role)",
             "Names the listener in the log; each has another. At most 64 letters, digits, `-`, `_`, `.`."),
         .init(
-            "listeners[].role", "policy | gateway | trap | admin | socketmap | dnsbl | inner | throttle", "(must be given)",
-            "What the listener does. `policy` is the policy service that Postfix and Exim ask; `gateway` is an SMTP door in front of a mail server; `trap` is a false mail server that costs bots time; `throttle` is a gateway to the mail servers of many domains that keeps strangers to what a person sends; `admin` serves the dashboard, its JSON interface and metrics; `dnsbl` answers DNS questions about our lists; `socketmap` tells Postfix whom a throttle need not see; `inner` stands behind the throttles of others, in front of the real mail server."
+            "listeners[].role", "policy | gateway | trap | admin | socketmap | dnsbl | inner | throttle | submission", "(must be given)",
+            "What the listener does. `policy` is the policy service that Postfix and Exim ask; `gateway` is an SMTP door in front of a mail server; `trap` is a false mail server that costs bots time; `throttle` is a gateway to the mail servers of many domains that keeps strangers to what a person sends; `admin` serves the dashboard, its JSON interface and metrics; `dnsbl` answers DNS questions about our lists; `socketmap` tells Postfix whom a throttle need not see; `inner` stands behind the throttles of others, in front of the real mail server; `submission` is where users log in to send their mail."
         ),
         .init(
             "listeners[].address", "address", "(must be given)",
@@ -184,6 +184,14 @@ extension Parameter {
         .init(
             "listeners[].strangers", "number", "(100000)",
             "Inner: strangers that are remembered. At the limit the one who came first is forgotten. 1 to 10000000."),
+
+        .init(
+            "listeners[].tls", "implicit | starttls", "(implicit at port 465, else starttls)",
+            "Submission: whether connections begin with TLS (port 465), or begin in clear and turn to it by STARTTLS (port 587). Nobody can log in without it."
+        ),
+        .init(
+            "listeners[].login_domain", "domain", "(none)",
+            "Submission: what follows the names of users who log in without an `@`, so that `ann` and `ann@example.net` are one account."),
 
         .init(
             "listeners[].throttle_names", "list of domains", "(required)",

@@ -36,6 +36,26 @@ extension StatusReport {
         public var probesInconclusive: UInt64 = 0
         public var proxyErrors: UInt64 = 0
         public var backends: [Backend] = []
+        /// Of a listener with role submission.
+        public var logIns: LogIns?
+
+        /// Since the start.
+        public struct LogIns: Codable, Equatable, Sendable {
+            public var taken: UInt64
+            /// The backend refused name or password.
+            public var failed: UInt64
+            /// No backend was asked, since too many had failed.
+            public var refused: UInt64
+            /// No backend could say.
+            public var unanswered: UInt64
+
+            public init(taken: UInt64, failed: UInt64, refused: UInt64, unanswered: UInt64) {
+                self.taken = taken
+                self.failed = failed
+                self.refused = refused
+                self.unanswered = unanswered
+            }
+        }
 
         public init(name: String, sessions: Int, held: Int) {
             self.name = name

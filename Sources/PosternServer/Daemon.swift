@@ -154,7 +154,8 @@ public final class Daemon: Sendable {
             listeners.append(started)
         }
         let watch = Task { await lookUps.watch() }
-        harvest.watch { gateways.isEmpty ? nil : gateways.allSatisfy(\.hasBackend) }
+        let primaries = gateways.filter { !$0.isSubmission }
+        harvest.watch { primaries.isEmpty ? nil : primaries.allSatisfy(\.hasBackend) }
         let gathering = Task { await harvest.run { decisions.engine } }
         let keeper = Task { await HistoryKeeper(store: store, state: state, keep: configuration.history.keep).run() }
         let limitUpkeep = Task { [self] in
@@ -443,6 +444,7 @@ public final class Daemon: Sendable {
                 case .dnsbl: "DNS service"
                 case .inner: "inner door"
                 case .throttle: "throttle"
+                case .submission: "submission"
                 }
             return "Postern is ready: \(what) on \(listener.address) (\(listener.name))"
         }
@@ -537,7 +539,7 @@ extension PolicyListener: RunningListener {
 }
 
 extension GatewayListener: RunningListener {
-    var role: Configuration.Role { isInner ? .inner : isThrottle ? .throttle : .gateway }
+    var role: Configuration.Role { isSubmission ? .submission : isInner ? .inner : isThrottle ? .throttle : .gateway }
 }
 
 extension Configuration {

@@ -12,6 +12,9 @@ public final class DecisionLog: Sendable {
         self.isEnabled = isEnabled
     }
 
+    /// Whether names of persons are left out.
+    var redacts: Bool { writer.redacts }
+
     /// Writes a line of a front's own.
     func write(_ fill: (inout LogLine) -> Void) {
         guard isEnabled else { return }

@@ -36,13 +36,17 @@ extension GatewaySettings {
             self.inner = InnerDoor.Settings(inner)
             xclient = inner.nodes
         }
+        if let submission = gateway.submission {
+            self.submission = Submission(isImplicitlySecured: submission.tls == .implicit, loginDomain: submission.loginDomain)
+        }
         teaser = gateway.teaser
         take(gateway.limits)
         take(gateway.timeouts)
         health.failures = gateway.health.failures
         health.out = gateway.health.retry
         health.refresh = gateway.health.refresh
-        probe.isOn = gateway.probe.isOn
+        // Users write to everybody, and nobody is spared greylisting.
+        probe.isOn = gateway.probe.isOn && submission == nil
         probe.knownFor = gateway.probe.knownFor
         probe.unknownFor = gateway.probe.unknownFor
         probe.patience = gateway.probe.patience

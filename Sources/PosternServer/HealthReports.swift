@@ -24,6 +24,10 @@ extension GatewayListener {
         report.backends = gateway.directory.entries.map {
             StatusReport.Gateway.Backend(address: $0.address.description, isWell: $0.outUntil == nil, failures: $0.failures)
         }
+        if isSubmission {
+            report.logIns = .init(
+                taken: values.logIns, failed: values.logInsFailed, refused: values.logInsRefused, unanswered: values.logInsUnanswered)
+        }
         return report
     }
 }

@@ -20,6 +20,10 @@ public struct BackendSession: Sendable {
     public internal(set) var failure: BackendFailure?
     /// Whether the backend has refused anything: servers count that, and grow slow.
     var hasRefused = false
+    /// Whether the client has logged in: the backend takes its mail to everywhere.
+    public internal(set) var isLoggedIn = false
+    /// Somebody has tried to log in: the connection is never another's.
+    var isOfOneClient = false
     /// Clients that the backend was told of after the first.
     var furtherClients = 0
 
@@ -81,7 +85,9 @@ public struct BackendSession: Sendable {
 
     /// Whether the session may go over to some other client: nothing is open, nothing went wrong, and the client information
     /// is not of the connection itself.
-    public var maySpeakForAnother: Bool { isIdle && client != nil && !hasRefused && settings.clientInformation != .proxyV2 }
+    public var maySpeakForAnother: Bool {
+        isIdle && client != nil && !hasRefused && !isOfOneClient && !settings.requiresLogIn && settings.clientInformation != .proxyV2
+    }
 
     /// Whether the session may go over to this client. Where the backend is told of it by XCLIENT, it must have offered that
     /// in its last word: the right to say it is judged by our own address (Postfix keeps it through the session).
@@ -297,6 +303,7 @@ public struct BackendSession: Sendable {
         for command in waiting {
             if case .recipient = command { actions.append(.replied(reply, to: .recipient)) }
             if case .probeRecipient = command { actions.append(.probed(.inconclusive(reply))) }
+            if case .authenticate = command { actions.append(.authenticated(.answered(reply))) }
         }
         actions.append(.send(Array("QUIT\r\n".utf8)))
         enter(.quitting)

@@ -26,6 +26,8 @@ public struct BackendSettings: Hashable, Sendable {
     public var tls: TLS
     /// Whether content goes by BDAT where the backend offers CHUNKING and PIPELINING; else always by DATA.
     public var usesChunking: Bool
+    /// Whether nothing is forwarded before the client has logged in.
+    public var requiresLogIn = false
     public var replies: ReplyDecoder.Limits
     public var timeouts: BackendTimeouts
 
@@ -152,6 +154,8 @@ public struct BackendClient: Hashable, Sendable {
 public enum BackendAction: Hashable, Sendable {
     /// Sends octets to the backend.
     case send([UInt8])
+    /// Sends octets that nobody else shall see.
+    case sendSecret(Secret)
     /// Sends a piece of content. Ranges refer to the input of the call that returned this.
     case forward(ContentPiece)
     /// Starts the TLS handshake as a client, and calls `tlsEstablished`.
@@ -160,6 +164,8 @@ public enum BackendAction: Hashable, Sendable {
     case ready(Extensions?)
     /// The answer to what was relayed; relays are answered in their order.
     case replied(Reply, to: BackendStep)
+    /// The answer to `authenticate`.
+    case authenticated(AuthenticationOutcome)
     /// Whether the backend takes mail for the mailbox that was probed.
     case probed(ProbeOutcome)
     /// The transaction was taken back, and the connection may be used again for the same client.
@@ -201,6 +207,8 @@ public struct BackendFailure: Error, Hashable, Sendable {
         case closing(Reply)
         /// XCLIENT was not offered, lacks ADDR, or was refused.
         case clientInformationNotNegotiated
+        /// The client has not logged in, and must have.
+        case notLoggedIn
         /// TLS is required and was not offered, or was refused.
         case tlsUnavailable
         /// Bytes followed the reply to STARTTLS in the clear.
@@ -222,7 +230,7 @@ public struct BackendFailure: Error, Hashable, Sendable {
         case .connectionLost: .backendLost
         case .timedOut: .backendTimedOut
         case .nonsense, .contentRefused: .backendNonsense
-        case .refusedUs, .closing, .tlsUnavailable, .plaintextAfterStartTLS: .backendUnavailable
+        case .refusedUs, .closing, .notLoggedIn, .tlsUnavailable, .plaintextAfterStartTLS: .backendUnavailable
         case .clientInformationNotNegotiated: .clientInformationNotNegotiated
         }
     }

@@ -3,6 +3,9 @@ enum BackendCommand: Hashable, Sendable {
     case mail(MailCommand)
     case recipient(RecipientCommand)
     case data
+    case authenticate(Credentials)
+    /// A step of a log-in that was sent.
+    case logIn(BackendSession.LogIn)
     /// A BDAT chunk before the last; written as it comes.
     case chunk
     /// The end of content, by dot or by `BDAT 0 LAST`.
@@ -12,6 +15,14 @@ enum BackendCommand: Hashable, Sendable {
     /// The mailbox, without brackets.
     case probeRecipient(String)
     case probeReset
+
+    /// Whether nothing may be sent before its reply (RFC 2920 §3.1, RFC 4954 §4).
+    fileprivate var endsGroup: Bool {
+        switch self {
+        case .data, .logIn: true
+        default: false
+        }
+    }
 }
 
 extension BackendSession {
@@ -22,6 +33,7 @@ extension BackendSession {
         guard isUsable(&actions) else { return }
         // Never an open relay: a connection of our own carries no one's mail.
         guard client != nil else { return fail(BackendFailure(.clientInformationNotNegotiated), &actions) }
+        guard isLoggedIn || !settings.requiresLogIn else { return fail(BackendFailure(.notLoggedIn), &actions) }
         if let refusal = sessionRefusal ?? transactionRefusal {
             actions.append(.replied(refusal, to: .recipient))
         } else {
@@ -102,6 +114,8 @@ extension BackendSession {
     /// connection closes instead, without the final dot.
     public mutating func reset(into actions: inout [BackendAction]) {
         guard phase != .ended else { return }
+        // It is being taken back already.
+        if phase == .open, !hasMail, outbox.isEmpty, expected == [.reset] { return }
         if content != .none || !expected.isEmpty {
             end(&actions)
         } else if phase == .open, hasMail {
@@ -150,7 +164,7 @@ extension BackendSession {
     }
 
     /// Whether the connection lives; says why not otherwise.
-    private mutating func isUsable(_ actions: inout [BackendAction]) -> Bool {
+    mutating func isUsable(_ actions: inout [BackendAction]) -> Bool {
         if sessionRefusal != nil || phase != .ended { return true }
         let known = failure ?? BackendFailure(.connectionLost)
         failure = known
@@ -164,13 +178,15 @@ extension BackendSession {
     mutating func pump(_ actions: inout [BackendAction]) {
         guard phase == .open else { return }
         var bytes: [UInt8] = []
-        while let command = outbox.first, expected.isEmpty || (extensions.pipelining && expected.last != .data) {
+        while let command = outbox.first, expected.isEmpty || (extensions.pipelining && expected.last?.endsGroup != true) {
             outbox.removeFirst()
             switch command {
             case .mail(let mail):
                 // The client was offered what the backend offered then; it may have changed since. SIZE may be dropped.
                 var offered = learnt ?? Extensions()
                 offered.size = offered.size ?? 0
+                // Never handed on.
+                offered.authentication = .plain
                 if mail.unsupportedParameter(by: offered) != nil {
                     refuseTransaction(.backendUnavailable, &actions)
                     continue
@@ -181,7 +197,12 @@ extension BackendSession {
             case .reset, .probeReset: bytes += "RSET\r\n".utf8
             case .probeMail: bytes += "MAIL FROM:<>\r\n".utf8
             case .probeRecipient(let mailbox): bytes += "RCPT TO:<\(mailbox)>\r\n".utf8
-            case .chunk, .endOfContent: preconditionFailure("content is not queued")
+            case .authenticate(let credentials):
+                if !bytes.isEmpty { actions.append(.send(bytes)) }
+                bytes = []
+                beginLogIn(credentials, &actions)
+                continue
+            case .chunk, .endOfContent, .logIn: preconditionFailure("content and log-ins under way are not queued")
             }
             expected.append(command)
             waitsAnew = true
@@ -211,10 +232,15 @@ extension BackendSession {
             return fail(BackendFailure(.contentRefused, reply: reply), &actions)
         }
         let command = expected.removeFirst()
+        if case .logIn(let step) = command {
+            logInAnswered(step, reply, &actions)
+            return pump(&actions)
+        }
         if reply.isTransient || reply.isPermanent { hasRefused = true }
         let isFinal = reply.isPositive || reply.isTransient || reply.isPermanent
         guard isFinal || command == .data else { return fail(BackendFailure(.nonsense), &actions) }
         switch command {
+        case .authenticate, .logIn: break
         case .mail:
             if !reply.isPositive { refuseTransaction(reply, &actions) }
         case .recipient: actions.append(.replied(transactionRefusal ?? reply, to: .recipient))

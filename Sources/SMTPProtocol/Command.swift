@@ -20,7 +20,7 @@ public enum Command: Hashable, Sendable {
     /// RFC 1985.
     case etrn(String)
     /// RFC 4954 §4; the initial response is not decoded.
-    case authenticate(mechanism: String, initialResponse: String?)
+    case authenticate(mechanism: String, initialResponse: Secret?)
     /// Postfix XCLIENT_README.
     case xclient(XClientAttributes)
 

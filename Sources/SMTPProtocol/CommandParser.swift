@@ -140,10 +140,11 @@ struct CommandParser {
         guard mechanism.count <= 64, mechanism.allSatisfy({ Octet.isAlphanumeric($0) || $0 == Octet.hyphen || $0 == UInt8(ascii: "_") })
         else { throw .badParameter("mechanism") }
         skipSpaces()
-        var response: String?
+        var response: Secret?
         if !atEnd {
-            guard let text = text(token(), utf8: false), atEnd else { throw .unexpectedArgument(.auth) }
-            response = text
+            let text = token()
+            guard text.allSatisfy({ $0 > 0x20 && $0 < 0x7f }), atEnd else { throw .unexpectedArgument(.auth) }
+            response = Secret(text)
         }
         return .authenticate(mechanism: String(decoding: mechanism, as: UTF8.self), initialResponse: response)
     }

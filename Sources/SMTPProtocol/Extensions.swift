@@ -20,10 +20,13 @@ public struct Extensions: Hashable, Sendable {
     public var startTLS: Bool
     /// XCLIENT_README: the attributes, empty when not offered.
     public var xclient: Set<XClientAttributes.Name>
+    /// RFC 4954 §3: those that we know of; empty when AUTH is not offered.
+    public var authentication: AuthenticationMechanisms
 
     public init(
         pipelining: Bool = false, size: UInt64? = nil, eightBitMIME: Bool = false, smtpUTF8: Bool = false, dsn: Bool = false,
-        enhancedStatusCodes: Bool = false, chunking: Bool = false, startTLS: Bool = false, xclient: Set<XClientAttributes.Name> = []
+        enhancedStatusCodes: Bool = false, chunking: Bool = false, startTLS: Bool = false, xclient: Set<XClientAttributes.Name> = [],
+        authentication: AuthenticationMechanisms = []
     ) {
         self.pipelining = pipelining
         self.size = size
@@ -34,6 +37,7 @@ public struct Extensions: Hashable, Sendable {
         self.chunking = chunking
         self.startTLS = startTLS
         self.xclient = xclient
+        self.authentication = authentication
     }
 
     /// What a server says in its reply to EHLO (RFC 5321 §4.1.1.1); keywords that are not known are passed over.
@@ -62,6 +66,8 @@ public struct Extensions: Hashable, Sendable {
                 xclient = Set(
                     words.dropFirst().compactMap { XClientAttributes.Name(rawValue: String(decoding: $0.map { $0 & 0xdf }, as: UTF8.self)) }
                 )
+            } else if keyword.equalsIgnoringCase("AUTH") {
+                authentication = words.dropFirst().reduce(into: []) { $0.formUnion(AuthenticationMechanisms($1) ?? []) }
             }
         }
     }
@@ -92,6 +98,8 @@ public struct Extensions: Hashable, Sendable {
             let names = XClientAttributes.Name.allCases.filter(xclient.contains).map(\.rawValue)
             lines.append("XCLIENT \(names.joined(separator: " "))")
         }
+        // RFC 4954 §4: mechanisms that show the password are only for where nobody can read along.
+        if !authentication.isEmpty, secured { lines.append("AUTH \(authentication.names)") }
         if enhancedStatusCodes { lines.append("ENHANCEDSTATUSCODES") }
         if eightBitMIME { lines.append("8BITMIME") }
         if dsn { lines.append("DSN") }
@@ -110,12 +118,14 @@ extension MailCommand {
         if isSMTPUTF8, !extensions.smtpUTF8 { return "SMTPUTF8" }
         if returnedContent != nil, !extensions.dsn { return "RET" }
         if envelopeID != nil, !extensions.dsn { return "ENVID" }
-        if authenticatedAs != nil { return "AUTH" }
+        // RFC 4954 §5: known wherever AUTH is.
+        if authenticatedAs != nil, extensions.authentication.isEmpty { return "AUTH" }
         if priority != nil { return "MT-PRIORITY" }
         return nil
     }
 
-    /// The command for a server with these extensions, with CRLF. A parameter that it does not know is left out.
+    /// The command for a server with these extensions, with CRLF. A parameter that it does not know is left out, and so is AUTH:
+    /// who has logged in is not believed to speak for others (RFC 4954 §5).
     public func encoded(for extensions: Extensions) -> [UInt8] {
         var text = "MAIL FROM:<\(wirePath)>"
         if let size, extensions.size != nil { text += " SIZE=\(size)" }

@@ -11,7 +11,7 @@ public struct LineDecoder: Sendable {
         /// (RFC 6152 §2), SMTPUTF8 10 (RFC 6531 §3.1), RET and ENVID 116 (RFC 3461 §4), AUTH 500 (RFC 4954 §3); for RCPT to
         /// 1,048 with ORCPT 507 and NOTIFY 29 (RFC 3461 §4).
         public var envelope: Int
-        /// AUTH: 12,288 where authentication is offered (RFC 4954 §4), else 512.
+        /// AUTH, and the lines that answer its challenges: 12,288 where authentication is offered (RFC 4954 §4), else 512.
         public var authentication: Int
 
         public init(command: Int = 512, envelope: Int = 2048, authentication: Int = 512) {
@@ -23,7 +23,8 @@ public struct LineDecoder: Sendable {
 
         var longest: Int { max(command, max(envelope, authentication)) }
 
-        func limit(of line: [UInt8]) -> Int {
+        func limit(of line: [UInt8], isResponse: Bool) -> Int {
+            if isResponse { return authentication }
             let verb = line.prefix(4)
             if verb.equalsIgnoringCase("MAIL") || verb.equalsIgnoringCase("RCPT") { return envelope }
             if verb.equalsIgnoringCase("AUTH") { return authentication }
@@ -68,15 +69,16 @@ public struct LineDecoder: Sendable {
         return unreported
     }
 
-    /// Consumes bytes up to the end of the next line; `position` moves past them.
-    public mutating func decode(_ input: UnsafeRawBufferPointer, at position: inout Int) -> Outcome {
+    /// Consumes bytes up to the end of the next line; `position` moves past them. `isResponse` says that the line answers a
+    /// challenge of AUTH.
+    public mutating func decode(_ input: UnsafeRawBufferPointer, at position: inout Int, isResponse: Bool = false) -> Outcome {
         if finished { startLine() }
         while position < input.count {
             if sawCR {
                 sawCR = false
                 if input[position] == Octet.lf {
                     position += 1
-                    return endLine()
+                    return endLine(isResponse)
                 }
                 note(.bareCR)
             }
@@ -101,6 +103,9 @@ public struct LineDecoder: Sendable {
         unreported = []
     }
 
+    /// Overwrites the line, which held a password.
+    mutating func wipe() { Secret.wipe(&line) }
+
     private mutating func startLine() {
         line.removeAll(keepingCapacity: true)
         sawCR = false
@@ -124,9 +129,9 @@ public struct LineDecoder: Sendable {
         flaws.formUnion(flaw)
     }
 
-    private mutating func endLine() -> Outcome {
+    private mutating func endLine(_ isResponse: Bool) -> Outcome {
         finished = true
-        if overlong || line.count + 2 > limits.limit(of: line) { return .tooLong }
+        if overlong || line.count + 2 > limits.limit(of: line, isResponse: isResponse) { return .tooLong }
         return flaws.isEmpty ? .line : .flawed
     }
 }

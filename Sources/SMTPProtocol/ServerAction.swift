@@ -12,6 +12,8 @@ public enum ServerAction: Hashable, Sendable {
     case abandonContent
     /// The transaction is over. Unless it completed or its content was abandoned, a backend that has seen it needs RSET.
     case endTransaction(TransactionEnd)
+    /// Has somebody who knows passwords look at these, and calls `authenticated`.
+    case authenticate(Credentials)
     /// Starts the TLS handshake once what was written has left, and calls `tlsEstablished`.
     case startTLS
     /// XCLIENT told who the client is. What was known of it is void.

@@ -91,7 +91,7 @@ extension ServerSession {
     mutating func talkedEarly(_ actions: inout [ServerAction]) {
         switch state {
         case .asking(.connect(again: false)): report(.earlyTalk, &actions)
-        case .asking(.helo), .asking(.data), .relaying(.data):
+        case .asking(.helo), .asking(.data), .relaying(.data), .checkingCredentials:
             _ = notInStep(mayPipeline ? .pipelinedPastReply : .pipeliningNotOffered, &actions)
         case .asking(.mail), .asking(.recipient), .relaying(.recipient):
             if !mayPipeline { _ = notInStep(.pipeliningNotOffered, &actions) }
@@ -100,11 +100,11 @@ extension ServerSession {
             if !mayPipeline { report(.pipeliningNotOffered, &actions) }
         // The chunk itself, or what may be pipelined behind XCLIENT.
         case .asking(.chunk), .relaying(.chunk), .asking(.connect(again: true)): break
-        case .fresh, .command, .data, .chunk, .refusedChunk, .handshake, .ended: break
+        case .fresh, .command, .data, .chunk, .refusedChunk, .handshake, .authenticating, .ended: break
         }
     }
 
-    private mutating func notInStep(_ violation: Violation, _ actions: inout [ServerAction]) -> Bool {
+    mutating func notInStep(_ violation: Violation, _ actions: inout [ServerAction]) -> Bool {
         report(violation, &actions)
         guard settings.synchronization == .enforce else { return false }
         end(.outOfStep, &actions)
@@ -126,6 +126,11 @@ extension ServerSession {
             if case .chunk(let size, let last) = command { return refuseChunk(size, last: last, .refusedEarlier, &actions) }
             return refuse(.refusedEarlier, nil, &actions)
         }
+        if needsLogIn(command) {
+            let refusal = isSecured || !settings.extensions.startTLS ? Reply.authenticationRequired : .startTLSFirst
+            if case .chunk(let size, let last) = command { return refuseChunk(size, last: last, refusal, &actions) }
+            return refuse(refusal, nil, &actions)
+        }
         switch command {
         case .helo(let name): ask(.helo(name, extended: false), .helo(name, extended: false), &actions)
         case .ehlo(let name): ask(.helo(name, extended: true), .helo(name, extended: true), &actions)
@@ -141,7 +146,8 @@ extension ServerSession {
             endTransaction(.reset, &actions)
             end(.goodbye, &actions)
         case .verify: answer(.cannotVerify, &actions)
-        case .expand, .etrn, .authenticate: refuse(.notImplemented, nil, &actions)
+        case .expand, .etrn: refuse(.notImplemented, nil, &actions)
+        case .authenticate(let mechanism, let response): authenticate(mechanism, response, &actions)
         case .help: answer(Reply(214, "2.0.0", "Commands: HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS QUIT"), &actions)
         case .startTLS: startTLS(more, &actions)
         case .xclient(let attributes): xclient(attributes, &actions)
@@ -158,6 +164,7 @@ extension ServerSession {
         guard transaction == nil else { return refuse(.nestedMail, .badOrder, &actions) }
         guard messages < settings.limits.messages else { return end(.tooManyMessages, &actions) }
         guard !isDraining else { return end(.shuttingDown, &actions) }
+        guard !isStranded else { return end(.logInLost, &actions) }
         // RFC 5321 §4.1.1.11. A client of HELO has no extensions at all (§2.2.1), but several send SIZE all the same.
         guard mail.unsupportedParameter(by: settings.extensions) == nil else {
             return refuse(CommandError.unsupportedParameter(.mail).reply, .commandSyntax, &actions)
@@ -240,6 +247,8 @@ extension ServerSession {
         guard transaction == nil else { return refuse(.transactionInProgress, .badOrder, &actions) }
         actions.append(.clientInformation(attributes))
         // XCLIENT_README: back to the greeting, but for what this very command has told.
+        account = nil
+        isStranded = false
         helo = attributes.helo?.value.map { HeloName($0) }
         isExtended = helo != nil && attributes.proto == .esmtp
         ask(.connect(again: true), .connect, &actions)

@@ -4,8 +4,8 @@
 /// is open it consumes nothing; the runtime keeps what is left, stops reading, and hands it in again after the answer,
 /// together with what has come since. So the machine itself never holds more than one command line.
 ///
-/// **Waiting for others.** `ask` is answered by `decided`, `relay` by `backendReplied` or `backendFailed`, `startTLS` by
-/// `tlsEstablished`. Answers that come after the session has ended are ignored.
+/// **Waiting for others.** `ask` is answered by `decided`, `relay` by `backendReplied` or `backendFailed`, `authenticate` by
+/// `authenticated`, `startTLS` by `tlsEstablished`. Answers that come after the session has ended are ignored.
 ///
 /// **Content** flows as `forward` actions whose ranges refer to the input of the very call that returned them.
 public struct ServerSession: Sendable {
@@ -19,6 +19,12 @@ public struct ServerSession: Sendable {
     /// Whether TLS is active.
     public internal(set) var isSecured = false
     public internal(set) var transaction: Transaction?
+    /// The name that the client has logged in with, as it was given.
+    public internal(set) var account: String?
+    /// Log-ins that were refused for good.
+    public internal(set) var failedLogIns = 0
+    /// The log-in is of no more use.
+    var isStranded = false
     /// Messages that were answered.
     public internal(set) var messages = 0
     /// Command lines received.
@@ -47,6 +53,10 @@ public struct ServerSession: Sendable {
         /// Content of a BDAT chunk that is refused: octets still to come, and the reply.
         case refusedChunk(UInt64, last: Bool, Reply)
         case handshake
+        /// A line is awaited that answers a challenge.
+        case authenticating(AuthenticationStep)
+        /// `authenticated` is awaited.
+        case checkingCredentials(name: String)
         case ended
     }
 
@@ -66,8 +76,10 @@ public struct ServerSession: Sendable {
         case endOfData
     }
 
-    public init(settings: ServerSettings) {
+    /// - Parameter isSecured: whether the connection began with TLS (RFC 8314 §3).
+    public init(settings: ServerSettings, isSecured: Bool = false) {
         self.settings = settings
+        self.isSecured = isSecured
         self.lines = LineDecoder(limits: settings.limits.line)
     }
 
@@ -75,7 +87,12 @@ public struct ServerSession: Sendable {
     public var hasEnded: Bool { state == .ended }
 
     /// Whether a transaction is under way or someone is being waited for: shutting down lets it finish first.
-    public var isBusy: Bool { transaction != nil || (state != .command && state != .fresh && state != .ended) }
+    public var isBusy: Bool {
+        switch state {
+        case .command, .fresh, .ended, .authenticating: transaction != nil
+        default: true
+        }
+    }
 
     var mayPipeline: Bool { isExtended && settings.extensions.pipelining }
 
@@ -100,9 +117,10 @@ public struct ServerSession: Sendable {
         consuming: while position < input.count {
             switch state {
             case .fresh: break consuming
-            case .asking, .relaying:
+            case .asking, .relaying, .checkingCredentials:
                 talkedEarly(&actions)
                 break consuming
+            case .authenticating(let step): takeResponse(input, &position, step, &actions)
             case .command: takeLine(input, &position, &actions)
             case .data: takeData(input, &position, &actions)
             case .chunk(let last): takeChunk(input, &position, last: last, &actions)
@@ -204,14 +222,15 @@ public struct ServerSession: Sendable {
     }
 
     /// At the end of every event: drains, and starts or stops the deadline.
-    private mutating func settle(_ actions: inout [ServerAction]) {
+    mutating func settle(_ actions: inout [ServerAction]) {
         if isDraining, state == .command, transaction == nil { end(.shuttingDown, &actions) }
+        if isStranded, state == .command, transaction == nil { end(.logInLost, &actions) }
         let wanted: ServerDeadline? =
             switch state {
-            case .command: .command
+            case .command, .authenticating: .command
             case .data, .chunk, .refusedChunk: .content
             case .handshake: .handshake
-            case .fresh, .asking, .relaying, .ended: nil
+            case .fresh, .asking, .relaying, .checkingCredentials, .ended: nil
             }
         if wanted != deadline || (wanted != nil && waitsAnew) { actions.append(.deadline(wanted)) }
         deadline = wanted
@@ -254,6 +273,8 @@ public struct ServerSession: Sendable {
     mutating func forgetClient() {
         helo = nil
         isExtended = false
+        account = nil
+        isStranded = false
         lines.reset()
     }
 }

@@ -16,6 +16,8 @@ public struct ServerSettings: Hashable, Sendable {
     public var banner: String
     /// What EHLO offers. `xclient` is offered to this client as it stands here: leave it empty for strangers.
     public var extensions: Extensions
+    /// Whether nothing is taken of who has not logged in (RFC 4954 §6, RFC 6409 §4.3).
+    public var requiresAuthentication = false
     public var leniency: SyntaxLeniency
     public var framing: Framing
     public var synchronization: Synchronization
@@ -53,6 +55,8 @@ public struct ServerLimits: Hashable, Sendable {
     public var badCommands: Int
     /// Commands that were answered 4xx or 5xx by the machine itself. The one that reaches it is answered 421.
     public var errors: Int
+    /// Log-ins that were refused. The next AUTH is answered 421.
+    public var failedLogIns = 5
 
     public init(
         line: LineDecoder.Limits = LineDecoder.Limits(), content: ContentLimits = ContentLimits(), recipients: Int = 1000,

@@ -11,6 +11,27 @@ extension Reply {
     static let notImplemented = Reply(502, "5.5.1", "Command not implemented")
     static let lineTooLong = Reply(500, "5.5.2", "Line too long")
     static let lineFlawed = Reply(500, "5.5.2", "Line has a bare carriage return, bare line feed or NUL")
+    // RFC 4954 §4 and §6.
+    static let emptyChallenge = Reply(code: 334, wire: Array("334 \r\n".utf8))
+    /// "Username:" and "Password:" in base64.
+    static let nameChallenge = Reply(334, nil, "VXNlcm5hbWU6")
+    static let passwordChallenge = Reply(334, nil, "UGFzc3dvcmQ6")
+    static let authenticationRequired = Reply(530, "5.7.0", "Authentication required")
+    /// RFC 3207 §4.
+    static let startTLSFirst = Reply(530, "5.7.0", "Must issue a STARTTLS command first")
+    static let encryptionRequired = Reply(538, "5.7.11", "Encryption required for requested authentication mechanism")
+    static let alreadyAuthenticated = Reply(503, "5.5.1", "Already authenticated")
+    static let unknownMechanism = Reply(504, "5.5.4", "Unrecognized authentication type")
+    static let undecodableResponse = Reply(501, "5.5.2", "Cannot decode the response")
+    static let responseTooLong = Reply(500, "5.5.6", "Authentication exchange line is too long")
+    static let authenticationCancelled = Reply(501, "5.7.0", "Authentication cancelled")
+    static let notForAnother = Reply(535, "5.7.8", "Nobody may act for another here; leave the authorization identity empty")
+    static let tooManyFailedLogIns = Reply(421, "4.7.0", "Too many failed log-ins, closing connection")
+    static let logInLost = Reply(421, "4.4.2", "Mail system connection lost, please log in again")
+    /// The backend cannot be asked, or makes no sense.
+    public static let authenticationUnavailable = Reply(454, "4.7.0", "Temporary authentication failure")
+    static let ehloFirst = Reply(503, "5.5.1", "Send EHLO first")
+
     static let heloFirst = Reply(503, "5.5.1", "Send HELO or EHLO first")
     static let mailFirst = Reply(503, "5.5.1", "Need MAIL first")
     static let recipientFirst = Reply(503, "5.5.1", "Need RCPT first")

@@ -37,6 +37,10 @@ public struct EximConfiguration: Sendable {
     public var extraMain: [String]
     /// Lines of the smtp transport.
     public var extraTransport: [String]
+    /// Passwords by name of users who may log in, by `mechanisms`, and then send to everywhere; letters and digits alone.
+    public var users: [String: String] = [:]
+    /// `PLAIN` and `LOGIN`.
+    public var mechanisms = ["PLAIN", "LOGIN"]
     /// Folders outside that it must see, e.g. that of a policy service's UNIX socket.
     public var binds: [String]
 
@@ -190,6 +194,7 @@ public struct EximConfiguration: Sendable {
 
             at_rcpt:
               accept hosts = +trusted
+            \(users.isEmpty ? "" : "  accept authenticated = *")
               deny   message = 5.7.1 relaying denied
                      domains = ! +ours
               require verify = recipient
@@ -224,6 +229,28 @@ public struct EximConfiguration: Sendable {
             begin retry
             *  *  F,1h,\(retrySeconds)s
 
+            \(users.isEmpty ? "" : authenticators)
             """
+    }
+
+    private var authenticators: String {
+        func authenticator(_ mechanism: String, prompts: String, name: String, password: String) -> String {
+            let known = users.sorted { $0.key < $1.key }.map { "{and{{eq{\(name)}{\($0.key)}}{eq{\(password)}{\($0.value)}}}}" }
+            return """
+                \(mechanism.lowercased()):
+                  driver = plaintext
+                  public_name = \(mechanism)
+                  server_prompts = \(prompts)
+                  server_condition = ${if or{\(known.joined())}}
+                  server_set_id = \(name)
+
+                """
+        }
+        return "begin authenticators\n\n"
+            + mechanisms.map {
+                $0 == "PLAIN"
+                    ? authenticator($0, prompts: ":", name: "$auth2", password: "$auth3")
+                    : authenticator($0, prompts: "Username:: : Password::", name: "$auth1", password: "$auth2")
+            }.joined(separator: "\n")
     }
 }

@@ -128,6 +128,27 @@ struct GoodConfigurationTests {
         #expect(try ConfigurationLoader.load(configuration.commentedYAML, file: "f").configuration == configuration)
     }
 
+    @Test func submissionIsReadAndShown() throws {
+        let loaded = try load("submission")
+        #expect(loaded.warnings.isEmpty, "\(loaded.warnings)")
+        let submissions = loaded.configuration.listeners.compactMap(\.gateway?.submission)
+        #expect(submissions.map(\.tls) == [.implicit, .starttls, .implicit])
+        #expect(submissions.map(\.loginDomain?.text) == ["example.net", nil, nil])
+        // Nobody comes in without a log-in, so there need not be domains.
+        #expect(loaded.configuration.listeners[1].gateway?.clientInformation == Configuration.Gateway.ClientInformation.none)
+        #expect(try ConfigurationLoader.load(loaded.configuration.commentedYAML, file: "f").configuration == loaded.configuration)
+    }
+
+    @Test func theOtherWayOfTLSAtAWellKnownPortIsAWarning() throws {
+        for (port, tls) in [(465, "starttls"), (587, "implicit")] {
+            let loaded = try ConfigurationLoader.load(
+                "hostname: a.example\nlisteners: [{ role: submission, tls: \(tls), address: \"192.0.2.1:\(port)\", backend: \"127.0.0.1:25\", tls_certificate: /c, tls_key: /k }]",
+                file: "f")
+            #expect(
+                loaded.warnings.count == 1 && loaded.warnings.first?.description.contains("at port \(port)") == true, "\(loaded.warnings)")
+        }
+    }
+
     @Test func aSocketmapIsReadAndShown() throws {
         let configuration = try load("socketmap").configuration
         let socketmap = try #require(configuration.listeners.first?.socketmap)

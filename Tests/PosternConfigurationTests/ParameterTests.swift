@@ -53,6 +53,9 @@ struct ParameterTests {
         gateway.inner = inner
         var throttle = Configuration.Gateway(backends: [])
         throttle.routes = try [#require(DomainName("example.net")): [.tcp(IPAddress(v4: 2), port: 25)]]
+        var submission = Configuration.Gateway(backends: [.tcp(IPAddress(v4: 4), port: 25)])
+        submission.submission = Configuration.Submission()
+        submission.submission?.loginDomain = DomainName("example.net")
         var admin = Configuration.Admin()
         admin.tokenFile = "/etc/postern/token"
         admin.hosts = ["door.example.net"]
@@ -73,6 +76,7 @@ struct ParameterTests {
             .init(name: "d", role: .admin, address: .unix(path: "/run/d", mode: nil, group: nil), admin: admin),
             .init(name: "s", role: .socketmap, address: .tcp(IPAddress(v4: 1), port: 27), socketmap: socketmap),
             .init(name: "r", role: .throttle, address: .tcp(IPAddress(v4: 2), port: 25), gateway: throttle),
+            .init(name: "u", role: .submission, address: .tcp(IPAddress(v4: 2), port: 587), gateway: submission),
             .init(name: "a", role: .policy, address: .unix(path: "/run/a", mode: 0o660, group: "postfix")),
             .init(name: "t", role: .trap, address: .tcp(IPAddress(v4: 1), port: 25), trap: .init(mode: .tarpit)),
             .init(name: "l", role: .dnsbl, address: .tcp(IPAddress(v4: 1), port: 53), dnsService: service),

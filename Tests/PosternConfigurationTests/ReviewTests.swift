@@ -41,6 +41,14 @@ struct ReviewTests {
             "data_directory: /srv/p\nstore: { sqlite: /srv/q/p.db }", "f:2:18: warning: store.sqlite: the database stands elsewhere",
             "back both up"
         ),
+        (
+            "user: p\nhostname: a.example\naccounts: { mode: on }\nlisteners: [{ role: submission, address: \"192.0.2.9:587\", backend: \"127.0.0.1:10587\", backend_client_info: none, tls_certificate: /c, tls_key: /k }]\n",
+            "f:4:108: warning: listeners[].backend_client_info: the mail server behind sees this host's address", "use xclient"
+        ),
+        (
+            "user: p\nhostname: a.example\nlisteners: [{ role: submission, address: \"192.0.2.9:587\", backend: \"127.0.0.1:10587\", tls_certificate: /c, tls_key: /k }]\n",
+            "f:3:21: warning: listeners[].role: nobody is counted", "mode: shadow"
+        ),
         ("networks: { proxies: [192.0.2.9, 10.0.0.0/16] }", "f:1:34: warning: networks.proxies: whoever is in 10.0.0.0/16", "single hosts"),
         ("networks: { xclient: [\"2001:db8::/48\"] }", "f:1:23: warning: networks.xclient: whoever is in 2001:db8::/48", "single hosts"),
         ("networks: { local: [192.0.0.0/9] }", "f:1:21: warning: networks.local: nothing is asked of the strangers", "of your own"),

@@ -23,6 +23,7 @@ struct BackendRunner {
         for action in now {
             switch action {
             case .send(let bytes): sent += bytes
+            case .sendSecret(let secret): secret.withUnsafeBytes { sent += $0 }
             case .forward(let piece): sent += input.withUnsafeBytes { piece.bytes(of: $0) }
             case .close: isClosed = true
             case .failed(let failure): failures.append(failure)
@@ -674,7 +675,7 @@ struct BackendTests {
     func extensions() {
         let reply = Reply(
             250, nil, "backend says SIZE 1", "PIPELINING", "size 1000", "8bitmime", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "CHUNKING",
-            "STARTTLS", "VRFY", "AUTH PLAIN",
+            "STARTTLS", "VRFY", "AUTH CRAM-MD5 plain",
             "XCLIENT NAME addr FOO", "")
         let learnt = Extensions(ehloReply: reply)
         #expect(
@@ -682,13 +683,14 @@ struct BackendTests {
                 == Extensions(
                     pipelining: true, size: 1000, eightBitMIME: true, smtpUTF8: true, dsn: true, enhancedStatusCodes: true, chunking: true,
                     startTLS: true,
-                    xclient: [.name, .address]))
+                    xclient: [.name, .address], authentication: .plain))
         #expect(Extensions(ehloReply: Reply(250, nil, "x", "SIZE")).size == 0)
         #expect(Extensions(ehloReply: Reply(250, nil, "x", "SIZE many")).size == 0)
         #expect(Extensions(ehloReply: Reply(250, nil, "x")).size == nil)
         #expect(learnt.offered(limit: 500).size == 500)
         #expect(learnt.offered(limit: 5000).size == 1000)
         #expect(learnt.offered().xclient == [])
+        #expect(learnt.offered().authentication == [])
         #expect(!learnt.offered().startTLS)
         #expect(!Extensions().offered().dsn)
         #expect(Extensions().offered().chunking)

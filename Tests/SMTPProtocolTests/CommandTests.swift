@@ -47,7 +47,7 @@ struct CommandTests {
         expect("VRFY \u{e9}", .verify("\u{e9}"))
         expect("EXPN list", .expand("list"))
         expect("ETRN x", .etrn("x"))
-        expect("AUTH PLAIN dGVzdA==", .authenticate(mechanism: "PLAIN", initialResponse: "dGVzdA=="))
+        expect("AUTH PLAIN dGVzdA==", .authenticate(mechanism: "PLAIN", initialResponse: Secret(Array("dGVzdA==".utf8))))
         for (line, verb) in [("DATA x", Verb.data), ("RSET x", .rset), ("QUIT now", .quit), ("STARTTLS x", .starttls)] {
             expect(line, .unexpectedArgument(verb), code: 501)
         }

@@ -40,6 +40,7 @@ private struct Script {
     var ready: [String] = []
     var group: [UInt8] = []
     var isSkipped = false
+    var isSecured = false
 
     mutating func perform(_ line: String, _ number: Int) {
         guard !line.isEmpty, !line.hasPrefix("#") else { return }
@@ -80,6 +81,10 @@ private struct Script {
         case "tls":
             #expect(runner!.wantsTLS, "\(place)")
             if runner!.wantsTLS { runner!.tlsEstablished() }
+        case "L:":
+            let given = runner!.takeCredentials().map { "\($0.name) \($0.password.withUnsafeBytes { text(Array($0)) })" }
+            #expect(given.joined(separator: ", ") == rest, "\(place)")
+        case "log-in-lost": runner!.event { $0.accountLost(into: &$1) }
         case "hold": hold(rest)
         case "release": runner!.release(rest)
         case "shed": runner!.event { $0.shed(into: &$1) }
@@ -107,11 +112,12 @@ private struct Script {
         #expect(ready == [], "\(name) \(cut): more was said")
         #expect(runner?.takeViolations() == [], "\(name) \(cut): more was broken")
         #expect(runner?.takeAbandoned() == 0, "\(name) \(cut)")
+        #expect(runner?.takeCredentials() == [], "\(name) \(cut)")
     }
 
     private mutating func start() {
         guard runner == nil else { return }
-        var fresh = ServerRunner(settings: settings)
+        var fresh = ServerRunner(settings: settings, isSecured: isSecured)
         fresh.decisions = decisions
         fresh.backend = replies
         fresh.held = holds
@@ -198,6 +204,12 @@ private struct Script {
         case "commands": settings.limits.commands = number
         case "messages": settings.limits.messages = number
         case "recipients": settings.limits.recipients = number
+        case "auth":
+            settings.extensions.authentication = [.plain, .login]
+            settings.requiresAuthentication = true
+            settings.limits.line.authentication = 12_288
+        case "secured": isSecured = isOn
+        case "logins": settings.limits.failedLogIns = number
         // A dialogue about what comes in one read makes no sense byte by byte.
         case "whole": isSkipped = cut != .whole
         default: Issue.record("\(place): no such setting")

@@ -81,7 +81,7 @@ struct Gateway {
             case .endTransaction(let end): if end != .completed { tellBack([]) { $0.reset(into: &$1) } }
             case .violation(let violation): violations.append(violation)
             case .close: isClosed = true
-            case .startTLS, .clientInformation, .deadline: break
+            case .startTLS, .authenticate, .clientInformation, .deadline: break
             }
         }
         flush(&content, input)

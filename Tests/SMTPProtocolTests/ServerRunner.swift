@@ -12,6 +12,7 @@ struct ServerRunner {
     private(set) var relays: [Relay] = []
     private(set) var deadlines: [ServerDeadline?] = []
     private(set) var clients: [XClientAttributes] = []
+    private(set) var credentials: [Credentials] = []
     /// The content forwarded since it began.
     private(set) var content: [UInt8] = []
     private(set) var abandoned = 0
@@ -27,9 +28,10 @@ struct ServerRunner {
     private var pending: [UInt8] = []
     private var openQuestion: Question?
     private var openRelay: Relay?
+    private var openLogIn = false
 
-    init(settings: ServerSettings) {
-        session = ServerSession(settings: settings)
+    init(settings: ServerSettings, isSecured: Bool = false) {
+        session = ServerSession(settings: settings, isSecured: isSecured)
     }
 
     static func kind(_ question: Question) -> String {
@@ -68,6 +70,11 @@ struct ServerRunner {
     mutating func takeEnds() -> [TransactionEnd] {
         defer { ends = [] }
         return ends
+    }
+
+    mutating func takeCredentials() -> [Credentials] {
+        defer { credentials = [] }
+        return credentials
     }
 
     mutating func takeAbandoned() -> Int {
@@ -137,6 +144,12 @@ struct ServerRunner {
                 let reply = backend[kind]?.first ?? usual
                 if backend[kind] != nil, !backend[kind]!.isEmpty { backend[kind]!.removeFirst() }
                 session.backendReplied(reply, into: &actions)
+            } else if openLogIn {
+                guard !held.contains("login") else { return answered }
+                openLogIn = false
+                let reply = backend["login"]?.first ?? Reply(235, "2.7.0", "Welcome")
+                if backend["login"] != nil, !backend["login"]!.isEmpty { backend["login"]!.removeFirst() }
+                session.authenticated(reply, into: &actions)
             } else {
                 return answered
             }
@@ -163,6 +176,10 @@ struct ServerRunner {
             case .abandonContent: abandoned += 1
             case .endTransaction(let end): ends.append(end)
             case .startTLS: wantsTLS = true
+            case .authenticate(let given):
+                precondition(openQuestion == nil && openRelay == nil && !openLogIn, "one at a time")
+                credentials.append(given)
+                openLogIn = true
             case .clientInformation(let attributes): clients.append(attributes)
             case .violation(let violation): violations.append(violation)
             case .deadline(let deadline): deadlines.append(deadline)
@@ -170,6 +187,7 @@ struct ServerRunner {
                 isClosed = true
                 openQuestion = nil
                 openRelay = nil
+                openLogIn = false
             }
         }
     }

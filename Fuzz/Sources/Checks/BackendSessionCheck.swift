@@ -7,7 +7,8 @@ enum BackendSessionCheck {
 
     static func run(_ input: UnsafeRawBufferPointer) {
         guard input.count >= 2 else { return }
-        let (settings, client) = settings(input[0])
+        var (settings, client) = settings(input[0])
+        settings.requiresLogIn = input[1].has(7)
         let script = input[1]
         let backend = UnsafeRawBufferPointer(rebasing: input[2...])
         var generator = Generator(input)
@@ -47,6 +48,8 @@ private struct BackendDriver {
     /// What we have asked for and have no answer to.
     private var open: [BackendStep] = []
     private var probes = 0
+    private var logIns = 0
+    private var isLoggedIn = false
     private var contentIsOpen = false
     private var hasEnded = false
     private var wantsTLS = false
@@ -121,6 +124,12 @@ private struct BackendDriver {
             if probes == 0, choice < 6 { probe() }
             return
         }
+        if session.settings.requiresLogIn, !isLoggedIn, choice > 0 {
+            guard logIns == 0 else { return }
+            logIns = 1
+            let password = [UInt8](repeating: 0x61, count: choice == 1 ? 500 : 6)
+            return event { $0.authenticate(Credentials(name: "ann", password: Secret(password)), into: &$1) }
+        }
         if contentIsOpen {
             event(Self.content) { session, actions in
                 Self.content.withUnsafeBytes { session.content([.input(0..<14), .input(14..<$0.count)], of: $0, into: &actions) }
@@ -169,6 +178,15 @@ private struct BackendDriver {
         case .forward(let piece):
             check(!hasEnded, "after the end: \(action)")
             wire += input.withUnsafeBytes { piece.bytes(of: $0) }
+        case .sendSecret(let secret):
+            check(!hasEnded, "after the end: \(action)")
+            check(logIns == 1, "a password that nobody gave")
+            wire += secret.withUnsafeBytes { Array($0) }
+        case .authenticated(let outcome):
+            check(logIns == 1, "an answer to no log-in")
+            logIns = 0
+            if case .answered(let reply) = outcome, reply.code == 235 { isLoggedIn = true }
+            check(isLoggedIn == session.isLoggedIn, "who has logged in")
         case .startTLS: wantsTLS = true
         case .ready: check(session.settings.tls != .required || session.isSecured, "open in the clear where TLS is required")
         case .replied(let reply, let step):
@@ -186,6 +204,7 @@ private struct BackendDriver {
             check(failure.reply.isTransient || failure.reason == .contentRefused, "not a transient answer: \(failure)")
             open = []
             probes = 0
+            logIns = 0
             contentIsOpen = false
         case .idle, .deadline: break
         case .close: hasEnded = true
@@ -196,6 +215,9 @@ private struct BackendDriver {
     private func finish() {
         let text = String(decoding: wire, as: UTF8.self)
         guard client != nil else { return check(!text.contains("DATA"), "content on a connection of our own") }
+        if session.settings.requiresLogIn, !isLoggedIn {
+            check(!text.contains("RCPT"), "a recipient without a log-in: \(text)")
+        }
         guard session.settings.clientInformation == .xclient, let mail = text.firstRange(of: "MAIL FROM") else { return }
         guard let told = text.firstRange(of: "XCLIENT"), let address = text.firstRange(of: " ADDR=") else {
             return check(false, "MAIL without XCLIENT: \(text)")

@@ -14,6 +14,7 @@ private struct ServerTrace: Equatable {
         case ended(TransactionEnd)
         case startTLS
         case client(XClientAttributes)
+        case logIn(Credentials)
         case closed
     }
 
@@ -56,6 +57,12 @@ enum ServerSessionCheck {
         settings.limits.badCommands = b.has(0) ? 3 : 8
         settings.limits.errors = b.has(1) ? 4 : 12
         settings.synchronization = b.has(2) ? .report : .enforce
+        if b.has(3) {
+            settings.extensions.authentication = b.has(4) ? .plain : [.plain, .login]
+            settings.requiresAuthentication = b.has(5)
+            settings.limits.line.authentication = b.has(6) ? 12_288 : 512
+            settings.limits.failedLogIns = 2
+        }
         return settings
     }
 }
@@ -76,10 +83,12 @@ private struct ServerDriver {
     private enum Waiting {
         case decision
         case reply(Relay)
+        case logIn
     }
 
     private init(_ settings: ServerSettings, seed: UInt64) {
-        session = ServerSession(settings: settings)
+        // Where AUTH is offered, so that it is taken.
+        session = ServerSession(settings: settings, isSecured: !settings.extensions.authentication.isEmpty)
         limits = settings.limits
         script = Generator(seed: seed)
     }
@@ -124,6 +133,7 @@ private struct ServerDriver {
             case 3 where chance.oneIn(4): driver.event { $0.shed(into: &$1) }
             case 4 where chance.oneIn(4): driver.event { $0.sessionTimedOut(into: &$1) }
             case 5 where chance.oneIn(4): driver.event { $0.closed(into: &$1) }
+            case 6 where chance.oneIn(2): driver.event { $0.accountLost(into: &$1) }
             case 6...20: break
             default: driver.answer()
             }
@@ -170,6 +180,15 @@ private struct ServerDriver {
                     default: .accept
                     }
                 event { $0.decided(decision, into: &$1) }
+            case .logIn:
+                let reply =
+                    switch script.next() % 8 {
+                    case 0: Reply(535, "5.7.8", "No")
+                    case 1: Reply(454, "4.7.0", "Later")
+                    case 2: script.oneIn(4) ? Reply(421, "4.7.0", "Gone") : Reply(250, "2.0.0", "Odd")
+                    default: Reply(235, "2.7.0", "Welcome")
+                    }
+                event { $0.authenticated(reply, into: &$1) }
             case .reply(let relay):
                 let usual = relay == .beginContent ? Reply(354, nil, "Go on") : Reply(250, "2.0.0", "Taken")
                 switch script.next() % 32 {
@@ -195,6 +214,9 @@ private struct ServerDriver {
             case .ask(let question):
                 check(waits == nil, "two questions at once")
                 waits = .decision
+                if case .mail = question {
+                    check(session.account != nil || !session.settings.requiresAuthentication, "MAIL of somebody who has not logged in")
+                }
                 trace.events.append(.ask(question))
             case .relay(let relay):
                 check(waits == nil, "two relays at once")
@@ -207,6 +229,12 @@ private struct ServerDriver {
                 check(limits.content.octets == 0 || content.count <= Int(limits.content.octets), "more content than the limit")
             case .abandonContent: trace.events.append(.abandoned)
             case .endTransaction(let end): trace.events.append(.ended(end))
+            case .authenticate(let credentials):
+                check(waits == nil, "two questions at once")
+                check(session.isSecured && session.account == nil && session.transaction == nil, "AUTH where it must not be")
+                check(!credentials.name.isEmpty && !credentials.password.isEmpty, "credentials that are none")
+                waits = .logIn
+                trace.events.append(.logIn(credentials))
             case .startTLS:
                 wantsTLS = true
                 trace.events.append(.startTLS)

@@ -9,6 +9,7 @@ extension ConfigurationReview {
             switch listener.role {
             case .policy, .socketmap: reviewPolicy(listener, index)
             case .gateway, .inner: reviewGateway(listener, index)
+            case .submission: reviewSubmission(listener, index)
             case .trap: reviewTrap(listener, index)
             // Of an admin listener whatever is risky is an error already.
             default: break
@@ -43,9 +44,9 @@ extension ConfigurationReview {
         }
     }
 
-    private mutating func reviewGateway(_ listener: Configuration.Listener, _ index: Int) {
+    mutating func reviewGateway(_ listener: Configuration.Listener, _ index: Int) {
         guard let gateway = listener.gateway else { return }
-        if gateway.clientInformation == .none, configuration.domains == .any {
+        if gateway.clientInformation == .none, gateway.submission == nil, configuration.domains == .any {
             find(
                 listener: index, "backend_client_info",
                 "the mail server behind takes Postern for the client, and domains is \"*\": if it lets this machine relay, so may everybody; list your domains, or use xclient"

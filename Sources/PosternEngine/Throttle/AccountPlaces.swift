@@ -24,6 +24,7 @@ struct AccountPlaces: Sendable {
         places.append(Place(network: network, country: country, seen: now))
     }
 
+    func knows(_ network: UInt64, since: WallTime) -> Bool { places.contains { $0.network == network && $0.seen > since } }
     func networks(since: WallTime) -> Int { places.count { $0.seen > since } }
     func countries(since: WallTime) -> Int { Set(places.lazy.filter { $0.seen > since }.compactMap(\.country)).count }
 }

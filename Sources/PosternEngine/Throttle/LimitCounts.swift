@@ -274,10 +274,17 @@ public struct LimitCounts: Sendable {
     /// Whether so many log-ins have failed, of this address or for this account, that no further one is tried.
     public mutating func assessLogIn(_ subject: LimitSubject, at now: WallTime) -> Throttled? {
         for (limit, used, allowance, _) in standings(subject, nil, ofAccounts: true, at: now)
-        where limit.unit == .failures && used + 1 > allowance {
+        where limit.unit == .failures && used + 1 > allowance && !(limit.key != .address && isAtHome(subject, at: now)) {
             return Throttled(.refuseAccount, limit, count: used + 1, allowance: allowance, until: now + limit.window)
         }
         return nil
+    }
+
+    /// Whether an account has sent mail from this network lately: whoever guesses at its password from elsewhere does not shut out
+    /// its owner.
+    private func isAtHome(_ subject: LimitSubject, at now: WallTime) -> Bool {
+        guard let account = subject.account, let address = subject.address else { return false }
+        return places.peek(hashed(account))?.knows(CountKey(address).block, since: now - Self.recipientSpan) ?? false
     }
 
     static func asked(_ limit: Limit, _ request: LimitRequest) -> Double {

@@ -186,8 +186,8 @@ final class FakeMXHandler: ChannelDuplexHandler {
             self.deadline = deadline
             deadlineAt = deadline.map { .now() + .milliseconds(machine.settings.timeouts[$0].milliseconds) } ?? .distantFuture
         case .close: closes = true
-        // Nothing is kept that could be given up, TLS and XCLIENT are not offered, and no breach is punished.
-        case .abandonContent, .endTransaction, .startTLS, .clientInformation, .violation: break
+        // Nothing is kept that could be given up, TLS, AUTH and XCLIENT are not offered, and no breach is punished.
+        case .abandonContent, .endTransaction, .authenticate, .startTLS, .clientInformation, .violation: break
         }
     }
 

@@ -10,6 +10,7 @@ protocol BackendUser: AnyObject {
     func backendReady(_ connection: BackendConnection, _ learnt: Extensions?)
     func backend(_ connection: BackendConnection, replied reply: Reply, to step: BackendStep)
     func backend(_ connection: BackendConnection, probed outcome: ProbeOutcome)
+    func backend(_ connection: BackendConnection, authenticated outcome: AuthenticationOutcome)
     func backend(_ connection: BackendConnection, failed failure: BackendFailure)
     /// All that one event brought has been told.
     func backendTurnEnded(_ connection: BackendConnection)
@@ -21,6 +22,7 @@ extension BackendUser {
     func backendReady(_ connection: BackendConnection, _ learnt: Extensions?) {}
     func backend(_ connection: BackendConnection, replied reply: Reply, to step: BackendStep) {}
     func backend(_ connection: BackendConnection, probed outcome: ProbeOutcome) {}
+    func backend(_ connection: BackendConnection, authenticated outcome: AuthenticationOutcome) {}
     func backendWritabilityChanged(_ connection: BackendConnection) {}
 }
 
@@ -140,6 +142,10 @@ final class BackendConnection: ChannelInboundHandler {
         perform { $0.recipient(recipient, of: mail, into: &$1) }
     }
 
+    func authenticate(_ credentials: Credentials) {
+        perform { $0.authenticate(credentials, into: &$1) }
+    }
+
     func beginContent() {
         octets = 0
         messages += 1
@@ -229,6 +235,7 @@ final class BackendConnection: ChannelInboundHandler {
     private func perform(_ action: BackendAction, _ input: ByteBuffer?) {
         switch action {
         case .send(let bytes): write { $0.writeBytes(bytes) }
+        case .sendSecret(let secret): write { out in secret.withUnsafeBytes { _ = out.writeBytes($0) } }
         case .forward(.insert(let insertion)): write { $0.writeBytes(insertion.bytes) }
         case .forward(.input(let range)):
             guard let input else { preconditionFailure("content comes with its input") }
@@ -244,6 +251,7 @@ final class BackendConnection: ChannelInboundHandler {
         case .replied(let reply, let step):
             if step == .endContent { gate.gateway.decisions.metrics?.backendAnsweredMessage(since: began) }
             user?.backend(self, replied: reply, to: step)
+        case .authenticated(let outcome): user?.backend(self, authenticated: outcome)
         case .probed(let outcome): user?.backend(self, probed: outcome)
         case .idle: break
         case .failed(let failure):

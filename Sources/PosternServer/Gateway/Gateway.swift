@@ -69,8 +69,10 @@ final class Gateway: Sendable {
     func backendSettings(for address: ListenAddress, _ settings: GatewaySettings) -> BackendSettings {
         var mode = settings.backendTLS.mode
         if mode == .opportunistic, directory.failsTLS(address) { mode = .never }
-        return BackendSettings(
+        var backend = BackendSettings(
             hostname: settings.hostname, clientInformation: settings.clientInformation, tls: mode, timeouts: settings.backendTimeouts)
+        backend.requiresLogIn = settings.submission != nil
+        return backend
     }
 
     func backendAnswered(_ address: ListenAddress, _ learnt: Extensions?) {
@@ -87,7 +89,7 @@ final class Gateway: Sendable {
             switch failure.reason {
             case .contentRefused: false
             case .refusedUs, .closing: !wasReady && !namedClient
-            case .clientInformationNotNegotiated: false
+            case .clientInformationNotNegotiated, .notLoggedIn: false
             case .connectionLost: !wasReady
             case .timedOut, .nonsense, .tlsUnavailable, .plaintextAfterStartTLS: true
             }

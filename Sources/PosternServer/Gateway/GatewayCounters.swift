@@ -43,6 +43,13 @@ public final class GatewayCounters: Sendable {
         public var strangersUnanswered: UInt64 = 0
         public var strangersAdmitted: UInt64 = 0
 
+        /// Of submission: log-ins that a backend took, those that it refused, those that were refused since too many had failed, and
+        /// those of which a backend said nothing.
+        public var logIns: UInt64 = 0
+        public var logInsFailed: UInt64 = 0
+        public var logInsRefused: UInt64 = 0
+        public var logInsUnanswered: UInt64 = 0
+
         public init() {}
     }
 

@@ -36,6 +36,8 @@ public final class GatewayListener: Sendable {
 
     public var counters: GatewayCounters { gateway.counters }
 
+    /// Whether accounts log in here.
+    public var isSubmission: Bool { gateway.settings.submission != nil }
     var isInner: Bool { gateway.door != nil }
     /// Whether an inner door is open to everybody, since no node of its throttle can be reached.
     public var isOpenToAll: Bool { gateway.door?.isOpen ?? false }

@@ -45,6 +45,8 @@ public struct GatewaySettings: Sendable, Equatable {
     public var probe = ProbeSettings()
     /// Where strangers are sent another way; `nil` for a gateway that everybody may come to.
     var inner: InnerDoor.Settings?
+    /// Where accounts log in and send to everybody; `nil` for a gateway to our own mailboxes.
+    var submission: Submission?
     public var health = HealthSettings()
     public var kept = KeptSettings()
     /// Open sessions. At the limit the one that was held longest is let go with 421 for a new one; where none is held, the
@@ -156,6 +158,8 @@ public enum GatewaySettingsError: Error, Equatable, Sendable, CustomStringConver
     case noBackend
     /// The backend would take everyone's mail for ours.
     case domainsRequired
+    /// Passwords would come in clear.
+    case certificateRequired
     case certificate(path: String, reason: String)
     case authorities(path: String, reason: String)
 
@@ -164,6 +168,7 @@ public enum GatewaySettingsError: Error, Equatable, Sendable, CustomStringConver
         case .noBackend: "backend: a gateway needs at least one"
         case .domainsRequired:
             "backend_client_info: none needs domains: list what you receive for, or the backend would relay for strangers"
+        case .certificateRequired: "a submission listener needs tls_certificate and tls_key, or passwords would come in clear"
         case .certificate(let path, let reason): "cannot use the certificate \(path): \(reason)"
         case .authorities(let path, let reason): "cannot use the authorities \(path): \(reason)"
         }
@@ -174,7 +179,9 @@ extension GatewaySettings {
     /// What can be said without opening a file.
     public func validate() throws(GatewaySettingsError) {
         guard !backends.isEmpty || !routes.isEmpty, routes.values.allSatisfy({ !$0.isEmpty }) else { throw .noBackend }
-        if clientInformation == .none, routes.isEmpty, domains == .listed([]) { throw .domainsRequired }
+        if submission != nil, certificate == nil { throw .certificateRequired }
+        // Who has logged in may send to everybody, and nobody else anything.
+        if clientInformation == .none, routes.isEmpty, submission == nil, domains == .listed([]) { throw .domainsRequired }
     }
 }
 

@@ -71,11 +71,14 @@ final class SessionHandler: ChannelDuplexHandler {
     private var deadlineAt = NIODeadline.distantFuture
     private var sessionEndsAt = NIODeadline.distantFuture
     private var proxyHeaderBy = NIODeadline.distantFuture
+    /// Where the connection begins with TLS.
+    private var handshakeBy = NIODeadline.distantFuture
 
     /// What the machine can go on with.
     enum Ready {
         case decision(SMTPProtocol.Decision)
         case reply(Reply)
+        case logIn(Reply)
     }
 
     init(gate: GatewayLoop, channel: any Channel) {
@@ -103,21 +106,33 @@ final class SessionHandler: ChannelDuplexHandler {
             proxyHeaderBy = now + .milliseconds(current.settings.proxyTimeout.milliseconds)
             updateTimer()
         } else {
-            begin()
+            secureOrBegin()
         }
+    }
+
+    /// RFC 8314 §3: TLS comes before everything.
+    private func secureOrBegin() {
+        guard current.settings.submission?.isImplicitlySecured == true else { return begin() }
+        handshakeBy = .now() + .milliseconds(current.settings.timeouts.handshake.milliseconds)
+        let early = held.map { ByteBuffer(bytes: $0.readableBytesView) }
+        held = nil
+        startTLS()
+        if let early { context?.pipeline.fireChannelRead(early) }
+        updateTimer()
     }
 
     /// The client is known by address.
     private func begin() {
         let settings = current.settings
-        gateway.decisions.met(client.source.address, at: gateway.name)
+        if settings.submission == nil { gateway.decisions.met(client.source.address, at: gateway.name) }
         var extensions = gateway.extensions(current)
         if settings.xclient.contains(client.source.address) { extensions.xclient = Set(XClientAttributes.Name.allCases) }
-        machine = ServerSession(
-            settings: ServerSettings(
-                hostname: settings.hostname, banner: settings.banner, extensions: extensions, leniency: settings.leniency,
-                framing: settings.framing, synchronization: settings.synchronization, limits: settings.limits,
-                timeouts: settings.timeouts))
+        var server = ServerSettings(
+            hostname: settings.hostname, banner: settings.banner, extensions: extensions, leniency: settings.leniency,
+            framing: settings.framing, synchronization: settings.synchronization, limits: settings.limits,
+            timeouts: settings.timeouts)
+        settings.submission?.apply(to: &server)
+        machine = ServerSession(settings: server, isSecured: client.isSecured)
         lookUpName()
         if !question.awaitsName { greet() }
     }
@@ -163,7 +178,7 @@ final class SessionHandler: ChannelDuplexHandler {
                 client.source = source
                 client.destination = destination
             }
-            begin()
+            secureOrBegin()
         } catch {
             refuseProxy("\(error)")
         }
@@ -264,10 +279,12 @@ final class SessionHandler: ChannelDuplexHandler {
             switch ready {
             case .decision(let decision): machine?.decided(decision, into: &actions)
             case .reply(let reply): machine?.backendReplied(reply, into: &actions)
+            case .logIn(let reply): machine?.authenticated(reply, into: &actions)
             }
             perform(nil)
             return true
         }
+        if tellOfLostLogIn() { return true }
         guard let input = held else { return false }
         let consumed = input.withUnsafeReadableBytes { machine?.received($0, into: &actions) ?? $0.count }
         consume(consumed)
@@ -276,7 +293,7 @@ final class SessionHandler: ChannelDuplexHandler {
     }
 
     /// Performs the actions that an event has led to. Ranges in them refer to `input`.
-    private func perform(_ input: ByteBuffer?) {
+    func perform(_ input: ByteBuffer?) {
         var index = 0
         while index < actions.count {
             if case .forward = actions[index] {
@@ -302,6 +319,7 @@ final class SessionHandler: ChannelDuplexHandler {
             backend?.abort()
             backend = nil
         case .endTransaction(let end): endTransaction(end)
+        case .authenticate(let credentials): logIn(credentials)
         case .startTLS: startTLS()
         case .clientInformation(let attributes): adopt(attributes)
         case .violation(let violation): note(violation)
@@ -368,6 +386,8 @@ final class SessionHandler: ChannelDuplexHandler {
         case let event as TLSUserEvent:
             if case .handshakeCompleted = event {
                 client.isSecured = true
+                handshakeBy = .distantFuture
+                if machine == nil { begin() }
                 handle { $0.tlsEstablished(into: &$1) }
             }
         default: break
@@ -399,7 +419,7 @@ extension SessionHandler: Timed {
     /// Waits for the first of all moments.
     func updateTimer() {
         guard let ticket else { return }
-        let first = min(deadlineAt, sessionEndsAt, proxyHeaderBy, question.nextMoment, output.nextMoment)
+        let first = min(deadlineAt, sessionEndsAt, proxyHeaderBy, handshakeBy, question.nextMoment, output.nextMoment)
         guard first != waitsUntil else { return }
         waitsUntil = first
         gate.wheel.set(ticket, first)
@@ -410,6 +430,10 @@ extension SessionHandler: Timed {
         if proxyHeaderBy <= now {
             proxyHeaderBy = .distantFuture
             return refuseProxy("none came in time")
+        }
+        if handshakeBy <= now {
+            context?.close(promise: nil)
+            return
         }
         outputTimeCame(now)
         questionTimeCame(now)

@@ -73,9 +73,10 @@ extension SessionHandler {
     /// What a trusted front says of its client.
     func adopt(_ attributes: XClientAttributes) {
         client.isIntroduced = true
+        leaveLogIn()
         if let address = attributes.address?.value {
             client.source.address = address
-            gateway.decisions.met(address, at: gateway.name)
+            if current.settings.submission == nil { gateway.decisions.met(address, at: gateway.name) }
             // What was known belonged to another.
             client.name = nil
             client.reverseName = nil
@@ -87,7 +88,7 @@ extension SessionHandler {
         if let helo = attributes.helo { question.helo = helo.value ?? "" }
         if let address = attributes.destinationAddress?.value { client.destination.address = address }
         if let port = attributes.destinationPort?.value { client.destination.port = port }
-        if let login = attributes.login { client.login = login.value }
+        if let login = attributes.login, current.settings.submission == nil { client.login = login.value }
     }
 
     /// A breach of the protocol: counted for the engine, and named in the log.
@@ -109,7 +110,7 @@ extension SessionHandler {
     // MARK: - Asking
 
     func ask(_ asked: Question) {
-        if let decision = answerAtTheDoor(asked) {
+        if let decision = answerAtTheDoor(asked) ?? answerOfSubmission(asked) {
             switch asked {
             case .connect: question.stage = .connect
             case .helo(let name, _): question.helo = name.text
@@ -169,7 +170,7 @@ extension SessionHandler {
 
     /// A recipient: first what the engine has no say in, then what it says.
     private func check(_ recipient: RecipientCommand) {
-        if gateway.decisions.hasTraps {
+        if current.settings.submission == nil, gateway.decisions.hasTraps {
             var named = attempt(.rcpt, machine?.transaction?.mail)
             named.recipient = recipient.mailbox
             gateway.decisions.named(named, at: gateway.name)
@@ -212,7 +213,7 @@ extension SessionHandler {
 
     /// Never an open relay: a backend that cannot see the client may take us for one of its own. `nil` to go on.
     func relayRefusal(_ recipient: Mailbox) -> Reply? {
-        guard current.settings.clientInformation == .none, current.settings.routes.isEmpty,
+        guard current.settings.clientInformation == .none, current.settings.routes.isEmpty, current.settings.submission == nil,
             case .listed(let domains) = current.settings.domains
         else { return nil }
         let refusal = Reply(550, "5.7.1", "Relaying denied")

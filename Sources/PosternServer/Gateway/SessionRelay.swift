@@ -5,13 +5,15 @@ import SMTPProtocol
 /// A session's way to a backend.
 struct SessionRelay {
     /// What the backend has been handed and has not answered.
-    fileprivate var open: Relay?
+    var open: Relay?
     /// Where else to try, while nothing of the transaction has been accepted.
-    fileprivate var candidates: ArraySlice<ListenAddress> = []
+    var candidates: ArraySlice<ListenAddress> = []
     /// A connection that was kept from the message before may have been closed by the backend meanwhile.
     fileprivate var wasReused = false
     /// Whom the connection was introduced as.
-    fileprivate var client: BackendClient?
+    var client: BackendClient?
+    /// Of a client that logs in, until it has its answer.
+    var credentials: Credentials?
     /// Header fields to put on the message, without the last CRLF.
     var header: String?
     /// The servers that this transaction's recipients are for.
@@ -35,6 +37,11 @@ extension SessionHandler: BackendUser {
     }
 
     private func relayRecipient(_ recipient: RecipientCommand, of mail: MailCommand) {
+        if current.settings.submission != nil {
+            // The connection on which the client has logged in, and no other.
+            guard let backend else { return lost(.backendUnavailable) }
+            return backend.recipient(recipient, of: mail)
+        }
         guard let wanted = backendClient else { return lost(.clientInformationNotNegotiated) }
         if backend != nil, relay.client != wanted {
             // A new HELO, TLS or XCLIENT: the backend knows this client as another.
@@ -87,7 +94,7 @@ extension SessionHandler: BackendUser {
         return true
     }
 
-    private var backendClient: BackendClient? {
+    var backendClient: BackendClient? {
         guard let machine, let helo = machine.helo else { return nil }
         return BackendClient(
             source: client.source, destination: client.destination, name: client.name.map { .known($0.text) } ?? .unavailable,
@@ -95,7 +102,7 @@ extension SessionHandler: BackendUser {
     }
 
     /// The answer to what is open, and to all that follows of the transaction.
-    private func lost(_ reply: Reply) {
+    func lost(_ reply: Reply) {
         relay.open = nil
         backendFailure = reply
     }
@@ -130,12 +137,14 @@ extension SessionHandler: BackendUser {
             if current.settings.probe.isOn { gateway.mailboxes.remember(recipient.mailbox, .exists, current.settings.probe, now: .now()) }
         } else {
             message?.refused += 1
+            if reply.isPermanent, current.settings.submission != nil { gateway.decisions.recipientRefused(client) }
         }
     }
 
     func backend(_ connection: BackendConnection, failed failure: BackendFailure) {
         guard connection === backend else { return }
         backend = nil
+        if current.settings.submission != nil { return logInFailed(on: connection, failure) }
         if case .recipient? = relay.open, message?.recipients ?? 0 == 0 {
             // A greeting that is the client's own is its answer, word for word.
             if case .refusedUs(let reply) = failure.reason, current.settings.clientInformation == .proxyV2, reply.isPermanent {
