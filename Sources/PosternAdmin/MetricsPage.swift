@@ -95,6 +95,15 @@ struct MetricsPage {
         }
         family("postern_gateway_probes_total", .counter, "Questions put to a backend about a mailbox.") { Double($0.probes) }
         family("postern_gateway_proxy_errors_total", .counter, "Connections without a proper PROXY header.") { Double($0.proxyErrors) }
+        out.family("postern_gateway_log_ins_total", .counter, "Log-ins at a submission listener.")
+        for gateway in gateways {
+            guard let logIns = gateway.logIns else { continue }
+            for (answer, count) in [
+                ("taken", logIns.taken), ("failed", logIns.failed), ("refused", logIns.refused), ("unanswered", logIns.unanswered),
+            ] {
+                out.sample("postern_gateway_log_ins_total", [("listener", gateway.name), ("answer", answer)], Double(count))
+            }
+        }
         family("postern_backend_failures_total", .counter, "Backend connections that failed.") { Double($0.backendFailures) }
         out.family("postern_backend_up", .gauge, "Whether a backend is well.")
         for gateway in gateways {
