@@ -20,7 +20,7 @@ real := IntegrationTests|CommandTests
 heavy := GatewayNothingLostTests|GatewayMemoryTests|NeverLostTests|TrapTests
 timed := IntegrationTests.FakeMXTests|TrapFloodTests|HarnessTests
 test: setup ## the whole suite, with real mail servers in private roots
-	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace unbound rbldnsd bind9-dnsutils dnsperf nftables sqlgrey shells chromium prometheus lintian
+	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace unbound rbldnsd bind9-dnsutils dnsperf nftables sqlgrey shells chromium prometheus lintian dovecot
 	swift build --build-tests
 	swift test --skip-build --skip '$(clocked)|$(real)'
 	swift test --skip-build --no-parallel --filter '$(clocked)'

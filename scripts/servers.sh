@@ -38,7 +38,7 @@ case $servers in /*) ;; *) servers=$PWD/$servers ;; esac
 # Raise it when what is unpacked changes: older roots are then fetched anew.
 recipe=1
 
-names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace endlessh bind9-dnsutils dnsperf nftables chromium prometheus sqlgrey shells debootstrap lintian)
+names=(postfix exim4 opensmtpd postgrey swaks haproxy unbound rbldnsd nsd redis-server strace endlessh bind9-dnsutils dnsperf nftables chromium prometheus sqlgrey shells debootstrap lintian dovecot)
 
 packages_of() {
     case $1 in
@@ -46,6 +46,7 @@ packages_of() {
     exim4) echo exim4-daemon-heavy netbase ;;
     opensmtpd) echo opensmtpd dash netbase ;;
     postgrey) echo postgrey netbase ;;
+    dovecot) echo dovecot-core netbase ;;
     swaks) echo swaks libnet-ssleay-perl libio-socket-inet6-perl openssl netbase ;;
     haproxy) echo haproxy ;;
     strace) echo strace ;;
@@ -228,6 +229,8 @@ rbldns:x:109:109::/var/lib/rbldns:/bin/false
 nsd:x:110:110::/var/lib/nsd:/bin/false
 redis:x:111:111::/var/lib/redis:/bin/false
 sqlgrey:x:112:112::/var/lib/sqlgrey:/bin/false
+dovecot:x:113:113::/usr/lib/dovecot:/bin/false
+dovenull:x:114:114::/nonexistent:/bin/false
 vmail:x:1000:1000::/var/vmail:/bin/false
 nobody:x:65534:65534:nobody:/nonexistent:/bin/false
 PASSWD

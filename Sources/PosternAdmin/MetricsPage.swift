@@ -95,7 +95,9 @@ struct MetricsPage {
         }
         family("postern_gateway_probes_total", .counter, "Questions put to a backend about a mailbox.") { Double($0.probes) }
         family("postern_gateway_proxy_errors_total", .counter, "Connections without a proper PROXY header.") { Double($0.proxyErrors) }
-        out.family("postern_gateway_log_ins_total", .counter, "Log-ins at a submission listener.")
+        if gateways.contains(where: { $0.logIns != nil }) {
+            out.family("postern_gateway_log_ins_total", .counter, "Log-ins at a submission listener.")
+        }
         for gateway in gateways {
             guard let logIns = gateway.logIns else { continue }
             for (answer, count) in [

@@ -48,6 +48,8 @@ public struct PostfixConfiguration: Sendable {
         public var policy: Policy?
         /// From the kernel when nil.
         public var port: UInt16?
+        /// Where a Dovecot is asked about passwords in place of Postfix's own database, which `users` fills.
+        public var dovecot: UInt16?
 
         public init(users: [String: String], policy: Policy? = nil, port: UInt16? = nil) {
             self.users = users
@@ -229,6 +231,8 @@ public struct PostfixConfiguration: Sendable {
             lines += [
                 "\(address):\(submissionPort) inet n - n - - smtpd",
                 "    -o smtpd_sasl_auth_enable=yes",
+                submission.dovecot.map { "    -o smtpd_sasl_type=dovecot -o smtpd_sasl_path=inet:127.0.0.1:\($0)" }
+                    ?? "    -o smtpd_sasl_type=cyrus",
                 "    -o smtpd_tls_auth_only=no",
                 "    -o smtpd_upstream_proxy_protocol=",
                 "    -o smtpd_relay_restrictions=permit_sasl_authenticated,reject",

@@ -2,8 +2,8 @@ import Foundation
 import IntegrationSupport
 import Testing
 
-/// `postern serve` where users log in, in front of a real Postfix that alone knows their passwords (Cyrus SASL, sasldb).
-@Suite("submission with Postfix and Exim", .serialized, .servers("postfix", "exim4", "swaks"))
+/// `postern serve` where users log in, in front of real mail servers that alone know their passwords.
+@Suite("submission with Postfix and Exim", .serialized, .servers("postfix", "dovecot", "exim4", "swaks"))
 struct SubmissionWithServersTests {
     private static let users = ["ann@example.test": "sesame", "bob@example.test": "open"]
 
@@ -17,15 +17,26 @@ struct SubmissionWithServersTests {
         let folder: TemporaryFolder
     }
 
-    private func site(_ lines: String, backendTLS: Bool = false) async throws -> Site {
+    /// Who knows the passwords of Postfix's users.
+    enum Passwords: String, CaseIterable, CustomTestStringConvertible {
+        /// Its own database, by Cyrus SASL.
+        case sasldb
+        case dovecot
+
+        var testDescription: String { rawValue }
+    }
+
+    private func site(_ lines: String, backendTLS: Bool = false, dovecot: DovecotServer? = nil) async throws -> Site {
         let certificate = try await Certificate(hostname: "mx.example.test")
         let folder = try TemporaryFolder("submission")
         try certificate.copy(to: folder, "own")
         let sink = try await SMTPSink.start()
+        var submission = PostfixConfiguration.Submission(users: dovecot == nil ? Self.users : [:])
+        submission.dovecot = dovecot?.port
         let postfix = try await PostfixServer.start(
             .init(
                 clientInformation: .xclient, relayHost: "[127.0.0.1]:\(sink.port)", trustedNetworks: [],
-                submission: .init(users: Self.users), certificate: backendTLS ? certificate : nil))
+                submission: submission, certificate: backendTLS ? certificate : nil))
         let behind = try #require(postfix.submissionPort)
         let (clear, secured) = (try FreePort.next(), try FreePort.next())
         let both =
@@ -48,9 +59,10 @@ struct SubmissionWithServersTests {
 
     @Test(
         "swaks logs in and sends to far away, by STARTTLS and by TLS from the start, with PLAIN and LOGIN; nobody else does",
-        arguments: [false, true])
-    func logsIn(backendTLS: Bool) async throws {
-        let site = try await site("accounts: { mode: on }", backendTLS: backendTLS)
+        arguments: Passwords.allCases)
+    func logsIn(passwords: Passwords) async throws {
+        let dovecot = passwords == .dovecot ? try await DovecotServer.start(users: Self.users) : nil
+        let site = try await site("accounts: { mode: on }", backendTLS: passwords == .dovecot, dovecot: dovecot)
         var sent = 0
         for (swaks, tls) in [(site.starttls, "--tls"), (site.implicit, "--tlsc")] {
             for mechanism in ["PLAIN", "LOGIN"] {
@@ -60,7 +72,8 @@ struct SubmissionWithServersTests {
                 #expect(outcome.accepted, "\(outcome.transcript)\n\(site.postern.log)\n\(site.postfix.log)")
                 sent += 1
             }
-            let wrong = try await swaks.send(to: ["x@far.test"], extra: [tls] + credentials("ann@example.test", "guess"))
+            let wrong = try await swaks.send(
+                to: ["x@far.test"], source: "127.0.0.66", extra: [tls] + credentials("ann@example.test", "guess"))
             #expect(wrong.transcript.contains("535 5.7.8 Error: authentication failed"), "\(wrong.transcript)")
             #expect(!wrong.accepted)
             // Neither to far away nor to Postfix's own mailboxes.
@@ -72,11 +85,13 @@ struct SubmissionWithServersTests {
         let clear = try await site.starttls.send(
             to: ["x@far.test"], extra: ["--auth", "PLAIN", "--auth-user", "ann@example.test", "--auth-password", "sesame"])
         #expect(!clear.accepted && !clear.transcript.contains("~>"), "\(clear.transcript)")
-        try await waitUntil("all are relayed") { site.sink.counters.messages.count >= sent }
-        #expect(site.sink.counters.messages.count == sent)
+        try await waitUntil("all are relayed") { site.sink.counters.messages >= sent }
+        #expect(site.sink.counters.messages == sent)
         // Postfix knows the users' addresses, and by itself who they are.
         #expect(site.postfix.log.contains("client=unknown[127.0.0.9]"), "\(site.postfix.log)")
         #expect(site.postfix.log.contains("sasl_method=PLAIN, sasl_username=ann@example.test"))
+        // Who guesses is told by its own address to whoever blocks such addresses.
+        if let dovecot { #expect(dovecot.log.contains("(ann@example.test,127.0.0.66): Password mismatch"), "\(dovecot.log)") }
         #expect(try site.postfix.mailbox.count() == 0)
         #expect(!site.postern.log.contains("sesame") && !site.postern.log.contains("guess"))
         try await site.postern.stop()
