@@ -10,12 +10,14 @@ struct ExampleTests {
 
     private func example(_ name: String) throws -> String { try String(contentsOfFile: "\(Self.folder)/\(name)", encoding: .utf8) }
 
-    @Test("every configuration is one", arguments: ["postfix-policy", "postfix-gateway", "exim-gateway", "opensmtpd-gateway", "container"])
+    @Test(
+        "every configuration is one",
+        arguments: ["postfix-policy", "postfix-gateway", "postfix-submission", "exim-gateway", "opensmtpd-gateway", "container"])
     func configurations(name: String) throws {
         let loaded = try ConfigurationLoader.load(example("\(name).yaml"), file: name)
         // Behind the container's port stands the mail server alone.
         #expect(loaded.warnings.isEmpty || name == "container", "\(loaded.warnings)")
-        #expect(loaded.configuration.listeners.count == 1)
+        #expect(loaded.configuration.listeners.count == (name == "postfix-submission" ? 2 : 1))
         let shipped = try String(contentsOfFile: ServerRoots.project + "/packaging/postern.yaml", encoding: .utf8)
         #expect(try ConfigurationLoader.load(shipped, file: "postern.yaml").warnings.isEmpty)
     }
@@ -39,7 +41,7 @@ struct ExampleTests {
         let root = try PrivateRoot("postfix", folder: folder)
         for name in ["postfix-policy.main.cf", "docker-mailserver/postfix-main.cf"] {
             try folder.write("compatibility_level = 3.6\n" + example(name), to: "etc/postfix/main.cf")
-            try folder.write(example("postfix-gateway.master.cf"), to: "etc/postfix/master.cf")
+            try folder.write(example("postfix-gateway.master.cf") + example("postfix-submission.master.cf"), to: "etc/postfix/master.cf")
             let read = try await root.run(["/usr/sbin/postconf", "-n"])
             #expect(read.succeeded && !read.output.contains("warning"), "\(read.output)")
             let service = name.hasPrefix("docker") ? "inet:postern:10023" : "inet:127.0.0.1:10023"
@@ -50,6 +52,7 @@ struct ExampleTests {
             #expect(read.output.contains("access_map_defer_code = 451"))
             let services = try await root.run(["/usr/sbin/postconf", "-Mf"])
             #expect(services.succeeded && services.output.contains("smtpd_authorized_xclient_hosts=127.0.0.1"), "\(services.output)")
+            #expect(services.output.contains("smtpd_sasl_auth_enable=yes"), "\(services.output)")
         }
     }
 
