@@ -19,7 +19,7 @@ public final class PostfixServer: Sendable {
     /// Writes the configuration, starts Postfix, and waits until it listens.
     public static func start(_ configuration: PostfixConfiguration = .init()) async throws -> PostfixServer {
         let server = try PostfixServer(configuration)
-        if let submission = configuration.submission { try await server.addUsers(submission.users) }
+        if let submission = configuration.submission, submission.dovecot == nil { try await server.addUsers(submission.users) }
         try await server.start()
         return server
     }
