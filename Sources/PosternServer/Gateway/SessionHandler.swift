@@ -357,6 +357,7 @@ final class SessionHandler: ChannelDuplexHandler {
         perform(nil)
         backend?.leave()
         backend = nil
+        relay.credentials = nil
         leaveHold()
         logEnd()
         gate.wheel.remove(ticket)
