@@ -163,6 +163,9 @@ struct DashboardTests {
             _ = try browser.evaluate("document.getElementById('list').value = 'block'; document.getElementById('for').value = '7d'")
             try browser.press("Enter")
             try browser.await_("document.querySelector('section[aria-labelledby=block] tbody th')?.textContent === '198.51.100.0/24'")
+            #expect(
+                try browser.text().contains("Added to the block list: the client 198.51.100.0/24, until "), "what was done, with its undo")
+            #expect(try browser.evaluate("document.querySelector('.done button')?.textContent") as? String == "Undo")
             #expect(try door.mail(from: "a@late.example", to: "b@example.test", client: "198.51.100.4").hasPrefix("action=5"))
             _ = try browser.evaluate("document.getElementById('entry').focus()")
             try browser.type("not an address")

@@ -24,10 +24,10 @@ extension Template {
         <table>
         <thead><tr><th scope="col">Entry</th><th scope="col">As</th><th scope="col">Until</th><th scope="col">Added</th><th scope="col">Note</th><th scope="col">Change</th></tr></thead>
         <tbody>
-        {{#rows}}<tr><th scope="row" class="long">{{entry}}</th><td>{{kind}}</td><td class="t">{{until}}</td><td class="t">{{added}}</td><td>{{note}}</td><td>
-        <form method="post" action="/lists" class="row tight"><input type="hidden" name="form_token" value="{{token}}"><input type="hidden" name="list" value="{{list}}"><input type="hidden" name="kind" value="{{kind}}"><input type="hidden" name="entry" value="{{entry}}"><input type="hidden" name="note" value="{{note}}"><input type="hidden" name="for" value="30d">
+        {{#rows}}<tr><th scope="row" class="long">{{entry}}</th><td>{{kind}}</td><td class="t">{{until}}</td><td class="t">{{added}}</td><td>{{note}}{{#source}} <small>{{source}}</small>{{/source}}</td><td>
+        {{#canChange}}<form method="post" action="/lists" class="row tight"><input type="hidden" name="form_token" value="{{token}}"><input type="hidden" name="list" value="{{list}}"><input type="hidden" name="kind" value="{{kind}}"><input type="hidden" name="entry" value="{{entry}}"><input type="hidden" name="note" value="{{note}}"><input type="hidden" name="for" value="30d">
         <button type="submit" name="do" value="extend" class="small" aria-label="Keep {{entry}} for 30 days from now">30 days</button>
-        <button type="submit" name="do" value="remove" class="small danger" aria-label="Remove {{entry}}">Remove</button></form></td></tr>
+        <button type="submit" name="do" value="remove" class="small danger" aria-label="Remove {{entry}}">Remove</button></form>{{/canChange}}</td></tr>
         {{/rows}}</tbody>
         </table>
         </div>{{#more}}<p class="hint">{{more}}</p>{{/more}}{{/hasRows}}

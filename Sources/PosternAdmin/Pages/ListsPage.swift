@@ -13,10 +13,14 @@ extension AdminSite {
                 "list": list.rawValue, "heading": Self.heading(list), "hasRows": !entries.isEmpty, "token": formToken,
                 "count": Shown.count(entries.count),
                 "rows": entries.prefix(Self.listRows).map { entry -> [String: Any] in
-                    [
+                    var row: [String: Any] = [
                         "kind": entry.kind.rawValue, "entry": entry.entry, "added": Shown.time(entry.added),
                         "until": entry.expires.map(Shown.time) ?? "for good", "note": entry.note, "list": list.rawValue, "token": formToken,
+                        // A subscription's entries are its keeper's to change.
+                        "canChange": entry.source == nil || entry.source == "harvest",
                     ]
+                    if let source = entry.source { row["source"] = source }
+                    return row
                 },
                 "more": entries.count > Self.listRows
                     ? "These are the first \(Self.listRows); the export has all of them." : "",
@@ -74,10 +78,18 @@ extension AdminSite {
                 let note = fields["note"] ?? ""
                 _ = try await ask(.add(entries: [EntryDraft(list: list, kind: kind, pattern: entry, for: span, note: note)]))
             }
-            return .seeOther("/lists?changed=1")
+            return .seeOther("/lists\(await latestChange().map { "?change=\($0)" } ?? "")")
         } catch {
             return await page(.lists, failed: error.message) { () async throws(ControlFailure) in try await lists() }
         }
+    }
+
+    /// The number of what was done last from here, for the button that takes it back.
+    private func latestChange() async -> Int64? {
+        guard case .changes(let found)? = try? await ask(.changes(before: nil, limit: 1)), let change = found.first,
+            change.who == "dashboard"
+        else { return nil }
+        return change.id
     }
 
     // MARK: - The log of changes
