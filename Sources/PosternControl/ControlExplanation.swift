@@ -10,7 +10,7 @@ extension ControlHandler {
         let (throttled, limits) = state.standing(of: attempt)
         attempt.throttled = throttled
         var explanation = try await explain(attempt)
-        explanation.limits = limits.map(LimitReport.init)
+        explanation.limits = limits.map { LimitReport($0, redacted: state.redacts) }
         return explanation
     }
 

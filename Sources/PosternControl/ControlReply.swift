@@ -60,9 +60,10 @@ public struct LimitReport: Codable, Equatable, Sendable {
     public var allowance: Double
     public var left: Double
 
-    public init(_ standing: LimitStanding) {
+    /// `redacted`: an account is named by its domain alone.
+    public init(_ standing: LimitStanding, redacted: Bool = false) {
         limit = standing.limit.description
-        subject = standing.subject
+        subject = redacted && standing.limit.key == .account ? Redaction.mailboxes(standing.subject) : standing.subject
         used = standing.used
         allowance = standing.allowance
         left = standing.left

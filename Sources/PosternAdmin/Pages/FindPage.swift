@@ -116,7 +116,13 @@ extension AdminSite {
         return [
             "verdict": Shown.verdict(explanation.verdict), "tone": Shown.tone(explanation.verdict), "outlook": outlook, "checks": checks,
             "score": explanation.score.map { Shown.decimal($0) } ?? "–", "hasFacts": !explanation.facts.isEmpty,
-            "facts": explanation.facts.map { ["name": $0.fact, "value": $0.value] },
+            "facts": explanation.facts.map { ["name": $0.fact, "value": $0.value] }, "hasLimits": !explanation.limits.isEmpty,
+            "limits": explanation.limits.map { limit in
+                [
+                    "subject": limit.subject, "limit": limit.limit,
+                    "used": Shown.count(Int64(limit.used.rounded())), "left": Shown.count(Int64(limit.left.rounded(.down))),
+                ]
+            },
         ]
     }
 

@@ -87,6 +87,15 @@ extension Template {
         <dl class="facts">
         {{#facts}}<div><dt>{{name}}</dt><dd>{{value}}</dd></div>
         {{/facts}}</dl>{{/hasFacts}}
+        {{#hasLimits}}<h3 id="left">What is left of its limits</h3>
+        <div class="scroll" role="region" aria-labelledby="left" tabindex="0">
+        <table>
+        <thead><tr><th scope="col">Limit</th><th scope="col">Of</th><th scope="col" class="n">Used</th><th scope="col" class="n">Left</th></tr></thead>
+        <tbody>
+        {{#limits}}<tr><th scope="row">{{limit}}</th><td class="long">{{subject}}</td><td class="n">{{used}}</td><td class="n">{{left}}</td></tr>
+        {{/limits}}</tbody>
+        </table>
+        </div>{{/hasLimits}}
         </section>{{/explained}}
         {{#unexplained}}<p class="hint">{{unexplained}}</p>{{/unexplained}}
         """
