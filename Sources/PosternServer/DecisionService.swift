@@ -223,7 +223,9 @@ public final class DecisionService: Sendable {
         guard let limits else { return (nil, []) }
         let engine = engine
         let now = clock.now().steady
-        return (limits.assess(attempt, MessageMemory(), engine, nil, now: now), limits.standings(attempt, engine, now: now))
+        return (
+            limits.assess(attempt, MessageMemory(), engine, nil, now: now, isQuestion: true), limits.standings(attempt, engine, now: now)
+        )
     }
 
     /// What look-ups find out now, for someone who wants to see it.

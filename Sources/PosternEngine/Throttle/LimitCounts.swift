@@ -188,15 +188,21 @@ public struct LimitCounts: Sendable {
         return Throttled(.refuse, limit, count: Double(limit.amount) * throttle.refuseAt, allowance: Double(limit.amount), until: until)
     }
 
-    /// What a stranger's counts mean for the recipient that it asks for.
-    public mutating func assess(_ subject: LimitSubject, _ request: LimitRequest, at now: WallTime) -> Throttled? {
+    /// What a stranger's counts mean for the recipient that it asks for. `isQuestion`: somebody only wants to know; nobody is
+    /// refused for it.
+    public mutating func assess(
+        _ subject: LimitSubject, _ request: LimitRequest, at now: WallTime, isQuestion: Bool = false
+    ) -> Throttled? {
         if let refusal = refusal(of: subject, at: now) { return refusal }
         var worst: (rank: Int, ratio: Double, throttled: Throttled)?
         for (limit, used, allowance, _) in standings(subject, request.recipientDomain, ofAccounts: false, at: now) {
             let count = used + Self.asked(limit, request)
             let ratio = count / allowance
             guard ratio > 1 else { continue }
-            let throttled = grade(limit, count: count, allowance: allowance, subject, at: now)
+            let throttled =
+                isQuestion
+                ? graded(limit, count: count, allowance: allowance, at: now)
+                : grade(limit, count: count, allowance: allowance, subject, at: now)
             let rank =
                 switch throttled.grade {
                 case .hold: 0

@@ -58,7 +58,10 @@ public final class LimitService: Sendable {
     // MARK: - Decisions
 
     /// What its counts mean for an attempt; `nil` for one that is within all limits, or to which none applies.
-    func assess(_ attempt: Attempt, _ memory: MessageMemory, _ engine: Engine, _ findings: Findings?, now: WallTime) -> Throttled? {
+    /// `isQuestion`: somebody only wants to know; nothing is counted.
+    func assess(
+        _ attempt: Attempt, _ memory: MessageMemory, _ engine: Engine, _ findings: Findings?, now: WallTime, isQuestion: Bool = false
+    ) -> Throttled? {
         let settings = engine.settings
         if let account = attempt.account {
             guard settings.accounts.mode != .off, attempt.stage == .rcpt, !settings.accounts.exempt.contains(account.lowercasedASCII) else {
@@ -69,7 +72,7 @@ public final class LimitService: Sendable {
                 return state.counts.assessAccount(subject, Self.request(attempt, memory, state.counts, subject), at: now)
             }
             throttled?.isShadow = settings.accounts.mode == .shadow
-            if throttled?.isShadow == false { state.withLockedValue { $0.numbers.accountsRefused += 1 } }
+            if throttled?.isShadow == false, !isQuestion { state.withLockedValue { $0.numbers.accountsRefused += 1 } }
             return throttled
         }
         let mode = attempt.throttles ? .on : settings.throttle.mode
@@ -81,7 +84,7 @@ public final class LimitService: Sendable {
         case .rcpt, .data:
             guard engine.standing(of: attempt.client, now: now) == .unknown else { return nil }
             throttled = state.withLockedValue { state in
-                state.counts.assess(subject, Self.request(attempt, memory, state.counts, subject), at: now)
+                state.counts.assess(subject, Self.request(attempt, memory, state.counts, subject), at: now, isQuestion: isQuestion)
             }
         case .ehlo, .helo, .mail, .endOfMessage, .vrfy, .etrn: return nil
         }

@@ -46,6 +46,8 @@ struct NearLimitsTests {
         #expect(found["192.0.2.4"]?.state == .deferred && found["192.0.2.4"]?.until.map { $0 > start } == true)
         // Being looked at refuses nobody.
         #expect(found["2001:db8::/64"]?.state == .held && counts.refusals(at: start).isEmpty)
+        let asked = counts.assess(client("2001:db8::1"), LimitRequest(), at: start, isQuestion: true)?.grade
+        #expect(asked == .refuse && counts.refusals(at: start).isEmpty, "nor does being explained")
         let grade = counts.assess(client("2001:db8::1"), LimitRequest(), at: start)?.grade
         #expect(grade == .refuse)
         found = near()
