@@ -10,6 +10,11 @@ extension ControlHandler {
         return try await stored { () async throws(StoreFailure) in try await store.decisions(filter) }.map(DecisionReport.init)
     }
 
+    /// Octets of a text below which it is looked for among the newest decisions alone: so short a text is in most of them, or
+    /// every one must be read to know.
+    public static let shortText = 4
+    public static let newest = 25_000
+
     /// One text for all: a reference names one decision, everything else may be part of an address, a sender or a recipient.
     private func decisions(_ search: Search, anywhere text: String) async throws(ControlFailure) -> [DecisionReport] {
         var search = search
@@ -28,7 +33,11 @@ extension ControlHandler {
         for field in fields where search[keyPath: field] == nil {
             var part = search
             part[keyPath: field] = text
-            for decision in try await decisions(part) { found[decision.reference] = decision }
+            var filter = try filter(part)
+            if text.utf8.count < Self.shortText { filter.mostSeen = Self.newest }
+            let wanted = filter
+            let decisions = try await stored { () async throws(StoreFailure) in try await store.decisions(wanted) }
+            for decision in decisions { found[decision.reference.description] = DecisionReport(decision) }
         }
         // References sort by time, since all of one age have one length.
         let newest = found.values.sorted { ($0.reference.count, $0.reference) > ($1.reference.count, $1.reference) }

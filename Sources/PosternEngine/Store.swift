@@ -147,11 +147,14 @@ public struct DecisionFilter: Equatable, Sendable {
     public var before: Reference?
     /// 1...10,000.
     public var limit: Int
+    /// Only so many of the newest are looked at; `nil` for all.
+    public var mostSeen: Int?
 
     public init(
         reference: Reference? = nil, address: String? = nil, sender: String? = nil, recipient: String? = nil, since: WallTime? = nil,
-        before: Reference? = nil, limit: Int = 100
+        before: Reference? = nil, limit: Int = 100, mostSeen: Int? = nil
     ) {
+        self.mostSeen = mostSeen
         self.reference = reference
         self.address = address
         self.sender = sender

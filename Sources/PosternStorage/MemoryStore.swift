@@ -128,7 +128,10 @@ public final class MemoryStore: Store {
 
     public func decisions(_ filter: DecisionFilter) async throws(StoreFailure) -> [StoredDecision] {
         let match = DecisionMatch(filter)
-        return try locked { Array($0.decisions.reversed().lazy.map(\.decision).filter(match.matches).prefix(filter.limit)) }
+        return try locked {
+            Array(
+                $0.decisions.reversed().prefix(filter.mostSeen ?? .max).lazy.map(\.decision).filter(match.matches).prefix(filter.limit))
+        }
     }
 
     public func waiting(_ filter: DecisionFilter, now: WallTime) async throws(StoreFailure) -> [WaitingTriplet] {

@@ -13,7 +13,7 @@ extension SQLiteStore {
 
     public func decisions(_ filter: DecisionFilter) async throws(StoreFailure) -> [StoredDecision] {
         var found: [StoredDecision] = []
-        try await search(filter, columns: .all, wanted: filter.limit) { matches throws(StoreFailure) in
+        try await search(filter, columns: .all, wanted: filter.limit, atMost: filter.mostSeen ?? .max) { matches throws(StoreFailure) in
             found += matches.prefix(filter.limit - found.count).map(\.decision)
             return found.count < filter.limit
         }
@@ -82,19 +82,23 @@ extension SQLiteStore {
     }
 
     /// Hands over what matches, the newest first, step by step, until told to stop.
-    /// Of a step that finds `wanted` no more is read.
+    /// Of a step that finds `wanted` no more is read; of all that may match at most `atMost` are looked at.
     func search(
-        _ filter: DecisionFilter, columns: Columns, wanted: Int = .max, _ take: ([Match]) async throws(StoreFailure) -> Bool
+        _ filter: DecisionFilter, columns: Columns, wanted: Int = .max, atMost: Int = .max,
+        _ take: ([Match]) async throws(StoreFailure) -> Bool
     ) async throws(StoreFailure) {
         let match = DecisionMatch(filter)
         let path = opening.path
         let action = columns == .deferred ? Verdict.Action.defer.name : nil
         var ranges = match.reference.map { [$0...$0] } ?? index.ranges(match, action: action)
         if let reference = match.reference, let before = match.before, reference >= before { ranges = [] }
-        while !ranges.isEmpty {
+        var unseen = atMost
+        while !ranges.isEmpty, unseen > 0 {
             let left = ranges
+            let limit = min(Self.searchStep, unseen)
+            unseen -= limit
             let (matches, rest) = try await onReader { db in
-                try DecisionSearch.step(db, path: path, left, match: match, action: action, limit: Self.searchStep, wanted: wanted)
+                try DecisionSearch.step(db, path: path, left, match: match, action: action, limit: limit, wanted: wanted)
             }
             if !matches.isEmpty, try await !take(matches) { return }
             if Task.isCancelled { throw StoreFailure(.other, "cancelled") }

@@ -170,6 +170,17 @@ struct StoreConformanceTests {
     }
 
     @Test(arguments: StoreKind.allCases)
+    func `A search that may look at so many looks at the newest`(kind: StoreKind) async throws {
+        try await withStore(kind) { store in
+            for number in 1...30 { try await store.commit(triplets: [triplet(number): row()], record: record(Int64(number))) }
+            let found = try await store.decisions(DecisionFilter(limit: 100, mostSeen: 7)).map(\.reference.value)
+            #expect(found == (Int64(24)...30).reversed())
+            #expect(try await store.decisions(DecisionFilter(limit: 3, mostSeen: 7)).count == 3)
+            #expect(try await store.decisions(DecisionFilter(sender: "nobody@nowhere", mostSeen: 7)).isEmpty)
+        }
+    }
+
+    @Test(arguments: StoreKind.allCases)
     func `A message that names a recipient twice counts as one row`(kind: StoreKind) async throws {
         try await withStore(kind) { store in
             var changes = Changes()

@@ -25,6 +25,10 @@ extension AdminSite {
             "heading": query == nil ? "The latest decisions" : "Found",
             "nothing": query == nil ? "Nothing was decided yet." : "Nothing that is still kept matches.",
         ]
+        if let query, query.utf8.count < ControlHandler.shortText {
+            values["more"] =
+                "So short a text is looked for in the latest \(Shown.count(ControlHandler.newest)) decisions; type \(ControlHandler.shortText) characters to search all."
+        }
         if rows.count == Self.findRows { values["more"] = "These are the latest \(Self.findRows); search for more to see fewer." }
         return Content(title: "Find", html: Template.render("find", values))
     }
