@@ -7,8 +7,7 @@ enum BackendSessionCheck {
 
     static func run(_ input: UnsafeRawBufferPointer) {
         guard input.count >= 2 else { return }
-        var (settings, client) = settings(input[0])
-        settings.requiresLogIn = input[1].has(7)
+        let (settings, client) = settings(input[0], requiresLogIn: input[1].has(7))
         let script = input[1]
         let backend = UnsafeRawBufferPointer(rebasing: input[2...])
         var generator = Generator(input)
@@ -19,11 +18,12 @@ enum BackendSessionCheck {
         BackendDriver.disturb(settings, client, backend, script, &generator)
     }
 
-    private static func settings(_ octet: UInt8) -> (BackendSettings, BackendClient?) {
+    private static func settings(_ octet: UInt8, requiresLogIn: Bool) -> (BackendSettings, BackendClient?) {
         let information: BackendSettings.ClientInformation = octet.has(0) ? .proxyV2 : octet.has(1) ? .none : .xclient
         var settings = BackendSettings(hostname: "mx.example.org", clientInformation: information)
         settings.tls = octet.has(2) ? (octet.has(3) ? .required : .opportunistic) : .never
         settings.usesChunking = octet.has(4)
+        settings.requiresLogIn = requiresLogIn
         settings.replies = ReplyDecoder.Limits(line: 60, lines: 12)
         guard !octet.has(5) else { return (settings, nil) }
         let source = Endpoint(address: octet.has(6) ? IPAddress(v4: 0xc000_0207) : IPAddress("2001:db8::7") ?? IPAddress(v4: 1), port: 4321)
