@@ -31,37 +31,31 @@ extension EngineSettings {
     /// The score of all that is known of an attempt; `suspicion` is what subscribed lists say of the client.
     public func assess(_ attempt: Attempt, _ findings: Findings, _ suspicion: Suspicion? = nil) -> Assessment {
         var assessment = attempt.isConversation ? score(of: attempt.signals) : Assessment()
-        func note(_ check: Check, _ evidence: String = "", score: Double? = nil) {
-            var setting = setting(of: check)
-            if let score { setting.score = score }
-            assessment.add(check, setting, evidence: evidence)
-        }
-
-        noteHelo(attempt, findings, note)
-        let name = noteReverseName(attempt.client, findings, note)
+        noteHelo(attempt, findings, &assessment)
+        let name = noteReverseName(attempt.client, findings, &assessment)
 
         switch findings.senderDomain {
-        case .none: note(.senderDomain, attempt.sender.mailbox?.domain ?? "")
-        case .nullMX: note(.senderNullMX, attempt.sender.mailbox?.domain ?? "")
+        case .none: note(.senderDomain, attempt.sender.mailbox?.domain ?? "", in: &assessment)
+        case .nullMX: note(.senderNullMX, attempt.sender.mailbox?.domain ?? "", in: &assessment)
         case .unknown, .reachable: break
         }
         switch findings.spf?.result {
-        case .fail?: note(.spfFail, findings.spf?.domain?.text ?? "")
-        case .softfail?: note(.spfSoftfail, findings.spf?.domain?.text ?? "")
-        case .permerror?: note(.spfPermerror, findings.spf?.domain?.text ?? "")
+        case .fail?: note(.spfFail, findings.spf?.domain?.text ?? "", in: &assessment)
+        case .softfail?: note(.spfSoftfail, findings.spf?.domain?.text ?? "", in: &assessment)
+        case .permerror?: note(.spfPermerror, findings.spf?.domain?.text ?? "", in: &assessment)
         case nil, .none?, .neutral?, .pass?, .temperror?: break
         }
-        for listing in findings.listings { note(.dnsLists, "\(listing.list) \(listing.reply)", score: listing.score) }
-        if let country = findings.country, let score = countries[country] { note(.country, country, score: score) }
+        for listing in findings.listings { note(.dnsLists, "\(listing.list) \(listing.reply)", score: listing.score, in: &assessment) }
+        if let country = findings.country, let score = countries[country] { note(.country, country, score: score, in: &assessment) }
         if let network = findings.network, let score = networkOwners[network.number] {
-            note(.asNumber, "AS\(network.number) \(network.name)", score: score)
+            note(.asNumber, "AS\(network.number) \(network.name)", score: score, in: &assessment)
         }
 
         // Our own traps know better than somebody else's list.
         if let colour = attempt.harvested {
-            note(colour.check)
+            note(colour.check, in: &assessment)
         } else if let suspicion {
-            note(suspicion.colour.check, "from \(suspicion.source)")
+            note(suspicion.colour.check, "from \(suspicion.source)", in: &assessment)
         }
 
         let isNamed = findings.spf?.vouchedDomain != nil || name
@@ -69,24 +63,31 @@ extension EngineSettings {
         return assessment
     }
 
-    private func noteHelo(_ attempt: Attempt, _ findings: Findings, _ note: (Check, String, Double?) -> Void) {
+    /// A method, and no closure: that would copy all settings for each attempt.
+    private func note(_ check: Check, _ evidence: String = "", score: Double? = nil, in assessment: inout Assessment) {
+        var setting = setting(of: check)
+        if let score { setting.score = score }
+        assessment.add(check, setting, evidence: evidence)
+    }
+
+    private func noteHelo(_ attempt: Attempt, _ findings: Findings, _ assessment: inout Assessment) {
         let helo = attempt.client.helo
         guard !helo.isEmpty else { return }
         let address = address(inHelo: helo)
         // A program on this very machine may well greet with its name.
         let isHere = attempt.client.address?.isLoopback ?? false
         if let address {
-            note(.heloIsAddress, helo, nil)
-            if ourAddresses.contains(address), !isHere { note(.heloIsOurs, helo, nil) }
+            note(.heloIsAddress, helo, in: &assessment)
+            if ourAddresses.contains(address), !isHere { note(.heloIsOurs, helo, in: &assessment) }
             return
         }
         if let name = DomainName(helo), name == ownName || ourDomains.contains(name) {
-            if !isHere { note(.heloIsOurs, helo, nil) }
+            if !isHere { note(.heloIsOurs, helo, in: &assessment) }
             return
         }
         switch findings.helo {
-        case .none: note(.heloUnresolvable, helo, nil)
-        case .elsewhere: note(.heloMismatch, helo, nil)
+        case .none: note(.heloUnresolvable, helo, in: &assessment)
+        case .elsewhere: note(.heloMismatch, helo, in: &assessment)
         case .unknown, .client: break
         }
     }
@@ -99,21 +100,21 @@ extension EngineSettings {
     }
 
     /// Whether the client has a name that says who it is.
-    private func noteReverseName(_ client: Client, _ findings: Findings, _ note: (Check, String, Double?) -> Void) -> Bool {
+    private func noteReverseName(_ client: Client, _ findings: Findings, _ assessment: inout Assessment) -> Bool {
         guard let address = client.address else { return false }
         let reverseName = findings.reverseName == .unknown ? client.reverseName : findings.reverseName
         let confirmed: DomainName? =
             if let name = client.confirmedName { name } else if case .confirmed(let name) = reverseName { name } else { nil }
         if let confirmed {
             guard GenericName.matches(confirmed, address: address) else { return true }
-            note(.genericName, confirmed.text, nil)
+            note(.genericName, confirmed.text, in: &assessment)
             return false
         }
         switch reverseName {
-        case .none: note(.noReverseName, "", nil)
+        case .none: note(.noReverseName, "", in: &assessment)
         case .unconfirmed(let name):
-            note(.unconfirmedName, name.text, nil)
-            if GenericName.matches(name, address: address) { note(.genericName, name.text, nil) }
+            note(.unconfirmedName, name.text, in: &assessment)
+            if GenericName.matches(name, address: address) { note(.genericName, name.text, in: &assessment) }
         case .unknown, .confirmed: break
         }
         return false

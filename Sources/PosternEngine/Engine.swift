@@ -172,8 +172,7 @@ public struct Engine: Sendable {
         return Verdict(settings.delays.clean > .zero ? .hold(settings.delays.clean) : .accept, [.clean])
     }
 
-    private func finished(_ decision: Decision, _ inquiry: Inquiry) -> Decision {
-        var decision = decision
+    private func finished(_ decision: consuming Decision, _ inquiry: Inquiry) -> Decision {
         if settings.greylist.mode == .shadow {
             switch decision.verdict.action {
             case .defer, .hold:

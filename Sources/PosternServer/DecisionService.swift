@@ -151,26 +151,24 @@ public final class DecisionService: Sendable {
     /// Decides. `memory` is what the front remembers of this message; the decision says what to remember from now on.
     /// `completion` is called once: at once, or on the store's thread after the decision is committed; it must not block.
     public func decide(
-        _ attempt: Attempt, memory: MessageMemory = MessageMemory(), listener: String, completion: @escaping @Sendable (Outcome) -> Void
+        _ attempt: consuming Attempt, memory: MessageMemory = MessageMemory(), listener: String,
+        completion: @escaping @Sendable (Outcome) -> Void
     ) {
-        if let harvest, attempt.harvested == nil, let colour = attempt.client.address.flatMap({ harvest.colour(of: $0) }) {
-            var listed = attempt
-            listed.harvested = colour
-            return decide(listed, memory: memory, listener: listener, completion: completion)
+        if let harvest, attempt.harvested == nil, let address = attempt.client.address {
+            attempt.harvested = harvest.colour(of: address)
         }
         let (now, wall) = clock.now()
         let (snapshot, counter) = state.withLockedValue { state in
             state.counter &+= 1
             return (state.snapshot, state.counter)
         }
-        var attempt = attempt
         let counts = limits != nil && snapshot.counts(attempt)
         if counts, let limits {
             let findings = snapshot.countsIdentities ? evidence?.known(attempt) : nil
             attempt.throttled = limits.assess(attempt, memory, snapshot.engine, findings, now: now)
         }
         let question = Question(
-            service: self, counted: counts ? attempt : nil, snapshot: snapshot, reference: Reference(time: wall, counter: counter),
+            service: self, counted: counts ? copy attempt : nil, snapshot: snapshot, reference: Reference(time: wall, counter: counter),
             now: now, wall: wall, listener: listener, completion: completion)
 
         switch snapshot.engine.begin(attempt, memory: memory, now: now) {
@@ -276,7 +274,7 @@ public final class DecisionService: Sendable {
         }
 
         /// A decision with what is kept of it: nothing for a stage at which nothing is checked.
-        func ruling(_ decision: Decision, _ attempt: Attempt, _ triplets: [TripletKey]) -> Ruling {
+        func ruling(_ decision: consuming Decision, _ attempt: Attempt, _ triplets: [TripletKey]) -> Ruling {
             if case .stageHasNoCheck? = decision.verdict.causes.first { return Ruling(decision) }
             var verdict = decision.verdict
             // People read wall time.
@@ -287,7 +285,7 @@ public final class DecisionService: Sendable {
                     reference: reference, time: wall, listener: listener, attempt: attempt, verdict: verdict, triplets: triplets))
         }
 
-        func finish(_ decision: Decision, _ record: DecisionRecord?, findings: Findings? = nil) {
+        func finish(_ decision: consuming Decision, _ record: DecisionRecord?, findings: Findings? = nil) {
             if let record {
                 service.counters.decided(record.verdict)
                 service.metrics?.decided(record.verdict.action, since: began)
@@ -298,7 +296,6 @@ public final class DecisionService: Sendable {
                 }
                 service.log.write(record)
             }
-            var decision = decision
             var field: String?
             if let spfField = findings?.spfField, !decision.memory.spfFieldGiven, decision.verdict.action.accepts {
                 field = spfField
@@ -333,7 +330,8 @@ public final class DecisionService: Sendable {
         var needs: Needs { inquiry.needs }
 
         func decide(_ evidence: Evidence) -> Ruling {
-            let decision = question.snapshot.engine.conclude(inquiry, evidence: evidence, now: question.now)
+            let snapshot = question.snapshot
+            let decision = snapshot.engine.conclude(inquiry, evidence: evidence, now: question.now)
             return question.ruling(decision, inquiry.attempt, inquiry.needs.triplets)
         }
 
@@ -361,7 +359,8 @@ public final class DecisionService: Sendable {
         var needs: Needs { inquiry.needs }
 
         func decide(_ evidence: Evidence) -> Ruling {
-            guard let decision = question.snapshot.engine.recognise(inquiry, evidence: evidence, now: question.now) else {
+            let snapshot = question.snapshot
+            guard let decision = snapshot.engine.recognise(inquiry, evidence: evidence, now: question.now) else {
                 return Ruling(nil)
             }
             return question.ruling(decision, inquiry.attempt, inquiry.needs.triplets)

@@ -36,14 +36,15 @@ public final class PolicyService: Sendable {
         guard let attempt = Attempt(request) else { return completion(.dunno, .zero) }
         if let address = attempt.client.address, attempt.account == nil { decisions.met(address, at: listener) }
         if attempt.stage == .rcpt { decisions.named(attempt, at: listener) }
-        let instance = attempt.instance
+        // What follows is kept until the answer comes; of the attempt that is little.
+        let (stage, instance, isStressed) = (attempt.stage, attempt.instance, attempt.stressed)
         let memory = messages.withLockedValue { $0[instance] } ?? MessageMemory()
         decisions.decide(attempt, memory: memory, listener: listener) { [self] outcome in
             var now = outcome.memory
-            let field = Self.field(of: outcome, at: attempt.stage, &now)
+            let field = Self.field(of: outcome, at: stage, &now)
             var wait = WallTime.Span.zero
             // Once a message: each further recipient would cost the MTA's process as much again.
-            if case .hold(let span) = outcome.verdict.action, !instance.isEmpty, !now.held, !attempt.stressed {
+            if case .hold(let span) = outcome.verdict.action, !instance.isEmpty, !now.held, !isStressed {
                 wait = min(span, hold)
                 now.held = wait > .zero
             }
