@@ -47,3 +47,4 @@ bench: setup ## measure beside the peers, in one run
 	scripts/bench_gateway.sh
 	scripts/bench_trap.sh
 	scripts/bench_lists.py .build/release/postern
+	scripts/bench-dashboard.sh --no-build
