@@ -10,6 +10,7 @@ let package = Package(
         .executable(name: "postern", targets: ["postern"]),
         // For the benchmarks, which are a package of their own.
         .library(name: "Counting", targets: ["Counting", "PosternCore"]),
+        .library(name: "PosternEngine", targets: ["PosternEngine", "PosternCore"]),
         .library(name: "PosternResolver", targets: ["PosternResolver", "DNSProtocol", "PosternCore"]),
     ],
     dependencies: [

@@ -18,7 +18,10 @@ let package = Package(
         .executableTarget(name: "trap-load", dependencies: loading, swiftSettings: strict),
         .executableTarget(name: "maillog-writer", swiftSettings: strict),
         .executableTarget(name: "dns-responder", swiftSettings: strict),
-        .executableTarget(name: "counting", dependencies: [.product(name: "Counting", package: "postern")], swiftSettings: strict),
+        .executableTarget(
+            name: "counting",
+            dependencies: [.product(name: "Counting", package: "postern"), .product(name: "PosternEngine", package: "postern")],
+            swiftSettings: strict),
         .executableTarget(
             name: "resolver-load", dependencies: [.product(name: "PosternResolver", package: "postern")], swiftSettings: strict),
         .executableTarget(name: "smtp-hold", dependencies: loading, swiftSettings: strict),

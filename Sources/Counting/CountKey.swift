@@ -30,6 +30,9 @@ public struct CountKey: Hashable, Sendable {
         self.member = member
     }
 
+    /// One word of both: dictionaries hash with a secret of their own, and that is dear by the word.
+    public func hash(into hasher: inout Hasher) { hasher.combine(block &+ UInt64(member) &* 0x9e37_79b9_7f4a_7c15) }
+
     /// An IPv4 address in its /24; an IPv6 /64 in its /48: who has one address of a /64 has all.
     public init(_ address: IPAddress) {
         switch address.family {
@@ -62,10 +65,6 @@ public struct CountColumn: Hashable, Sendable {
         self.limit = limit
     }
 
-    /// Which window a moment falls in, and how much of that window has gone by, 0..<1.
-    @inline(__always)
-    func epoch(at now: WallTime) -> (number: UInt32, elapsed: Double) {
-        let (number, rest) = max(now.milliseconds, 0).quotientAndRemainder(dividingBy: window.milliseconds)
-        return (UInt32(truncatingIfNeeded: number), Double(rest) / Double(window.milliseconds))
-    }
+    /// Which window a moment falls in.
+    func epoch(at now: WallTime) -> UInt32 { UInt32(truncatingIfNeeded: max(now.milliseconds, 0) / window.milliseconds) }
 }

@@ -33,7 +33,9 @@ public struct CountTable: Sendable {
     public let columns: [CountColumn]
     private let settings: Settings
     private let layout: RowLayout
-    private var slabs: [Slab]
+    private var memory: RowMemory
+    /// Which units some column counts, a bit each.
+    private let units: UInt32
     /// Open addressing: the upper half of a slot is the hash, the lower the handle; 0 is empty.
     private var slots: [UInt64]
     private var mask: Int
@@ -51,8 +53,9 @@ public struct CountTable: Sendable {
         let columns = Array(columns.prefix(Self.maximumColumns))
         self.columns = columns
         self.settings = settings
-        layout = RowLayout(columns: columns.count)
-        slabs = Self.capacities.map { Slab(capacity: $0, columns: columns.count) }
+        memory = RowMemory(columns)
+        layout = memory.layout
+        units = columns.reduce(0) { $0 | 1 << UInt32($1.unit.rawValue) }
         slots = [UInt64](repeating: 0, count: 64)
         mask = 63
         logs = StepLogs(maximum: settings.maximumLogs)
@@ -65,92 +68,117 @@ public struct CountTable: Sendable {
     /// `Settings.maximumLogs`.
     public var followedKeys: Set<CountKey> { logs.keys }
 
+    /// Whether any column counts a unit.
+    public func counts(_ unit: CountUnit) -> Bool { units & 1 << UInt32(unit.rawValue) != 0 }
+
+    /// Before anything is written, or a window is moved on.
+    @inline(__always)
+    private mutating func own() {
+        if !isKnownUniquelyReferenced(&memory) { memory = memory.copy() }
+    }
+
     // MARK: - Counting
 
     /// Adds to every column of a unit.
     public mutating func charge(_ key: CountKey, _ unit: CountUnit, _ amount: UInt32 = 1, at now: WallTime) {
-        guard amount > 0 else { return }
-        var place: (handle: UInt64, member: Int)?
-        for column in columns.indices where columns[column].unit == unit {
-            if place == nil { place = self.place(key, at: now) }
-            guard let place else { return }
-            add(amount, key, place.handle, place.member, column, at: now)
+        guard amount > 0, counts(unit) else { return }
+        own()
+        let (handle, member) = place(key, at: now)
+        let row = row(handle)
+        let capacity = Self.capacity(handle)
+        let record = row + layout.record(member, capacity: capacity)
+        let age = UInt32(truncatingIfNeeded: now.milliseconds) &- record[0]
+        for column in 0..<layout.columns where memory.columns[column].column.unit == unit {
+            add(amount, key, row, record + 1 + 2 * column, capacity, column, age: age, at: now)
         }
+        record[0] = UInt32(truncatingIfNeeded: now.milliseconds)
     }
 
-    private mutating func add(_ amount: UInt32, _ key: CountKey, _ handle: UInt64, _ member: Int, _ column: Int, at now: WallTime) {
-        let columnValue = columns[column]
-        let (epoch, elapsed) = columnValue.epoch(at: now)
-        let layout = layout
-        let capacity = Self.capacity(handle)
-        let moment = UInt32(truncatingIfNeeded: now.milliseconds)
-        let (this, last, isFollowed, age) = withRow(handle) { row in
-            Self.roll(row, column, to: epoch, layout, capacity: capacity)
-            let total = row + layout.total(column)
-            total[0] = min(total[0].plusSaturating(amount), RowLayout.mostCounted)
-            let count = row + layout.count(member, column, capacity: capacity)
-            let before = count[0]
-            count[0] = min(before.plusSaturating(amount), RowLayout.mostCounted)
-            let latest = row + layout.moments(capacity: capacity) + member
-            defer { latest[0] = moment }
-            return (before, count[1] & RowLayout.mostCounted, count[1] & RowLayout.isFollowed != 0, moment &- latest[0])
-        }
-        let window = columnValue.window
+    /// `age` is how many milliseconds ago the member was charged last.
+    @inline(__always)
+    private mutating func add(
+        _ amount: UInt32, _ key: CountKey, _ row: UnsafeMutablePointer<UInt32>, _ count: UnsafeMutablePointer<UInt32>, _ capacity: Int,
+        _ column: Int, age: UInt32, at now: WallTime
+    ) {
+        let epoch = memory.columns[column].epoch(at: max(now.milliseconds, 0))
+        if epoch > row[layout.epoch(column)] { Self.roll(row, column, to: epoch, layout, capacity: capacity) }
+        let total = row + layout.total(column)
+        total[0] = min(total[0].plusSaturating(amount), RowLayout.mostCounted)
+        let this = count[0]
+        count[0] = min(this.plusSaturating(amount), RowLayout.mostCounted)
+        let last = count[1] & RowLayout.mostCounted
+        let isFollowed = count[1] & RowLayout.isFollowed != 0
+        let sum = UInt64(this) + UInt64(last) + UInt64(amount)
+        if !isFollowed, sum <= memory.columns[column].mentionable { return }
+        let window = memory.columns[column].column.window
         let logKey = StepLogs.Key(key: key, column: UInt8(truncatingIfNeeded: column))
         if isFollowed {
             let isThere: Void? = logs.with(logKey) { $0.add(amount, window: window, at: now) }
             if isThere != nil { return }
         }
-        let sum = UInt64(this) + UInt64(last) + UInt64(amount)
-        let follows = sum > UInt64(columnValue.limit / 4) || sum > UInt64(max(columnValue.limit / 64, 1)) && !logs.isCrowded
+        let follows = sum > memory.columns[column].near || sum > memory.columns[column].mentionable && !logs.isCrowded
         if follows {
             var log = StepLog(
-                this: this, last: last, elapsed: elapsed, window: window, latest: now - .milliseconds(Int64(age)), at: now)
+                this: this, last: last, elapsed: memory.columns[column].elapsed(at: max(now.milliseconds, 0)), window: window,
+                latest: now - .milliseconds(Int64(age)), at: now)
             log.add(amount, window: window, at: now)
             logs.insert(log, logKey)
         }
-        if follows != isFollowed {
-            withRow(handle) { row in
-                let last = row + layout.count(member, column, capacity: capacity) + 1
-                last[0] = last[0] & RowLayout.mostCounted | (follows ? RowLayout.isFollowed : 0)
-            }
-        }
+        if follows != isFollowed { count[1] = last | (follows ? RowLayout.isFollowed : 0) }
     }
 
-    /// What a key has in every column now, in the order of the columns. `body` is not called where it has nothing.
-    public mutating func counts(_ key: CountKey, at now: WallTime, _ body: (Int, Double) -> Void) {
-        guard let slot = find(key.block) else { return }
+    /// What a key has in every column now; of the columns that `blocks` has a bit for, what its whole block has. One look at one
+    /// row tells it all.
+    ///
+    /// - Returns: false where there is nothing of the block.
+    @discardableResult
+    public mutating func counts(_ key: CountKey, at now: WallTime, blocks: UInt32 = 0, into values: inout CountValues) -> Bool {
+        guard let slot = find(key.block) else { return false }
+        own()
         let handle = slots[slot] & 0xffff_ffff
-        let layout = layout
-        let capacity = Self.capacity(handle)
-        guard let member = withRow(handle, { Self.member($0, key.member, layout) }) else { return }
-        for column in columns.indices {
-            let (epoch, elapsed) = columns[column].epoch(at: now)
-            let (this, last, isFollowed) = withRow(handle) { row in
-                let count = row + layout.count(member, column, capacity: capacity)
-                let (this, last) = Self.windows(count, kept: row[layout.epoch(column)], now: epoch)
-                return (this, last, count[1] & RowLayout.isFollowed != 0)
+        let row = row(handle)
+        let member = Self.member(row, key.member, layout)
+        guard member != nil || blocks != 0 else { return true }
+        let record = row + layout.record(member ?? 0, capacity: Self.capacity(handle))
+        let milliseconds = max(now.milliseconds, 0)
+        for column in 0..<layout.columns {
+            let epoch = memory.columns[column].epoch(at: milliseconds)
+            let kept = row[layout.epoch(column)]
+            if blocks & 1 << UInt32(column) != 0 {
+                let (this, last) = Self.windows(row + layout.total(column), kept: kept, now: epoch)
+                values.setBlock(column, memory.columns[column].estimate(this, last, at: milliseconds))
             }
+            guard member != nil else { continue }
+            let count = record + 1 + 2 * column
+            let (this, last) = Self.windows(count, kept: kept, now: epoch)
             guard this > 0 || last > 0 else { continue }
-            let estimate = Double(this) + Double(last) * (1 - elapsed)
+            let isFollowed = count[1] & RowLayout.isFollowed != 0
             guard isFollowed else {
-                body(column, estimate)
+                values[column] = memory.columns[column].estimate(this, last, at: milliseconds)
                 continue
             }
-            let window = columns[column].window
+            let window = memory.columns[column].column.window
             let exact = logs.with(StepLogs.Key(key: key, column: UInt8(truncatingIfNeeded: column))) { log in
                 log.expire(window: window, at: now)
                 return Double(log.sum)
             }
-            body(column, exact ?? estimate)
+            values[column] = exact ?? memory.columns[column].estimate(this, last, at: milliseconds)
         }
+        return true
+    }
+
+    /// What a key has in every column now, in the order of the columns. `body` is not called where it has nothing.
+    public mutating func counts(_ key: CountKey, at now: WallTime, _ body: (Int, Double) -> Void) {
+        var values = CountValues()
+        counts(key, at: now, into: &values)
+        for column in 0..<layout.columns where values[column] > 0 { body(column, values[column]) }
     }
 
     /// What a key has in one column now.
     public mutating func count(_ key: CountKey, column: Int, at now: WallTime) -> Double {
-        var result = 0.0
-        counts(key, at: now) { if $0 == column { result = $1 } }
-        return result
+        var values = CountValues()
+        counts(key, at: now, into: &values)
+        return values[column]
     }
 
     /// When a key will have no more than `target` in one column if it does nothing; `nil` where that is so now.
@@ -158,18 +186,18 @@ public struct CountTable: Sendable {
         let target = max(target, 0)
         guard count(key, column: column, at: now) > target, let slot = find(key.block) else { return nil }
         let handle = slots[slot] & 0xffff_ffff
-        let layout = layout
-        let capacity = Self.capacity(handle)
-        guard let member = withRow(handle, { Self.member($0, key.member, layout) }) else { return nil }
+        let row = row(handle)
+        guard let member = Self.member(row, key.member, layout) else { return nil }
         let window = columns[column].window
-        let logKey = StepLogs.Key(key: key, column: UInt8(truncatingIfNeeded: column))
-        let (epoch, elapsed) = columns[column].epoch(at: now)
-        let (this, last, isFollowed) = withRow(handle) { row in
-            let count = row + layout.count(member, column, capacity: capacity)
-            let (this, last) = Self.windows(count, kept: row[layout.epoch(column)], now: epoch)
-            return (Double(this), Double(last), count[1] & RowLayout.isFollowed != 0)
+        let epoch = memory.columns[column].epoch(at: max(now.milliseconds, 0))
+        let elapsed = memory.columns[column].elapsed(at: max(now.milliseconds, 0))
+        let count = row + layout.record(member, capacity: Self.capacity(handle)) + 1 + 2 * column
+        let windows = Self.windows(count, kept: row[layout.epoch(column)], now: epoch)
+        let (this, last) = (Double(windows.this), Double(windows.last))
+        if count[1] & RowLayout.isFollowed != 0 {
+            let logKey = StepLogs.Key(key: key, column: UInt8(truncatingIfNeeded: column))
+            if let exact = logs.with(logKey, { $0.falls(to: target, window: window) }) ?? nil { return exact }
         }
-        if isFollowed, let exact = logs.with(logKey, { $0.falls(to: target, window: window) }) ?? nil { return exact }
         // By the two windows: of the last one it falls away until that is over, then of this one.
         let width = Double(window.milliseconds)
         let rest = width * (1 - elapsed)
@@ -182,32 +210,35 @@ public struct CountTable: Sendable {
     /// much, not how much the worst of them does.
     public mutating func breadth(of block: UInt64, column: Int, cap: Double, except: UInt16?, at now: WallTime) -> Double {
         guard let slot = find(block) else { return 0 }
+        own()
         let handle = slots[slot] & 0xffff_ffff
-        let layout = layout
-        let capacity = Self.capacity(handle)
-        let (epoch, elapsed) = columns[column].epoch(at: now)
-        return withRow(handle) { row in
-            let kept = row[layout.epoch(column)]
-            let members = UnsafeRawPointer(row + layout.members).assumingMemoryBound(to: UInt16.self)
-            var sum = 0.0
-            for member in 0..<Int(row[RowLayout.state] & RowLayout.countMask) where members[member] != except {
-                let (this, last) = Self.windows(row + layout.count(member, column, capacity: capacity), kept: kept, now: epoch)
-                sum += min(Double(this) + Double(last) * (1 - elapsed), cap)
+        let row = row(handle)
+        let milliseconds = max(now.milliseconds, 0)
+        let epoch = memory.columns[column].epoch(at: milliseconds)
+        let state = memory.columns[column]
+        let kept = row[layout.epoch(column)]
+        let members = UnsafeRawPointer(row + layout.members).assumingMemoryBound(to: UInt16.self)
+        var count = row + layout.record(0, capacity: Self.capacity(handle)) + 1 + 2 * column
+        var sum = 0.0
+        for member in 0..<Int(row[RowLayout.state] & RowLayout.countMask) {
+            if members[member] != except {
+                let (this, last) = Self.windows(count, kept: kept, now: epoch)
+                sum += min(state.estimate(this, last, at: milliseconds), cap)
             }
-            return sum
+            count += layout.record
         }
+        return sum
     }
 
     /// What a block has in one column now, all members together.
     public mutating func total(of block: UInt64, column: Int, at now: WallTime) -> Double {
         guard let slot = find(block) else { return 0 }
-        let handle = slots[slot] & 0xffff_ffff
-        let layout = layout
-        let (epoch, elapsed) = columns[column].epoch(at: now)
-        return withRow(handle) { row in
-            let (this, last) = Self.windows(row + layout.total(column), kept: row[layout.epoch(column)], now: epoch)
-            return Double(this) + Double(last) * (1 - elapsed)
-        }
+        own()
+        let row = row(slots[slot] & 0xffff_ffff)
+        let milliseconds = max(now.milliseconds, 0)
+        let epoch = memory.columns[column].epoch(at: milliseconds)
+        let (this, last) = Self.windows(row + layout.total(column), kept: row[layout.epoch(column)], now: epoch)
+        return memory.columns[column].estimate(this, last, at: milliseconds)
     }
 
     // MARK: - Rows
@@ -218,8 +249,8 @@ public struct CountTable: Sendable {
     private static func capacity(_ handle: UInt64) -> Int { capacities[Int(handle >> 28 & 0xf) - 1] }
 
     @inline(__always)
-    private mutating func withRow<Result>(_ handle: UInt64, _ body: (UnsafeMutablePointer<UInt32>) -> Result) -> Result {
-        slabs[Int(handle >> 28 & 0xf) - 1].withRow(Int(handle & 0xfff_ffff), body)
+    private func row(_ handle: UInt64) -> UnsafeMutablePointer<UInt32> {
+        memory.row(Int(handle >> 28 & 0xf) - 1, Int(handle & 0xfff_ffff))
     }
 
     @inline(__always)
@@ -233,8 +264,7 @@ public struct CountTable: Sendable {
         return now - kept == 1 ? (0, count[0]) : (0, 0)
     }
 
-    /// Brings a column of a row to the window of now.
-    @inline(__always)
+    /// Brings a column of a row to a later window.
     private static func roll(_ row: UnsafeMutablePointer<UInt32>, _ column: Int, to epoch: UInt32, _ layout: RowLayout, capacity: Int) {
         let kept = row[layout.epoch(column)]
         guard epoch > kept else { return }
@@ -246,68 +276,69 @@ public struct CountTable: Sendable {
             count[0] = 0
         }
         turn(row + layout.total(column))
-        for member in 0..<Int(row[RowLayout.state] & RowLayout.countMask) { turn(row + layout.count(member, column, capacity: capacity)) }
+        var count = row + layout.record(0, capacity: capacity) + 1 + 2 * column
+        for _ in 0..<Int(row[RowLayout.state] & RowLayout.countMask) {
+            turn(count)
+            count += layout.record
+        }
     }
 
     @inline(__always)
     private static func member(_ row: UnsafeMutablePointer<UInt32>, _ member: UInt16, _ layout: RowLayout) -> Int? {
-        let members = UnsafeRawPointer(row + layout.members).assumingMemoryBound(to: UInt16.self)
+        let members = UnsafeRawPointer(row + layout.members)
         let count = Int(row[RowLayout.state] & RowLayout.countMask)
+        let wanted = SIMD16<UInt16>(repeating: member)
         var index = 0
         while index < count {
-            if members[index] == member { return index }
-            index += 1
+            let found = members.loadUnaligned(fromByteOffset: 2 * index, as: SIMD16<UInt16>.self) .== wanted
+            if any(found) {
+                for lane in 0..<16 where found[lane] { return index + lane < count ? index + lane : nil }
+            }
+            index += 16
         }
         return nil
     }
 
     /// Where a key is counted; makes room for it.
+    @inline(__always)
     private mutating func place(_ key: CountKey, at now: WallTime) -> (handle: UInt64, member: Int) {
         let slot = find(key.block) ?? insert(key.block)
-        var handle = slots[slot] & 0xffff_ffff
-        let layout = layout
-        let seconds = UInt32(truncatingIfNeeded: max(now.milliseconds, 0) / 1000)
-        var wasDirty = false
-        let found = withRow(handle) { row in
-            row[RowLayout.touched] = seconds
-            wasDirty = row[RowLayout.state] & RowLayout.isDirty != 0
+        let handle = slots[slot] & 0xffff_ffff
+        let row = row(handle)
+        row[RowLayout.touched] = UInt32(truncatingIfNeeded: max(now.milliseconds, 0) / 1000)
+        if row[RowLayout.state] & RowLayout.isDirty == 0 {
             row[RowLayout.state] |= RowLayout.isDirty
-            return Self.member(row, key.member, layout)
+            dirty.append(key.block)
         }
-        if !wasDirty { dirty.append(key.block) }
-        if let found { return (handle, found) }
+        if let found = Self.member(row, key.member, layout) { return (handle, found) }
+        return makeRoom(key, slot, at: now)
+    }
 
+    private mutating func makeRoom(_ key: CountKey, _ slot: Int, at now: WallTime) -> (handle: UInt64, member: Int) {
+        var handle = slots[slot] & 0xffff_ffff
         if isFull(handle) { compact(handle, at: now) }
         if isFull(handle) { handle = grow(slot) }
         let capacity = Self.capacity(handle)
+        let row = row(handle)
         if isFull(handle) {
             // As many members as a row may have: the one with the least to its name gives way.
             evictedMembers += 1
-            let columns = columns.count
-            let member = withRow(handle) { row in
-                let least = (0..<capacity).min { a, b in
-                    Self.weight(row, a, layout, capacity: capacity) < Self.weight(row, b, layout, capacity: capacity)
-                }
-                let index = least ?? 0
-                Self.setMember(row, index, key.member, layout)
-                row[layout.moments(capacity: capacity) + index] = 0
-                (row + layout.count(index, 0, capacity: capacity)).update(repeating: 0, count: 2 * columns)
-                return index
+            let least = (0..<capacity).min { a, b in
+                Self.weight(row, a, layout, capacity: capacity) < Self.weight(row, b, layout, capacity: capacity)
             }
-            return (handle, member)
-        }
-        let member = withRow(handle) { row in
-            let index = Int(row[RowLayout.state] & RowLayout.countMask)
-            row[RowLayout.state] += 1
+            let index = least ?? 0
             Self.setMember(row, index, key.member, layout)
-            return index
+            (row + layout.record(index, capacity: capacity)).update(repeating: 0, count: layout.record)
+            return (handle, index)
         }
-        return (handle, member)
+        let index = Int(row[RowLayout.state] & RowLayout.countMask)
+        row[RowLayout.state] += 1
+        Self.setMember(row, index, key.member, layout)
+        return (handle, index)
     }
 
-    private mutating func isFull(_ handle: UInt64) -> Bool {
-        let capacity = Self.capacity(handle)
-        return withRow(handle) { Int($0[RowLayout.state] & RowLayout.countMask) >= capacity }
+    private func isFull(_ handle: UInt64) -> Bool {
+        Int(row(handle)[RowLayout.state] & RowLayout.countMask) >= Self.capacity(handle)
     }
 
     private static func setMember(_ row: UnsafeMutablePointer<UInt32>, _ index: Int, _ member: UInt16, _ layout: RowLayout) {
@@ -315,7 +346,7 @@ public struct CountTable: Sendable {
     }
 
     private static func weight(_ row: UnsafeMutablePointer<UInt32>, _ member: Int, _ layout: RowLayout, capacity: Int) -> UInt64 {
-        let counts = row + layout.count(member, 0, capacity: capacity)
+        let counts = row + layout.record(member, capacity: capacity) + 1
         var sum: UInt64 = 0
         for word in 0..<2 * layout.columns { sum += UInt64(counts[word]) }
         return sum
@@ -323,61 +354,50 @@ public struct CountTable: Sendable {
 
     /// Lets members go that have nothing to their name any more.
     private mutating func compact(_ handle: UInt64, at now: WallTime) {
-        let epochs = columns.map { $0.epoch(at: now).number }
-        let layout = layout
+        let row = row(handle)
         let capacity = Self.capacity(handle)
-        withRow(handle) { row in
-            for column in epochs.indices { Self.roll(row, column, to: epochs[column], layout, capacity: capacity) }
-            let members = UnsafeMutableRawPointer(row + layout.members).assumingMemoryBound(to: UInt16.self)
-            let count = Int(row[RowLayout.state] & RowLayout.countMask)
-            var kept = 0
-            for member in 0..<count where Self.weight(row, member, layout, capacity: capacity) > 0 {
-                if kept != member {
-                    members[kept] = members[member]
-                    row[layout.moments(capacity: capacity) + kept] = row[layout.moments(capacity: capacity) + member]
-                    (row + layout.count(kept, 0, capacity: capacity)).update(
-                        from: row + layout.count(member, 0, capacity: capacity), count: 2 * layout.columns)
-                }
-                kept += 1
-            }
-            for member in kept..<count {
-                (row + layout.count(member, 0, capacity: capacity)).update(repeating: 0, count: 2 * layout.columns)
-            }
-            row[RowLayout.state] = row[RowLayout.state] & ~RowLayout.countMask | UInt32(kept)
+        for column in 0..<layout.columns {
+            Self.roll(row, column, to: memory.columns[column].epoch(at: max(now.milliseconds, 0)), layout, capacity: capacity)
         }
+        let members = UnsafeMutableRawPointer(row + layout.members).assumingMemoryBound(to: UInt16.self)
+        let count = Int(row[RowLayout.state] & RowLayout.countMask)
+        var kept = 0
+        for member in 0..<count where Self.weight(row, member, layout, capacity: capacity) > 0 {
+            if kept != member {
+                members[kept] = members[member]
+                (row + layout.record(kept, capacity: capacity)).update(
+                    from: row + layout.record(member, capacity: capacity), count: layout.record)
+            }
+            kept += 1
+        }
+        for member in kept..<count { (row + layout.record(member, capacity: capacity)).update(repeating: 0, count: layout.record) }
+        row[RowLayout.state] = row[RowLayout.state] & ~RowLayout.countMask | UInt32(kept)
     }
 
     /// Moves a row to the next capacity, where there is one.
     private mutating func grow(_ slot: Int) -> UInt64 {
         let handle = slots[slot] & 0xffff_ffff
         let slab = Int(handle >> 28 & 0xf) - 1
-        guard slab + 1 < slabs.count else { return handle }
+        guard slab + 1 < Self.capacities.count else { return handle }
         let (old, new) = (Self.capacities[slab], Self.capacities[slab + 1])
-        let layout = layout
-        var copy = [UInt32](repeating: 0, count: slabs[slab].stride)
-        withRow(handle) { row in for word in copy.indices { copy[word] = row[word] } }
-        free(handle)
         let moved = allocate(slab + 1)
-        withRow(moved) { row in
-            for word in 0..<layout.members + (old + 1) / 2 { row[word] = copy[word] }
-            for member in 0..<old { row[layout.moments(capacity: new) + member] = copy[layout.moments(capacity: old) + member] }
-            let from = layout.counts(capacity: old)
-            let to = layout.counts(capacity: new)
-            for word in 0..<2 * layout.columns * old { row[to + word] = copy[from + word] }
-        }
+        let (from, to) = (row(handle), row(moved))
+        to.update(from: from, count: layout.members + (old + 1) / 2)
+        (to + layout.record(0, capacity: new)).update(from: from + layout.record(0, capacity: old), count: layout.record * old)
+        free(handle)
         slots[slot] = slots[slot] & 0xffff_ffff_0000_0000 | moved
         return moved
     }
 
     private mutating func allocate(_ slab: Int) -> UInt64 {
-        rowBytes += slabs[slab].stride * 4
-        return Self.handle(slab: slab, index: slabs[slab].take())
+        rowBytes += memory.stride(slab) * 4
+        return Self.handle(slab: slab, index: memory.take(slab))
     }
 
     private mutating func free(_ handle: UInt64) {
         let slab = Int(handle >> 28 & 0xf) - 1
-        rowBytes -= slabs[slab].stride * 4
-        slabs[slab].giveBack(Int(handle & 0xfff_ffff))
+        rowBytes -= memory.stride(slab) * 4
+        memory.giveBack(slab, Int(handle & 0xfff_ffff))
     }
 
     // MARK: - Index
@@ -397,11 +417,12 @@ public struct CountTable: Sendable {
     @inline(__always)
     private func home(_ slot: UInt64) -> Int { Int(slot >> 33) & mask }
 
-    private mutating func find(_ block: UInt64) -> Int? {
+    @inline(__always)
+    private func find(_ block: UInt64) -> Int? {
         let tag = hash(block) & 0xffff_ffff_0000_0000
         var slot = home(tag)
         while slots[slot] != 0 {
-            if slots[slot] & 0xffff_ffff_0000_0000 == tag, withRow(slots[slot] & 0xffff_ffff, { Self.block($0) == block }) { return slot }
+            if slots[slot] & 0xffff_ffff_0000_0000 == tag, Self.block(row(slots[slot] & 0xffff_ffff)) == block { return slot }
             slot = (slot + 1) & mask
         }
         return nil
@@ -411,10 +432,9 @@ public struct CountTable: Sendable {
         while bytes >= settings.maximumBytes, rows > 1 { evict() }
         if (rows + 1) * 4 > slots.count * 3 { widen() }
         let handle = allocate(0)
-        withRow(handle) { row in
-            row[0] = UInt32(truncatingIfNeeded: block)
-            row[1] = UInt32(truncatingIfNeeded: block >> 32)
-        }
+        let row = row(handle)
+        row[0] = UInt32(truncatingIfNeeded: block)
+        row[1] = UInt32(truncatingIfNeeded: block >> 32)
         rows += 1
         return fill(hash(block) & 0xffff_ffff_0000_0000 | handle)
     }
@@ -459,7 +479,7 @@ public struct CountTable: Sendable {
             hand = (hand + 1) & mask
             guard slots[hand] != 0 else { continue }
             seen += 1
-            let touched = withRow(slots[hand] & 0xffff_ffff) { $0[RowLayout.touched] }
+            let touched = row(slots[hand] & 0xffff_ffff)[RowLayout.touched]
             if coldest.map({ touched < $0.touched }) ?? true { coldest = (hand, touched) }
         }
         guard let coldest else { return }
@@ -472,17 +492,16 @@ public struct CountTable: Sendable {
     /// - Returns: how many went.
     @discardableResult
     public mutating func sweep(_ looks: Int, at now: WallTime) -> Int {
-        let epochs = columns.map { $0.epoch(at: now).number }
-        let layout = layout
+        own()
+        let epochs = columns.map { $0.epoch(at: now) }
         var removed = 0
         for _ in 0..<min(looks, slots.count) {
             hand = (hand + 1) & mask
             guard slots[hand] != 0 else { continue }
-            let isOver = withRow(slots[hand] & 0xffff_ffff) { row in
-                epochs.indices.allSatisfy { column in
-                    let kept = row[layout.epoch(column)]
-                    return epochs[column] > kept && epochs[column] - kept > 1
-                }
+            let row = row(slots[hand] & 0xffff_ffff)
+            let isOver = epochs.indices.allSatisfy { column in
+                let kept = row[layout.epoch(column)]
+                return epochs[column] > kept && epochs[column] - kept > 1
             }
             guard isOver else { continue }
             remove(at: hand)
@@ -499,20 +518,20 @@ public struct CountTable: Sendable {
     @discardableResult
     public mutating func forget(_ key: CountKey) -> [UInt8]? {
         guard let slot = find(key.block) else { return nil }
+        own()
         let handle = slots[slot] & 0xffff_ffff
-        let (layout, columns) = (layout, columns)
+        let row = row(handle)
         let capacity = Self.capacity(handle)
-        let (wasDirty, had): (Bool, [UInt8]?) = withRow(handle) { row in
-            guard let member = Self.member(row, key.member, layout), Self.weight(row, member, layout, capacity: capacity) > 0 else {
-                return (true, nil)
-            }
-            let kept = KeptRow(row, layout, columns, capacity: capacity).only(key.member)
-            (row + layout.count(member, 0, capacity: capacity)).update(repeating: 0, count: 2 * columns.count)
-            defer { row[RowLayout.state] |= RowLayout.isDirty }
-            return (row[RowLayout.state] & RowLayout.isDirty != 0, kept.encoded)
+        guard let member = Self.member(row, key.member, layout), Self.weight(row, member, layout, capacity: capacity) > 0 else {
+            return nil
         }
-        if !wasDirty { dirty.append(key.block) }
-        return had
+        let kept = KeptRow(row, layout, columns, capacity: capacity).only(key.member)
+        (row + layout.record(member, capacity: capacity) + 1).update(repeating: 0, count: 2 * layout.columns)
+        if row[RowLayout.state] & RowLayout.isDirty == 0 {
+            row[RowLayout.state] |= RowLayout.isDirty
+            dirty.append(key.block)
+        }
+        return kept.encoded
     }
 
     /// Gives a key back what `forget` took from it, as far as it still counts, on top of what came since.
@@ -520,12 +539,12 @@ public struct CountTable: Sendable {
     /// - Returns: false where the octets are none of ours.
     public mutating func giveBack(_ key: CountKey, _ data: [UInt8], at now: WallTime) -> Bool {
         guard let kept = KeptRow(data) else { return false }
-        let layout = layout
+        own()
         for (position, column) in kept.columns.enumerated() {
             guard let member = kept.members.first(where: { $0.member == key.member }),
                 let index = columns.firstIndex(where: { $0.unit == column.unit && $0.window == column.window })
             else { continue }
-            let epoch = columns[index].epoch(at: now).number
+            let epoch = columns[index].epoch(at: now)
             let counts = member.counts[position]
             let back: (this: UInt32, last: UInt32)
             if epoch <= column.epoch {
@@ -537,14 +556,13 @@ public struct CountTable: Sendable {
             }
             guard back != (0, 0) else { continue }
             let (handle, place) = place(key, at: now)
+            let row = row(handle)
             let capacity = Self.capacity(handle)
-            withRow(handle) { row in
-                Self.roll(row, index, to: epoch, layout, capacity: capacity)
-                let count = row + layout.count(place, index, capacity: capacity)
-                count[0] = min(count[0].plusSaturating(back.this), RowLayout.mostCounted)
-                // No longer followed step by step: the steps are not known any more.
-                count[1] = min((count[1] & RowLayout.mostCounted).plusSaturating(back.last), RowLayout.mostCounted)
-            }
+            Self.roll(row, index, to: epoch, layout, capacity: capacity)
+            let count = row + layout.record(place, capacity: capacity) + 1 + 2 * index
+            count[0] = min(count[0].plusSaturating(back.this), RowLayout.mostCounted)
+            // No longer followed step by step: the steps are not known any more.
+            count[1] = min((count[1] & RowLayout.mostCounted).plusSaturating(back.last), RowLayout.mostCounted)
         }
         return true
     }
@@ -553,31 +571,26 @@ public struct CountTable: Sendable {
 
     /// Blocks whose rows have changed since they were last taken, at most so many, with what is to be written of each.
     public mutating func takeChanges(_ limit: Int) -> [(block: UInt64, data: [UInt8])] {
+        own()
         var taken: [(block: UInt64, data: [UInt8])] = []
-        let layout = layout
-        let columns = columns
         while taken.count < limit, let block = dirty.popLast() {
             // It may have given way meanwhile.
             guard let slot = find(block) else { continue }
             let handle = slots[slot] & 0xffff_ffff
-            let capacity = Self.capacity(handle)
-            let data = withRow(handle) { row in
-                row[RowLayout.state] &= ~RowLayout.isDirty
-                return KeptRow(row, layout, columns, capacity: capacity).encoded
-            }
-            taken.append((block, data))
+            let row = row(handle)
+            row[RowLayout.state] &= ~RowLayout.isDirty
+            taken.append((block, KeptRow(row, layout, columns, capacity: Self.capacity(handle)).encoded))
         }
         return taken
     }
 
     /// Every row, as it is to be written.
-    public mutating func all() -> [(block: UInt64, data: [UInt8])] {
-        let (layout, columns) = (layout, columns)
-        return slots.indices.compactMap { slot in
-            guard slots[slot] != 0 else { return nil }
-            let handle = slots[slot] & 0xffff_ffff
-            let capacity = Self.capacity(handle)
-            return withRow(handle) { row in (Self.block(row), KeptRow(row, layout, columns, capacity: capacity).encoded) }
+    public func all() -> [(block: UInt64, data: [UInt8])] {
+        slots.compactMap { slot in
+            guard slot != 0 else { return nil }
+            let handle = slot & 0xffff_ffff
+            let row = row(handle)
+            return (Self.block(row), KeptRow(row, layout, columns, capacity: Self.capacity(handle)).encoded)
         }
     }
 
@@ -587,28 +600,25 @@ public struct CountTable: Sendable {
     @discardableResult
     public mutating func restore(block: UInt64, data: [UInt8], at now: WallTime) -> Bool {
         guard let kept = KeptRow(data) else { return false }
-        let layout = layout
+        own()
         var isUsed = false
         for (position, column) in kept.columns.enumerated() {
             guard let index = columns.firstIndex(where: { $0.unit == column.unit && $0.window == column.window }) else { continue }
-            let epoch = columns[index].epoch(at: now).number
+            let epoch = columns[index].epoch(at: now)
             guard epoch <= column.epoch &+ 1, column.epoch <= epoch &+ 1 else { continue }
             isUsed = true
             for member in kept.members where member.counts[position] != (0, 0) {
                 let (handle, place) = place(CountKey(block: block, member: member.member), at: now)
-                let capacity = Self.capacity(handle)
-                withRow(handle) { row in
-                    row[layout.epoch(index)] = column.epoch
-                    let count = row + layout.count(place, index, capacity: capacity)
-                    count[0] = member.counts[position].this
-                    count[1] = member.counts[position].last
-                }
+                let row = row(handle)
+                row[layout.epoch(index)] = column.epoch
+                let count = row + layout.record(place, capacity: Self.capacity(handle)) + 1 + 2 * index
+                count[0] = member.counts[position].this
+                count[1] = member.counts[position].last
             }
             guard let slot = find(block) else { continue }
-            withRow(slots[slot] & 0xffff_ffff) { row in
-                row[layout.total(index)] = column.this
-                row[layout.total(index) + 1] = column.last
-            }
+            let row = row(slots[slot] & 0xffff_ffff)
+            row[layout.total(index)] = column.this
+            row[layout.total(index) + 1] = column.last
         }
         return isUsed
     }

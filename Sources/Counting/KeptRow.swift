@@ -36,7 +36,7 @@ struct KeptRow {
                 Member(
                     member: numbers[member],
                     counts: columns.indices.map { column in
-                        let count = row + layout.count(member, column, capacity: capacity)
+                        let count = row + layout.record(member, capacity: capacity) + 1 + 2 * column
                         return (count[0], count[1] & RowLayout.mostCounted)
                     }))
         }

@@ -137,6 +137,10 @@ struct StepLogs: Sendable {
     struct Key: Hashable, Sendable {
         let key: CountKey
         let column: UInt8
+
+        func hash(into hasher: inout Hasher) {
+            hasher.combine(key.block &+ (UInt64(key.member) << 8 | UInt64(column)) &* 0x9e37_79b9_7f4a_7c15)
+        }
     }
 
     private let maximum: Int

@@ -44,7 +44,8 @@ public struct PostfixConfiguration: Sendable {
     public struct Submission: Sendable {
         /// Passwords by user; a user is `name@realm`, or `name` in the realm of the host name.
         public var users: [String: String]
-        /// Asked ahead of `permit_sasl_authenticated`; only `endpoint`, `timeout` and `defaultAction` count.
+        /// Asked ahead of `permit_sasl_authenticated`, and at the end of the data where it says so; `atRecipient` and `atData`
+        /// do not count.
         public var policy: Policy?
         /// From the kernel when nil.
         public var port: UInt16?
@@ -238,7 +239,7 @@ public struct PostfixConfiguration: Sendable {
                 "    -o smtpd_relay_restrictions=permit_sasl_authenticated,reject",
                 "    -o { smtpd_recipient_restrictions = \(asked)permit_sasl_authenticated, reject }",
                 "    -o smtpd_data_restrictions=",
-                "    -o smtpd_end_of_data_restrictions=",
+                "    -o { smtpd_end_of_data_restrictions = \(submission.policy.flatMap { $0.atEndOfData ? $0.restriction : nil } ?? "") }",
             ]
         }
         // Last: sockets are made in this order, and once this one listens a test may go on.

@@ -117,10 +117,22 @@ public struct LimitCounts: Sendable {
         static let sketches: UInt8 = 6
     }
 
+    /// A limit of strangers as it is looked at for every recipient.
+    struct Bearing: Sendable {
+        var limit: Limit
+        var column: Int
+        var kept: Double
+        /// Of a block's limit beside it, where there is one.
+        var block: Double?
+    }
+
     struct Kind: Sendable {
         var table: CountTable
         /// With the column of each.
         var limits: [(limit: Limit, column: Int)]
+        var bearings: [Bearing] = []
+        /// Columns whose blocks bear on somebody, a bit each.
+        var blocks: UInt32 = 0
     }
 
     let throttle: ThrottleSettings
@@ -129,6 +141,10 @@ public struct LimitCounts: Sendable {
     var kinds: [Kind]
     private var suspensionLimits: [(limit: Limit, column: Int?)] = []
     private(set) var usualColumns: [CountUnit: Int] = [:]
+    /// Whose recipients are remembered.
+    private let counted: Set<Limit.Key>
+    /// Past which an address is refused at connect.
+    private let attempts: Limit?
     var refused = Fading<CountKey, WallTime>(maximum: LimitCounts.maximumRefused)
     /// Somebody is refused no more before its time: whoever was told of refusals is to be told again.
     var hasForgottenRefusal = false
@@ -169,22 +185,30 @@ public struct LimitCounts: Sendable {
             }
             var settings = CountTable.Settings(seed: seed.0 ^ UInt64(table.rawValue) << 32 ^ seed.1)
             settings.maximumBytes = table == .addresses ? throttle.memory : throttle.memory / 4
-            return Kind(table: CountTable(columns: columns, settings: settings), limits: limits)
+            var kind = Kind(table: CountTable(columns: columns, settings: settings), limits: limits)
+            for (limit, column) in limits where limit.key != .block && throttle.limits.contains(limit) {
+                let block = throttle.limits.first { $0.key == .block && $0.unit == limit.unit && $0.window == limit.window }
+                let beside = table == .addresses ? block.map { Double($0.kept) } : nil
+                kind.bearings.append(Bearing(limit: limit, column: column, kept: Double(limit.kept), block: beside))
+                if beside != nil { kind.blocks |= 1 << UInt32(column) }
+            }
+            return kind
         }
+        counted = Set(all.filter { $0.unit == .newRecipients }.map(\.key))
+        attempts = throttle.limits.first { $0.key == .address && $0.unit == .attempts }
         usualColumns = usual
         let accountLimits = kinds[Self.index(.accounts)].limits
         suspensionLimits = accounts.suspend.map { limit in (limit, accountLimits.first { $0.limit == limit }?.column) }
     }
 
     static func index(_ table: Table) -> Int { Int(table.rawValue) - 1 }
+    private static let tablesOfStrangers: [Table] = [.addresses, .identities, .recipientDomains]
 
     // MARK: - Questions
 
     /// What a stranger's counts mean for it at connect: whether it is refused.
     public mutating func refusal(of subject: LimitSubject, at now: WallTime) -> Throttled? {
-        guard let address = subject.address, let until = refused[CountKey(address)], now < until,
-            let limit = throttle.limits.first(where: { $0.key == .address && $0.unit == .attempts })
-        else { return nil }
+        guard let address = subject.address, let until = refused[CountKey(address)], now < until, let limit = attempts else { return nil }
         return Throttled(.refuse, limit, count: Double(limit.amount) * throttle.refuseAt, allowance: Double(limit.amount), until: until)
     }
 
@@ -195,22 +219,34 @@ public struct LimitCounts: Sendable {
     ) -> Throttled? {
         if let refusal = refusal(of: subject, at: now) { return refusal }
         var worst: (rank: Int, ratio: Double, throttled: Throttled)?
-        for (limit, used, allowance, _) in standings(subject, request.recipientDomain, ofAccounts: false, at: now) {
-            let count = used + Self.asked(limit, request)
-            let ratio = count / allowance
-            guard ratio > 1 else { continue }
-            let throttled =
-                isQuestion
-                ? graded(limit, count: count, allowance: allowance, at: now)
-                : grade(limit, count: count, allowance: allowance, subject, at: now)
-            let rank =
-                switch throttled.grade {
-                case .hold: 0
-                case .defer: 1
-                case .refuse, .refuseAccount, .suspended: 2
+        for table in Self.tablesOfStrangers {
+            let index = Self.index(table)
+            guard !kinds[index].bearings.isEmpty, let key = key(table, subject, request.recipientDomain) else { continue }
+            var used = CountValues()
+            kinds[index].table.counts(key, at: now, blocks: kinds[index].blocks, into: &used)
+            for position in kinds[index].bearings.indices {
+                let bearing = kinds[index].bearings[position]
+                let count = used[bearing.column] + Self.asked(bearing.limit, request)
+                // Whose neighbours are loud may do less.
+                var allowance = bearing.kept
+                if let block = bearing.block, used.block(bearing.column) > block {
+                    allowance = self.allowance(bearing.kept, beside: block, bearing.column, key, at: now)
                 }
-            if let worst, (rank, ratio) <= (worst.rank, worst.ratio) { continue }
-            worst = (rank, ratio, throttled)
+                let ratio = count / allowance
+                guard ratio > 1 else { continue }
+                let throttled =
+                    isQuestion
+                    ? graded(bearing.limit, count: count, allowance: allowance, at: now)
+                    : grade(bearing.limit, count: count, allowance: allowance, subject, at: now)
+                let rank =
+                    switch throttled.grade {
+                    case .hold: 0
+                    case .defer: 1
+                    case .refuse, .refuseAccount, .suspended: 2
+                    }
+                if let worst, (rank, ratio) <= (worst.rank, worst.ratio) { continue }
+                worst = (rank, ratio, throttled)
+            }
         }
         return worst?.throttled
     }
@@ -268,7 +304,7 @@ public struct LimitCounts: Sendable {
         throttled.until = now + limit.window
         let index = Self.index(Table(limit.key))
         // What alone is more than the limit would never do.
-        if asked <= throttled.allowance, let (key, _) = key(Table(limit.key), subject, nil),
+        if asked <= throttled.allowance, let key = key(Table(limit.key), subject, nil),
             let column = kinds[index].limits.first(where: { $0.limit == limit })?.column,
             let until = kinds[index].table.falls(key, column: column, to: throttled.allowance - asked, at: now)
         {
@@ -310,15 +346,17 @@ public struct LimitCounts: Sendable {
         var found: [(limit: Limit, used: Double, allowance: Double, subject: String)] = []
         let mine = ofAccounts ? accounts.limits + accounts.suspend : throttle.limits
         for table in Table.allCases {
-            guard let (key, name) = key(table, subject, recipientDomain) else { continue }
             let index = Self.index(table)
             let limits = kinds[index].limits
-            guard !limits.isEmpty else { continue }
-            var used = [Double](repeating: 0, count: kinds[index].table.columns.count)
-            kinds[index].table.counts(key, at: now) { used[$0] = $1 }
+            guard !limits.isEmpty, let key = key(table, subject, recipientDomain) else { continue }
+            let name = name(table, subject, recipientDomain)
+            var used = CountValues()
+            kinds[index].table.counts(key, at: now, blocks: kinds[index].blocks, into: &used)
             for (limit, column) in limits where limit.key != .block && mine.contains(limit) {
                 var allowance = Double(limit.kept)
-                if table == .addresses { allowance = self.allowance(limit, column, key, at: now) }
+                if let block = kinds[index].bearings.first(where: { $0.limit == limit })?.block, used.block(column) > block {
+                    allowance = self.allowance(allowance, beside: block, column, key, at: now)
+                }
                 if accounts.suspend.contains(limit), let unit = limit.unit.counted, let usual = usualColumns[unit] {
                     allowance = max(allowance, usualAllowance(used[usual], used[column]))
                 }
@@ -337,23 +375,39 @@ public struct LimitCounts: Sendable {
     mutating func allowance(_ limit: Limit, _ column: Int, _ key: CountKey, at now: WallTime) -> Double {
         let own = Double(limit.kept)
         let index = Self.index(.addresses)
-        guard let block = throttle.limits.first(where: { $0.key == .block && $0.unit == limit.unit && $0.window == limit.window }),
-            kinds[index].table.total(of: key.block, column: column, at: now) > Double(block.kept)
+        guard let block = kinds[index].bearings.first(where: { $0.limit == limit })?.block,
+            kinds[index].table.total(of: key.block, column: column, at: now) > block
         else { return own }
-        let breadth = kinds[index].table.breadth(of: key.block, column: column, cap: own, except: key.member, at: now)
-        guard breadth > Double(block.kept) else { return own }
-        return max(own * Double(block.kept) / breadth, own * throttle.neighbourFloor, 1)
+        return allowance(own, beside: block, column, key, at: now)
     }
 
-    private func key(_ table: Table, _ subject: LimitSubject, _ recipientDomain: String?) -> (CountKey, String)? {
-        func named(_ name: String?) -> (CountKey, String)? { name.map { (CountKey($0, hash: hash), $0) } }
-        return switch table {
-        case .addresses: subject.address.map { (CountKey($0), $0.description) }
-        case .identities: named(subject.identity)
-        case .accounts: named(subject.account)
-        case .accountDomains: named(subject.accountDomain)
-        case .recipientDomains: named(recipientDomain)
+    private mutating func allowance(_ own: Double, beside block: Double, _ column: Int, _ key: CountKey, at now: WallTime) -> Double {
+        let breadth = kinds[Self.index(.addresses)].table.breadth(of: key.block, column: column, cap: own, except: key.member, at: now)
+        guard breadth > block else { return own }
+        return max(own * block / breadth, own * throttle.neighbourFloor, 1)
+    }
+
+    private func key(_ table: Table, _ subject: LimitSubject, _ recipientDomain: String?) -> CountKey? {
+        switch table {
+        case .addresses: subject.address.map { CountKey($0) }
+        case .identities: subject.identity.map { CountKey($0, hash: hash) }
+        case .accounts: subject.account.map { CountKey($0, hash: hash) }
+        case .accountDomains: subject.accountDomain.map { CountKey($0, hash: hash) }
+        case .recipientDomains: recipientDomain.map { CountKey($0, hash: hash) }
         }
+    }
+
+    /// For people.
+    private func name(_ table: Table, _ subject: LimitSubject, _ recipientDomain: String?) -> String {
+        let name: String? =
+            switch table {
+            case .addresses: subject.address?.description
+            case .identities: subject.identity
+            case .accounts: subject.account
+            case .accountDomains: subject.accountDomain
+            case .recipientDomains: recipientDomain
+            }
+        return name ?? ""
     }
 
     /// For people: every limit that bears on somebody, with what is left of it.
@@ -437,9 +491,10 @@ public struct LimitCounts: Sendable {
         for table in Table.allCases {
             // What a customer sends is not its provider's neighbour's: its address is charged for failed log-ins alone.
             if subject.account != nil, unit != .failures, table == .addresses || table == .identities { continue }
-            guard let kind = kind(table), let (key, name) = key(table, subject, recipientDomain) else { continue }
-            if table != .addresses, names.peek(key.block) == nil { names[key.block] = name }
-            kinds[kind].table.charge(key, unit, amount, at: now)
+            let index = Self.index(table)
+            guard kinds[index].table.counts(unit), let key = key(table, subject, recipientDomain) else { continue }
+            if table != .addresses, names.peek(key.block) == nil { names[key.block] = name(table, subject, recipientDomain) }
+            kinds[index].table.charge(key, unit, amount, at: now)
         }
     }
 
@@ -451,11 +506,10 @@ public struct LimitCounts: Sendable {
     func hashed(_ text: String) -> UInt64 { CountKey(text, hash: hash).block }
 
     private func sketchOwner(_ subject: LimitSubject) -> UInt64? {
-        let all = throttle.limits + accounts.limits + accounts.suspend
-        func counts(_ key: Limit.Key) -> Bool { all.contains { $0.unit == .newRecipients && $0.key == key } }
-        if let account = subject.account { return counts(.account) ? hashed("account \(account)") : nil }
-        if let identity = subject.identity, counts(.identity) { return hashed("identity \(identity)") }
-        guard let address = subject.address, counts(.address) else { return nil }
+        guard !counted.isEmpty else { return nil }
+        if let account = subject.account { return counted.contains(.account) ? hashed("account \(account)") : nil }
+        if let identity = subject.identity, counted.contains(.identity) { return hashed("identity \(identity)") }
+        guard let address = subject.address, counted.contains(.address) else { return nil }
         let key = CountKey(address)
         return hashed("address \(key.block) \(key.member)")
     }
@@ -471,8 +525,8 @@ public struct LimitCounts: Sendable {
     private mutating func suspend(_ account: String, at now: WallTime) -> Suspension? {
         guard suspended[account] == nil else { return nil }
         let index = Self.index(.accounts)
-        var used = [Double](repeating: 0, count: kinds[index].table.columns.count)
-        kinds[index].table.counts(CountKey(account, hash: hash), at: now) { used[$0] = $1 }
+        var used = CountValues()
+        kinds[index].table.counts(CountKey(account, hash: hash), at: now, into: &used)
         for (limit, column) in suspensionLimits where limit.key == .account {
             var allowance = Double(limit.kept)
             let count: Double
@@ -512,7 +566,6 @@ public struct LimitCounts: Sendable {
 
     /// Goes on with what another has counted, which had the same secret.
     public mutating func adopt(_ other: LimitCounts, at now: WallTime) {
-        var other = other
         for index in kinds.indices {
             for (block, data) in other.kinds[index].table.all() { kinds[index].table.restore(block: block, data: data, at: now) }
         }
