@@ -45,6 +45,7 @@ bench: setup ## measure beside the peers, in one run
 	scripts/servers.sh fetch postgrey postfix haproxy rbldnsd dnsperf endlessh
 	scripts/bench.sh
 	scripts/bench_gateway.sh
+	scripts/bench_throttle.sh --no-build
 	scripts/bench_trap.sh
 	scripts/bench_lists.py .build/release/postern
 	scripts/bench-dashboard.sh --no-build

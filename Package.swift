@@ -216,7 +216,8 @@ let package = Package(
         .testTarget(
             name: "PosternServerTests",
             dependencies: [
-                "DNSProtocol", "IntegrationSupport", "Notices", "PolicyProtocol", "PosternConfiguration", "PosternCore", "PosternEngine",
+                "DNSProtocol", "IntegrationSupport", "Notices", "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore",
+                "PosternEngine",
                 "PosternResolver", "PosternServer", "PosternStorage", "SMTPProtocol",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),

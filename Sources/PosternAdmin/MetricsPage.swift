@@ -107,11 +107,32 @@ struct MetricsPage {
             }
         }
         family("postern_backend_failures_total", .counter, "Backend connections that failed.") { Double($0.backendFailures) }
+        innerDoors(gateways.compactMap { gateway in gateway.inner.map { (gateway.name, $0) } })
         out.family("postern_backend_up", .gauge, "Whether a backend is well.")
         for gateway in gateways {
             for backend in gateway.backends {
                 out.sample(
                     "postern_backend_up", [("listener", gateway.name), ("backend", backend.address)], backend.isWell ? 1 : 0)
+            }
+        }
+    }
+
+    private mutating func innerDoors(_ doors: [(name: String, inner: StatusReport.Gateway.Inner)]) {
+        guard !doors.isEmpty else { return }
+        out.family("postern_inner_open", .gauge, "Whether an inner door is open to everybody, since no node can be reached.")
+        for (name, inner) in doors { out.sample("postern_inner_open", [("listener", name)], inner.isOpen ? 1 : 0) }
+        out.family("postern_inner_node_up", .gauge, "Whether a node of the throttle can be reached.")
+        for (name, inner) in doors {
+            for node in inner.nodes {
+                out.sample("postern_inner_node_up", [("listener", name), ("node", node.address)], node.isReachable ? 1 : 0)
+            }
+        }
+        out.family("postern_inner_strangers_total", .counter, "Sessions of strangers at an inner door, by what they were told.")
+        for (name, inner) in doors {
+            for (answer, count) in [
+                ("450", inner.deferred), ("421", inner.refused), ("none", inner.unanswered), ("admitted", inner.admitted),
+            ] {
+                out.sample("postern_inner_strangers_total", [("listener", name), ("answer", answer)], Double(count))
             }
         }
     }

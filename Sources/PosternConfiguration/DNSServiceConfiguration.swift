@@ -15,7 +15,7 @@ extension Configuration {
             public var kind = Kind.address
             /// In the order of their return codes; never empty.
             public var colours = ListColour.allCases
-            /// `own`, `harvest` and names of subscriptions; `nil` for all.
+            /// `own`, `harvest`, `trusted` and names of subscriptions; `nil` for all but `trusted`.
             public var sources: [String]?
 
             public init(name: DomainName) {
@@ -41,6 +41,8 @@ extension Configuration {
 
         public static let ownSource = "own"
         public static let harvestSource = "harvest"
+        /// Whom `trusted` and `trusted_files` name; shown only where it is named.
+        public static let trustedSource = "trusted"
         public static let mostZones = 64
         public static let timeRange = WallTime.Span.zero ... .days(7)
         public static let rateRange = 0...1_000_000

@@ -53,6 +53,9 @@ extension ConfigurationLoader {
         var gateway = gateway(mapping, role: role)
         gateway?.inner = inner
         gateway?.submission = submission
+        if let inner, gateway?.certificate == nil, !inner.nodeCertificates.isEmpty || !inner.nodeNames.isEmpty {
+            report.error(mapping.mark, "nodes show certificates after STARTTLS only, which needs tls_certificate and tls_key")
+        }
         let trap = trap(mapping, role: role, mode: modeValue)
         let socketmap = socketmap(mapping, role: role)
         let dnsService = dnsService(mapping, role: role)

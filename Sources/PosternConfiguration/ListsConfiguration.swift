@@ -72,6 +72,10 @@ extension Configuration {
 // MARK: - Reading
 
 extension ConfigurationLoader {
+    private static let ownSources = [
+        Configuration.DNSService.ownSource, Configuration.DNSService.harvestSource, Configuration.DNSService.trustedSource,
+    ]
+
     func readSubscriptions(_ value: Value?) {
         guard let value, let elements = value.list(of: "subscriptions") else { return }
         guard elements.count <= Configuration.Subscription.mostSubscriptions else {
@@ -80,7 +84,7 @@ extension ConfigurationLoader {
         configuration.subscriptions = []
         for element in elements {
             guard let subscription = subscription(element) else { continue }
-            let reserved = [Configuration.DNSService.ownSource, Configuration.DNSService.harvestSource]
+            let reserved = Self.ownSources
             if reserved.contains(subscription.name) {
                 element.error("'\(subscription.name)' is the name of lists of our own")
             } else if configuration.subscriptions.contains(where: { $0.name == subscription.name }) {
@@ -150,7 +154,7 @@ extension ConfigurationLoader {
 
     /// Whether the sources and zones that are named are there. `mark` is where the exports are, or the file's begin.
     func checkSources(_ mark: Position) {
-        let names = [Configuration.DNSService.ownSource, Configuration.DNSService.harvestSource] + configuration.subscriptions.map(\.name)
+        let names = Self.ownSources + configuration.subscriptions.map(\.name)
         let zones = configuration.listeners.flatMap { $0.dnsService?.zones ?? [] }
         let sources = zones.flatMap { $0.sources ?? [] } + configuration.exports.flatMap { $0.sources ?? [] }
         for name in Set(sources).subtracting(names).sorted() {

@@ -166,6 +166,17 @@ extension Parameter {
             "listeners[].nodes", "list of networks", "(required)",
             "Inner: the throttle's nodes. They bring the mail of others, and alone may name them by XCLIENT."),
         .init(
+            "listeners[].node_certificates", "list of paths", "(none)",
+            "Inner: certificates in PEM. Who shows one of them after STARTTLS is a node, from whatever address. At most 256."),
+        .init(
+            "listeners[].node_names", "list of names", "(none)",
+            "Inner: who shows a certificate with one of these names (DNS names of its subjectAltName) that node_ca has signed is a node. At most 256."
+        ),
+        .init(
+            "listeners[].node_ca", "path", "(none)",
+            "Inner: authorities in PEM for node_names. A client that shows a certificate which none of them has signed cannot use TLS here."
+        ),
+        .init(
             "listeners[].node_checks", "list of addresses", "(port 25 of nodes)",
             "Inner: where it is seen whether a node can be reached. When none can, the door is open to everybody. Without it port 25 of those nodes that are single addresses. At most 256."
         ),
@@ -223,7 +234,7 @@ extension Parameter {
             "DNS service: the zone that holds all colours, such as `bl.example.net`."),
         .init(
             "listeners[].zones", "list of zones", "(none)",
-            "DNS service: further zones, each a name or `{ zone: black.bl.example.net, colours: [black], kind: address, sources: [own, harvest] }`; `kind: domain` for a list of domains, sources as under exports. At most 64."
+            "DNS service: further zones, each a name or `{ zone: black.bl.example.net, colours: [black], kind: address, sources: [own, harvest] }`; `kind: domain` for a list of domains, sources as under exports, and `trusted` for whom `trusted` and `trusted_files` name, which is shown in no other zone. At most 64."
         ),
         .init(
             "listeners[].nameservers", "list of names", "(hostname)",

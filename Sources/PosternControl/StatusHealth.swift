@@ -16,6 +16,37 @@ extension StatusReport {
             }
         }
 
+        /// An inner door.
+        public struct Inner: Codable, Equatable, Sendable {
+            public struct Node: Codable, Equatable, Sendable {
+                public var address: String
+                public var isReachable: Bool
+
+                public init(address: String, isReachable: Bool) {
+                    self.address = address
+                    self.isReachable = isReachable
+                }
+            }
+
+            /// To everybody, since no node can be reached.
+            public var isOpen: Bool
+            /// Those that are looked at.
+            public var nodes: [Node]
+            /// Remembered now.
+            public var strangers: Int
+            /// Sessions of strangers since the start: told 450, told 421, not answered, and let in since no node could be reached.
+            public var deferred: UInt64 = 0
+            public var refused: UInt64 = 0
+            public var unanswered: UInt64 = 0
+            public var admitted: UInt64 = 0
+
+            public init(isOpen: Bool, nodes: [Node], strangers: Int) {
+                self.isOpen = isOpen
+                self.nodes = nodes
+                self.strangers = strangers
+            }
+        }
+
         public var name: String
         /// Open now, and of them those that are made to wait.
         public var sessions: Int
@@ -36,6 +67,8 @@ extension StatusReport {
         public var probesInconclusive: UInt64 = 0
         public var proxyErrors: UInt64 = 0
         public var backends: [Backend] = []
+        /// `nil` for another role.
+        public var inner: Inner?
         /// Of a listener with role submission.
         public var logIns: LogIns?
 

@@ -105,6 +105,7 @@ public final class Daemon: Sendable {
         let traps = try startTraps(configuration, decisions, clock)
         let publisher = ListPublisher(clock: clock, lists: decisions.engine.lists)
         harvest.follow(publisher)
+        publisher.trustChanged(decisions.engine.settings.trusted)
         let listKeeper = ListKeeper(publisher: publisher, decisions: decisions, clock: clock, logger: logger, configuration: configuration)
         await listKeeper.start()
         for socket in sockets where !configuration.isAdmin(socket.name) {
@@ -167,7 +168,7 @@ public final class Daemon: Sendable {
                 }, redacts: { [log] in log.redacts }, logger: logger
             ).run()
         }
-        let trustWatch = Task { [self] in await self.watch(trustedFiles, decisions) }
+        let trustWatch = Task { [self] in await self.watch(trustedFiles, decisions, publisher) }
         let upkeep = Task {
             await Upkeep(
                 store: store, clock: clock, decisions: decisions, log: log, logger: logger, keepDecisions: configuration.decisions.keep
@@ -516,6 +517,7 @@ public final class Daemon: Sendable {
         _ = trustedFiles.refresh()
         decisions.limits?.update(throttle: configuration.throttle, accounts: configuration.accounts, now: decisions.steadyTime)
         decisions.update { $0.settings = configuration.engineSettings(with: trustedFiles) }
+        publisher.trustChanged(decisions.engine.settings.trusted)
         publisher.update(configuration)
         await keeper.update(configuration)
         lookUps.update(configuration)

@@ -34,6 +34,7 @@ extension GatewaySettings {
         banner = gateway.banner
         if let inner = gateway.inner {
             self.inner = InnerDoor.Settings(inner)
+            // Those known by a certificate may say it once they have shown that.
             xclient = inner.nodes
         }
         if let submission = gateway.submission {

@@ -28,6 +28,16 @@ extension GatewayListener {
             report.logIns = .init(
                 taken: values.logIns, failed: values.logInsFailed, refused: values.logInsRefused, unanswered: values.logInsUnanswered)
         }
+        if let door = gateway.door {
+            var inner = StatusReport.Gateway.Inner(
+                isOpen: door.isOpen, nodes: door.nodes.map { .init(address: $0.address.description, isReachable: $0.isReachable) },
+                strangers: door.strangers)
+            inner.deferred = values.strangersDeferred
+            inner.refused = values.strangersRefused
+            inner.unanswered = values.strangersUnanswered
+            inner.admitted = values.strangersAdmitted
+            report.inner = inner
+        }
         return report
     }
 }

@@ -9,7 +9,7 @@
 ///
 /// **Content** flows as `forward` actions whose ranges refer to the input of the very call that returned them.
 public struct ServerSession: Sendable {
-    public let settings: ServerSettings
+    public private(set) var settings: ServerSettings
     var state = State.fresh
     var lines: LineDecoder
     /// The argument of the last HELO or EHLO that was accepted.
@@ -93,6 +93,9 @@ public struct ServerSession: Sendable {
         default: true
         }
     }
+
+    /// From the next EHLO on the client may say by XCLIENT whom it speaks for: it has shown who it is.
+    public mutating func permitXClient() { settings.extensions.xclient = Set(XClientAttributes.Name.allCases) }
 
     var mayPipeline: Bool { isExtended && settings.extensions.pipelining }
 

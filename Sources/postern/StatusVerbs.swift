@@ -58,6 +58,16 @@ extension StatusReport {
                 items.append(("", "\(trap.deferred) commands deferred, \(trap.withoutQuit) clients hung up\(discarded)"))
             }
         }
+        for gateway in gateways {
+            guard let inner = gateway.inner else { continue }
+            let reachable = "\(inner.nodes.count { $0.isReachable }) of \(inner.nodes.count) nodes reachable"
+            items.append(("door \(gateway.name)", inner.isOpen ? "OPEN to everybody: no node can be reached" : "shut; \(reachable)"))
+            items.append(
+                (
+                    "",
+                    "strangers told 450: \(inner.deferred), told 421: \(inner.refused), not answered: \(inner.unanswered), let in: \(inner.admitted)"
+                ))
+        }
         if let harvest, harvest.black + harvest.brown + harvest.yellow + harvest.white + harvest.sightings > 0 {
             items.append(
                 ("harvest", "\(harvest.black) black, \(harvest.brown) brown, \(harvest.yellow) yellow, \(harvest.white) white"))

@@ -37,6 +37,37 @@ struct DNSServiceTests {
         return best
     }
 
+    @Test("whom we trust is a zone of its own, and in no other; a file that changes is read again")
+    func trusted() async throws {
+        let port = try FreePort.next()
+        let folder = try TemporaryFolder("trusted")
+        let file = try folder.write("198.51.100.0/24\nfriend.example\n", to: "trusted.txt")
+        let postern = try await start(
+            port,
+            ", zones: [ { zone: trusted.example.net, sources: [trusted, own], colours: [white] }, { zone: domains.example.net, kind: domain, sources: [trusted] } ]",
+            "trusted: [192.0.2.7, partner.example]\ntrusted_files: [\(file)]")
+        let client = DNSClient(port: port)
+        func listed(_ name: String, _ zone: String = "trusted.example.net") async throws -> String {
+            try await client.dig("\(name).\(zone)", "A", "+short")
+        }
+        #expect(try await listed("7.2.0.192") == "127.0.0.1\n")
+        #expect(try await listed("9.100.51.198") == "127.0.0.1\n")
+        #expect(try await listed("8.2.0.192").isEmpty)
+        #expect(try await listed("partner.example", "domains.example.net") == "127.0.0.1\n")
+        #expect(try await listed("friend.example", "domains.example.net") == "127.0.0.1\n")
+        #expect(try await listed("7.2.0.192", "bl.example.net").isEmpty, "it is shown where it is named")
+        #expect(try await postern.verb("allow", "add", "192.0.2.8").status == 0)
+        try await waitUntil("an entry of the admin's") { try await listed("8.2.0.192") == "127.0.0.1\n" }
+        try folder.write("203.0.113.5\n", to: "trusted.txt")
+        try await waitUntil("the file is read again", within: .seconds(15)) {
+            guard try await listed("5.113.0.203") == "127.0.0.1\n" else { return false }
+            return try await listed("9.100.51.198").isEmpty
+        }
+        #expect(try await postern.verb("export", "text", "--source", "trusted", "--colour", "white").output.contains("192.0.2.7"))
+        #expect(try await !postern.verb("export", "text", "--colour", "white").output.contains("192.0.2.7"))
+        #expect(try await postern.stop() == .status(0))
+    }
+
     @Test("what is blocked is there within a second, over UDP and TCP, and gone as fast")
     func entries() async throws {
         let port = try FreePort.next()

@@ -118,13 +118,17 @@ struct GoodConfigurationTests {
 
     @Test func anInnerDoorIsReadAndShown() throws {
         let configuration = try load("inner").configuration
-        #expect(configuration.listeners.map(\.role) == [.inner, .inner])
+        #expect(configuration.listeners.map(\.role) == [.inner, .inner, .inner])
         let inner = try #require(configuration.listeners.first?.gateway?.inner)
         #expect(inner.nodes == PrefixSet([Prefix("192.0.2.1")!, Prefix("198.51.100.0/28")!]))
         #expect(inner.checked == [.tcp(IPAddress("192.0.2.1")!, port: 2525)] && inner.checkInterval == .seconds(5))
         #expect(inner.advice == "go away, kindly" && inner.deferrals == 1 && inner.refusals == 0)
         #expect(inner.silence == .hours(1) && inner.strangers == 5)
         #expect(configuration.listeners[1].gateway?.inner?.checked == [.tcp(IPAddress("192.0.2.7")!, port: 25)])
+        let shown = try #require(configuration.listeners[2].gateway?.inner)
+        #expect(shown.nodes.isEmpty && shown.nodeCertificates == ["/etc/postern/node1.pem"])
+        #expect(shown.nodeNames == [DomainName("node2.throttle.example")!, DomainName("node3.throttle.example")!])
+        #expect(shown.nodeAuthorities == "/etc/postern/nodes.pem")
         #expect(try ConfigurationLoader.load(configuration.commentedYAML, file: "f").configuration == configuration)
     }
 

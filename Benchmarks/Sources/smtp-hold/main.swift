@@ -1,7 +1,7 @@
 // Holds SMTP sessions open, each from one of many loopback addresses, until its standard input ends.
 //
 // idle: takes the greeting and says no more. slow: a byte of a command every ten seconds. data: in the midst of a message, of
-// which so much has been sent. Prints `holding N` once all are there, and at the end how many were closed meanwhile.
+// which so much has been sent. rcpt: after RCPT, whose reply is awaited. Prints `holding N` once all are there, and at the end how many were closed meanwhile.
 
 import ArgumentParser
 import Glibc
@@ -12,6 +12,7 @@ struct Options: ParsableArguments {
         case idle
         case slow
         case data
+        case rcpt
     }
 
     @Option var port: UInt16
@@ -45,6 +46,11 @@ signal(SIGPIPE, SIG_IGN)
 let script: [[UInt8]] =
     switch options.mode {
     case .idle, .slow: [[]]
+    case .rcpt:
+        [
+            Array("EHLO client.example\r\n".utf8), Array("MAIL FROM:<a@sender.test>\r\n".utf8),
+            Array("RCPT TO:<b@example.test>\r\n".utf8),
+        ]
     case .data:
         [
             Array("EHLO client.example\r\n".utf8), Array("MAIL FROM:<a@sender.test>\r\n".utf8),

@@ -130,15 +130,26 @@ public struct LimitCounts: Sendable {
         var table: CountTable
         /// With the column of each.
         var limits: [(limit: Limit, column: Int)]
-        var bearings: [Bearing] = []
+    }
+
+    /// A table that limits of strangers are looked up in, and which of `bearings` those are. Beside the tables, so that nothing of
+    /// them is copied to look at this.
+    struct Look: Sendable {
+        var table: Table
         /// Columns whose blocks bear on somebody, a bit each.
         var blocks: UInt32 = 0
+        var first: Int
+        var end: Int
     }
 
     let throttle: ThrottleSettings
     let accounts: AccountSettings
     let hash: SipHash
     var kinds: [Kind]
+    private let bearings: [Bearing]
+    private let looks: [Look]
+    /// Of each unit the tables that count it, a bit each.
+    private let charged: [UInt8]
     private var suspensionLimits: [(limit: Limit, column: Int?)] = []
     private(set) var usualColumns: [CountUnit: Int] = [:]
     /// Whose recipients are remembered.
@@ -162,6 +173,9 @@ public struct LimitCounts: Sendable {
         hash = SipHash(k0: seed.0, k1: seed.1)
         let all = throttle.limits + accounts.limits + accounts.suspend
         var usual: [CountUnit: Int] = [:]
+        var bearings: [Bearing] = []
+        var looks: [Look] = []
+        var charged = [UInt8](repeating: 0, count: CountUnit.allCases.count + 1)
         kinds = Table.allCases.map { table in
             var columns: [CountColumn] = []
             func column(_ unit: CountUnit, _ window: WallTime.Span, _ limit: UInt32) -> Int {
@@ -185,15 +199,21 @@ public struct LimitCounts: Sendable {
             }
             var settings = CountTable.Settings(seed: seed.0 ^ UInt64(table.rawValue) << 32 ^ seed.1)
             settings.maximumBytes = table == .addresses ? throttle.memory : throttle.memory / 4
-            var kind = Kind(table: CountTable(columns: columns, settings: settings), limits: limits)
+            var look = Look(table: table, first: bearings.count, end: bearings.count)
             for (limit, column) in limits where limit.key != .block && throttle.limits.contains(limit) {
                 let block = throttle.limits.first { $0.key == .block && $0.unit == limit.unit && $0.window == limit.window }
                 let beside = table == .addresses ? block.map { Double($0.kept) } : nil
-                kind.bearings.append(Bearing(limit: limit, column: column, kept: Double(limit.kept), block: beside))
-                if beside != nil { kind.blocks |= 1 << UInt32(column) }
+                bearings.append(Bearing(limit: limit, column: column, kept: Double(limit.kept), block: beside))
+                if beside != nil { look.blocks |= 1 << UInt32(column) }
             }
-            return kind
+            look.end = bearings.count
+            if look.first < look.end { looks.append(look) }
+            for column in columns { charged[Int(column.unit.rawValue)] |= 1 << UInt8(Self.index(table)) }
+            return Kind(table: CountTable(columns: columns, settings: settings), limits: limits)
         }
+        self.bearings = bearings
+        self.looks = looks
+        self.charged = charged
         counted = Set(all.filter { $0.unit == .newRecipients }.map(\.key))
         attempts = throttle.limits.first { $0.key == .address && $0.unit == .attempts }
         usualColumns = usual
@@ -202,7 +222,6 @@ public struct LimitCounts: Sendable {
     }
 
     static func index(_ table: Table) -> Int { Int(table.rawValue) - 1 }
-    private static let tablesOfStrangers: [Table] = [.addresses, .identities, .recipientDomains]
 
     // MARK: - Questions
 
@@ -219,13 +238,12 @@ public struct LimitCounts: Sendable {
     ) -> Throttled? {
         if let refusal = refusal(of: subject, at: now) { return refusal }
         var worst: (rank: Int, ratio: Double, throttled: Throttled)?
-        for table in Self.tablesOfStrangers {
-            let index = Self.index(table)
-            guard !kinds[index].bearings.isEmpty, let key = key(table, subject, request.recipientDomain) else { continue }
+        for look in looks {
+            guard let key = key(look.table, subject, request.recipientDomain) else { continue }
             var used = CountValues()
-            kinds[index].table.counts(key, at: now, blocks: kinds[index].blocks, into: &used)
-            for position in kinds[index].bearings.indices {
-                let bearing = kinds[index].bearings[position]
+            kinds[Self.index(look.table)].table.counts(key, at: now, blocks: look.blocks, into: &used)
+            for position in look.first..<look.end {
+                let bearing = bearings[position]
                 let count = used[bearing.column] + Self.asked(bearing.limit, request)
                 // Whose neighbours are loud may do less.
                 var allowance = bearing.kept
@@ -351,10 +369,10 @@ public struct LimitCounts: Sendable {
             guard !limits.isEmpty, let key = key(table, subject, recipientDomain) else { continue }
             let name = name(table, subject, recipientDomain)
             var used = CountValues()
-            kinds[index].table.counts(key, at: now, blocks: kinds[index].blocks, into: &used)
+            kinds[index].table.counts(key, at: now, blocks: looks.first { $0.table == table }?.blocks ?? 0, into: &used)
             for (limit, column) in limits where limit.key != .block && mine.contains(limit) {
                 var allowance = Double(limit.kept)
-                if let block = kinds[index].bearings.first(where: { $0.limit == limit })?.block, used.block(column) > block {
+                if let block = bearings.first(where: { $0.limit == limit })?.block, used.block(column) > block {
                     allowance = self.allowance(allowance, beside: block, column, key, at: now)
                 }
                 if accounts.suspend.contains(limit), let unit = limit.unit.counted, let usual = usualColumns[unit] {
@@ -375,7 +393,7 @@ public struct LimitCounts: Sendable {
     mutating func allowance(_ limit: Limit, _ column: Int, _ key: CountKey, at now: WallTime) -> Double {
         let own = Double(limit.kept)
         let index = Self.index(.addresses)
-        guard let block = kinds[index].bearings.first(where: { $0.limit == limit })?.block,
+        guard let block = bearings.first(where: { $0.limit == limit })?.block,
             kinds[index].table.total(of: key.block, column: column, at: now) > block
         else { return own }
         return allowance(own, beside: block, column, key, at: now)
@@ -492,7 +510,7 @@ public struct LimitCounts: Sendable {
             // What a customer sends is not its provider's neighbour's: its address is charged for failed log-ins alone.
             if subject.account != nil, unit != .failures, table == .addresses || table == .identities { continue }
             let index = Self.index(table)
-            guard kinds[index].table.counts(unit), let key = key(table, subject, recipientDomain) else { continue }
+            guard charged[Int(unit.rawValue)] & 1 << UInt8(index) != 0, let key = key(table, subject, recipientDomain) else { continue }
             if table != .addresses, names.peek(key.block) == nil { names[key.block] = name(table, subject, recipientDomain) }
             kinds[index].table.charge(key, unit, amount, at: now)
         }

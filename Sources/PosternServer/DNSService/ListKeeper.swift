@@ -241,7 +241,7 @@ extension ListExport {
             throw ControlFailure(
                 .badData, "'\(draft.format)' is not one of \(Format.allCases.map(\.rawValue).joined(separator: ", "))")
         }
-        var chosen = sources
+        var chosen = sources.shownByDefault
         if let names = draft.sources {
             for name in names where !sources.contains(where: { $0.name == name }) {
                 throw ControlFailure(

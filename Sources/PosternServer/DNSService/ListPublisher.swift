@@ -15,12 +15,13 @@ final class ListPublisher: PublishedEntriesReader {
         var own: PublishedSource
         var harvest: Harvested
         var subscriptions: [PublishedSource] = []
+        var trusted = ListPublisher.trusted(Trusted())
         /// With the services they had when they were started or last updated.
         var listeners: [(listener: DNSServiceListener, configuration: Configuration)] = []
         var serial: UInt32 = 0
         var pushIsDue = false
 
-        var sources: [PublishedSource] { [own, harvest.source] + subscriptions }
+        var sources: [PublishedSource] { [own, harvest.source] + subscriptions + [trusted] }
     }
 
     private let clock: ServiceClock
@@ -63,6 +64,12 @@ final class ListPublisher: PublishedEntriesReader {
 
     func subscriptionsChanged(_ sources: [PublishedSource]) {
         state.withLockedValue { $0.subscriptions = sources }
+        push()
+    }
+
+    func trustChanged(_ trusted: Trusted) {
+        let source = Self.trusted(trusted)
+        state.withLockedValue { $0.trusted = source }
         push()
     }
 
@@ -125,6 +132,18 @@ final class ListPublisher: PublishedEntriesReader {
     }
 
     // MARK: - The admin's own
+
+    /// Whom the admin trusts: for those who would skip a throttle, or who trust the same.
+    static func trusted(_ trusted: Trusted) -> PublishedSource {
+        var statements = StatementTable()
+        var builder = AddressTableBuilder()
+        let mark = statements.mark(PublishedStatement(.white, reason: "trusted"))
+        for prefix in trusted.addresses.prefixes { builder.add(prefix, mark: mark, expires: 0) }
+        var domains: [DNSName: AddressListing] = [:]
+        for name in trusted.domains { domains[DNSName(name)] = AddressListing(mark: mark, length: 0, expires: 0) }
+        return PublishedSource(
+            name: Configuration.DNSService.trustedSource, layers: [builder.table()], statements: statements.statements, domains: domains)
+    }
 
     static func own(_ lists: Lists) -> PublishedSource {
         var statements = StatementTable()
@@ -206,7 +225,7 @@ extension ListService {
         guard let service = listener.dnsService else { return nil }
         let zones = service.zones.map { zone in
             let settings = ZoneSettings(zone, of: service, configuration)
-            let shown = zone.sources.map { names in sources.filter { names.contains($0.name) } } ?? sources
+            let shown = zone.sources.map { names in sources.filter { names.contains($0.name) } } ?? sources.shownByDefault
             return PublishedZone(settings, sources: shown, serial: serial)
         }
         let perSecond = service.rateLimit ?? Configuration.DNSService.defaultRateLimit
@@ -229,4 +248,9 @@ extension DNSName {
         guard let at = mailbox.lastIndex(of: "@"), let domain = DNSName(mailbox[mailbox.index(after: at)...]) else { return nil }
         self.init(labels: [Array(mailbox[..<at].utf8)] + domain.labels.map { Array($0) })
     }
+}
+
+extension [PublishedSource] {
+    /// Whom somebody trusts is nobody's business, until a zone or an export names that source.
+    var shownByDefault: [PublishedSource] { filter { $0.name != Configuration.DNSService.trustedSource } }
 }

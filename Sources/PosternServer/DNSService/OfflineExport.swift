@@ -1,4 +1,5 @@
 import Foundation
+import Logging
 import PosternConfiguration
 import PosternControl
 import PosternCore
@@ -18,6 +19,11 @@ public enum OfflineExport {
             let kept = Subscription(SubscriptionSettings(subscription), folder: configuration.dataDirectory + "/subscriptions")
             if let list = await kept.restore(time, checked: clock.now().steady) { sources.append(PublishedSource(list)) }
         }
+        var trusted = configuration.trusted
+        let files = TrustedFiles(configuration.trustedFiles, logger: Logger(label: "postern") { _ in SwiftLogNoOpLogHandler() })
+        _ = files.refresh()
+        trusted.formUnion(files.trusted)
+        sources.append(ListPublisher.trusted(trusted))
         let path = temporaryPath()
         let export = try ListExport(draft, configuration, sources, time)
         return ExportReport(path: path, format: draft.format, entries: try export.write(to: path))

@@ -15,12 +15,15 @@ final class Gateway: Sendable {
         let settings: GatewaySettings
         let tls: NIOSSLContext?
         let backendTLS: NIOSSLContext?
+        /// Of an inner door: certificates that are nodes'.
+        let nodes: Set<NIOSSLCertificate>
         let files: FileState
 
-        init(settings: GatewaySettings, tls: NIOSSLContext?, backendTLS: NIOSSLContext?, files: FileState) {
+        init(settings: GatewaySettings, tls: NIOSSLContext?, backendTLS: NIOSSLContext?, nodes: Set<NIOSSLCertificate>, files: FileState) {
             self.settings = settings
             self.tls = tls
             self.backendTLS = backendTLS
+            self.nodes = nodes
             self.files = files
         }
     }

@@ -9,11 +9,15 @@ extension Gateway.Current {
         try settings.validate()
         let files = FileState(settings)
         self.init(
-            settings: settings, tls: try settings.certificate.map(Self.serverContext), backendTLS: try Self.backendContext(settings),
-            files: files)
+            settings: settings,
+            tls: try settings.certificate.map { (certificate) throws(GatewaySettingsError) in
+                try Self.serverContext(certificate, settings.inner?.certificates)
+            }, backendTLS: try Self.backendContext(settings), nodes: try settings.inner?.certificates.read() ?? [], files: files)
     }
 
-    private static func serverContext(_ certificate: GatewaySettings.Certificate) throws(GatewaySettingsError) -> NIOSSLContext {
+    private static func serverContext(
+        _ certificate: GatewaySettings.Certificate, _ nodes: NodeCertificates?
+    ) throws(GatewaySettingsError) -> NIOSSLContext {
         do {
             let chain = try NIOSSLCertificate.fromPEMFile(certificate.chainPath).map { NIOSSLCertificateSource.certificate($0) }
             let key = try NIOSSLPrivateKey(file: certificate.keyPath, format: .pem)
@@ -23,6 +27,11 @@ extension Gateway.Current {
                 case .tls12: .tlsv12
                 case .tls13: .tlsv13
                 }
+            // Clients are asked for certificates where some are known by them, and need none.
+            if let nodes, !nodes.isEmpty {
+                configuration.certificateVerification = .optionalVerification
+                if let path = nodes.authoritiesPath { configuration.trustRoots = .file(path) }
+            }
             return try NIOSSLContext(configuration: configuration)
         } catch {
             throw .certificate(path: certificate.chainPath, reason: "\(error)")
@@ -36,6 +45,15 @@ extension Gateway.Current {
         if let path = settings.backendTLS.authoritiesPath {
             configuration.trustRoots = .file(path)
             configuration.certificateVerification = .noHostnameVerification
+        }
+        // A backend may know us by the certificate that our clients see.
+        if let certificate = settings.certificate {
+            do {
+                configuration.certificateChain = try NIOSSLCertificate.fromPEMFile(certificate.chainPath).map { .certificate($0) }
+                configuration.privateKey = .privateKey(try NIOSSLPrivateKey(file: certificate.keyPath, format: .pem))
+            } catch {
+                throw .certificate(path: certificate.chainPath, reason: "\(error)")
+            }
         }
         do {
             return try NIOSSLContext(configuration: configuration)
@@ -60,8 +78,11 @@ struct FileState: Equatable, Sendable {
     private var marks: [Mark]
 
     init(_ settings: GatewaySettings) {
-        let paths = [settings.certificate?.chainPath, settings.certificate?.keyPath, settings.backendTLS.authoritiesPath]
-        marks = paths.compactMap { $0 }.map { path in
+        let nodes = settings.inner?.certificates
+        let paths = [
+            settings.certificate?.chainPath, settings.certificate?.keyPath, settings.backendTLS.authoritiesPath, nodes?.authoritiesPath,
+        ]
+        marks = (paths.compactMap { $0 } + (nodes?.paths ?? [])).map { path in
             var status = stat()
             guard stat(path, &status) == 0 else { return Mark() }
             return Mark(

@@ -389,6 +389,7 @@ final class SessionHandler: ChannelDuplexHandler {
                 client.isSecured = true
                 handshakeBy = .distantFuture
                 if machine == nil { begin() }
+                recogniseNode()
                 handle { $0.tlsEstablished(into: &$1) }
             }
         default: break
@@ -407,7 +408,7 @@ final class SessionHandler: ChannelDuplexHandler {
         guard let tls = current.tls, let context else { return close() }
         writeOutput()
         do {
-            try context.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls), position: .first)
+            try context.pipeline.syncOperations.addHandler(tlsHandler(tls), position: .first)
         } catch {
             context.close(promise: nil)
         }

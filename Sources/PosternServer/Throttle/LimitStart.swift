@@ -20,7 +20,7 @@ extension Daemon {
     }
 
     /// Runs until cancelled: trusted files that have changed are read again.
-    func watch(_ files: TrustedFiles, _ decisions: DecisionService) async {
+    func watch(_ files: TrustedFiles, _ decisions: DecisionService, _ publisher: ListPublisher) async {
         while !Task.isCancelled {
             try? await Task.sleep(for: .seconds(2))
             guard files.refresh() else { continue }
@@ -29,6 +29,7 @@ extension Daemon {
                 engine.settings.trusted = configured
                 engine.settings.trusted.formUnion(files.trusted)
             }
+            publisher.trustChanged(decisions.engine.settings.trusted)
             logger.info("trusted senders were read anew")
         }
     }

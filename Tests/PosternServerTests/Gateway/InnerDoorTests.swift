@@ -1,5 +1,6 @@
 import Glibc
 import NIOCore
+import PosternControl
 import PosternCore
 import PosternEngine
 import SMTPProtocol
@@ -133,6 +134,66 @@ import Testing
         await test.stop()
     }
 
+    /// A throttle's node in front of a door that knows it by its certificate alone.
+    private func node(
+        _ pair: TestCertificates.Pair, towards door: ListenAddress, _ folder: CertificateFolder
+    ) async throws -> TestGateway {
+        try folder.write(pair)
+        return try await TestGateway([door]) { settings in
+            settings.certificate = folder.certificate
+            settings.backendTLS.mode = .required
+            settings.clientInformation = .xclient
+        }
+    }
+
+    @Test func aNodeIsKnownByItsCertificateAtAnyAddress() async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions.append("XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT")
+        let backend = try ScriptedBackend(script)
+        let own = try CertificateFolder(TestCertificates.two)
+        let known = try CertificateFolder(TestCertificates.one)
+        let door = try await self.door(
+            backend,
+            configure: { settings in
+                settings.clientInformation = .xclient
+                settings.certificate = own.certificate
+                settings.xclient = PrefixSet()
+                settings.inner?.nodes = PrefixSet()
+                settings.inner?.certificates.paths = [known.path + "/cert.pem"]
+            })
+        let nodeFolder = try CertificateFolder(TestCertificates.one)
+        let node = try await self.node(TestCertificates.one, towards: door.listener.address, nodeFolder)
+        // More often than a stranger may come.
+        for _ in 0..<6 {
+            let client = try await node.greeted(source: "127.0.0.44")
+            #expect(try await client.ask("MAIL FROM:<a@example.com>")?.hasPrefix("250") == true)
+            let answer = try await client.ask("RCPT TO:<b@example.org>")
+            #expect(answer?.hasPrefix("250") == true, "\(answer ?? "closed") \(door.log.lines)")
+            await client.close()
+        }
+        #expect(backend.record.lines.joined().contains { $0.hasPrefix("XCLIENT") && $0.contains("127.0.0.44") })
+        await node.stop()
+        // Another certificate is a stranger's, whatever it is.
+        let otherFolder = try CertificateFolder(TestCertificates.two)
+        let other = try await self.node(TestCertificates.two, towards: door.listener.address, otherFolder)
+        let client = try await other.greeted(source: "127.0.0.45")
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        #expect(try await client.ask("RCPT TO:<b@example.org>")?.hasPrefix("451") == true)
+        #expect(!backend.record.lines.joined().contains { $0.contains("127.0.0.45") })
+        await other.stop()
+        await door.stop()
+    }
+
+    @Test func whoIsTrustedComesIn() async throws {
+        let backend = try ScriptedBackend()
+        let test = try await door(backend, engine: { $0.trusted.addresses = PrefixSet([Prefix("127.0.0.30")!]) })
+        for _ in 0..<6 { #expect(try await knock(test, "127.0.0.30").hasPrefix("250")) }
+        #expect(test.listener.report.inner?.deferred == 0)
+        #expect(try await knock(test, "127.0.0.31").hasPrefix("450"))
+        #expect(test.listener.report.inner?.deferred == 1 && test.listener.report.inner?.strangers == 1)
+        await test.stop()
+    }
+
     @Test func theDoorOpensWhenNoNodeCanBeReachedAndShutsAgain() async throws {
         let backend = try ScriptedBackend()
         // A port where nobody listens, until somebody does.
@@ -143,11 +204,14 @@ import Testing
         #expect(test.log.lines.contains { $0.contains("open to everybody") })
         for _ in 0..<6 { #expect(try await knock(test, "127.0.0.9").hasPrefix("250")) }
         #expect(test.counters.strangersAdmitted == 6)
+        let open = try #require(test.listener.report.inner)
+        #expect(open.isOpen && open.admitted == 6 && open.nodes == [.init(address: bound.description, isReachable: false)])
         let node = try await TestGateway([backend.address])
         try await test.listener.update(
             TestGateway.settings([backend.address]) { $0.inner = inner([node.listener.address]) })
         try await eventually("the door is shut") { !test.listener.isOpenToAll }
         #expect(test.log.lines.contains { $0.contains("shut again") })
+        #expect(test.listener.report.inner?.isOpen == false && test.listener.report.inner?.nodes.first?.isReachable == true)
         #expect(try await knock(test, "127.0.0.9").hasPrefix("450"))
         await node.stop()
         await test.stop()

@@ -10,6 +10,8 @@ import PosternEngine
 final class InnerDoor: Sendable {
     struct Settings: Equatable, Sendable {
         var nodes = PrefixSet()
+        /// Nodes at any address.
+        var certificates = NodeCertificates()
         /// Where it is seen whether a node is there.
         var checked: [ListenAddress] = []
         var checkInterval = WallTime.Span.seconds(30)
@@ -20,6 +22,8 @@ final class InnerDoor: Sendable {
 
         init(_ inner: Configuration.Inner) {
             nodes = inner.nodes
+            certificates = NodeCertificates(
+                paths: inner.nodeCertificates, names: Set(inner.nodeNames), authoritiesPath: inner.nodeAuthorities)
             checked = inner.checked
             checkInterval = inner.checkInterval
             advice = inner.advice
@@ -43,6 +47,8 @@ final class InnerDoor: Sendable {
     private struct State {
         var strangers = Strangers()
         var emptyRounds = 0
+        /// As the last round has found them.
+        var nodes: [(address: ListenAddress, isReachable: Bool)] = []
     }
 
     private let name: String
@@ -79,10 +85,30 @@ final class InnerDoor: Sendable {
         return guest
     }
 
-    /// What a round of checks has found: `nil` where there was nobody to ask.
-    func checked(isAnyReachable: Bool?) {
-        guard let isAnyReachable else { return state.withLockedValue { $0.emptyRounds = 0 } }
+    /// One that was taken for a stranger has shown a node's certificate.
+    func recognised(_ address: IPAddress, as guest: Guest?) {
+        state.withLockedValue { $0.strangers.forget(address) }
+        guard guest == .stranger(.deferred) else { return }
+        counters.count { $0.strangersDeferred -= min($0.strangersDeferred, 1) }
+    }
+
+    /// Which nodes can be reached, as the last round has found.
+    var nodes: [(address: ListenAddress, isReachable: Bool)] { state.withLockedValue { $0.nodes } }
+
+    /// Strangers that are remembered.
+    var strangers: Int { state.withLockedValue { $0.strangers.count } }
+
+    /// What a round of checks has found: nothing where there was nobody to ask.
+    func checked(_ nodes: [(address: ListenAddress, isReachable: Bool)]) {
+        let isAnyReachable = nodes.contains { $0.isReachable }
+        guard !nodes.isEmpty else {
+            return state.withLockedValue { state in
+                state.emptyRounds = 0
+                state.nodes = []
+            }
+        }
         let (was, rounds) = state.withLockedValue { state in
+            state.nodes = nodes
             let was = state.emptyRounds
             state.emptyRounds = isAnyReachable ? 0 : min(was + 1, Self.roundsToOpen)
             return (was, state.emptyRounds)

@@ -1,4 +1,5 @@
 import NIOCore
+import NIOSSL
 import PosternCore
 import PosternEngine
 import SMTPProtocol
@@ -22,6 +23,25 @@ extension SessionHandler {
             return .accept
         case (.stranger, _), (.node, _): return .accept
         }
+    }
+
+    /// TLS for a client. Where nodes are known by their certificates and by no authority, it may show any: it is compared as a whole.
+    func tlsHandler(_ tls: NIOSSLContext) -> NIOSSLServerHandler {
+        guard let nodes = current.settings.inner?.certificates, !nodes.isEmpty, nodes.authoritiesPath == nil else {
+            return NIOSSLServerHandler(context: tls)
+        }
+        return NIOSSLServerHandler(context: tls, customVerificationCallback: { _, promise in promise.succeed(.certificateVerified) })
+    }
+
+    /// The client has shown a certificate, or none. A node may now say whom it speaks for.
+    func recogniseNode() {
+        guard let door = gateway.door, let nodes = current.settings.inner?.certificates, !nodes.isEmpty, guest != .node,
+            let certificate = try? context?.pipeline.syncOperations.nioSSL_peerCertificate(),
+            current.nodes.contains(certificate) || nodes.isNode(certificate)
+        else { return }
+        door.recognised(client.source.address, as: guest)
+        guest = .node
+        machine?.permitXClient()
     }
 
     /// Whether the admin, or a list that the admin follows, has named this client as one whose mail is taken.

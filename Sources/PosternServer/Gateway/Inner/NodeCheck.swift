@@ -34,17 +34,16 @@ final class NodeCheck: Sendable {
     private func run() async {
         while !Task.isCancelled {
             let settings = gateway.settings.inner ?? InnerDoor.Settings()
-            door.checked(isAnyReachable: await isAnyReachable(settings.checked))
+            door.checked(await check(settings.checked))
             try? await Task.sleep(for: .milliseconds(settings.checkInterval.milliseconds))
         }
     }
 
-    private func isAnyReachable(_ addresses: [ListenAddress]) async -> Bool? {
-        guard !addresses.isEmpty else { return nil }
-        return await withTaskGroup(of: Bool.self) { group in
-            for address in addresses { group.addTask { await self.isReachable(address) } }
-            var found = false
-            for await isReachable in group where isReachable { found = true }
+    private func check(_ addresses: [ListenAddress]) async -> [(address: ListenAddress, isReachable: Bool)] {
+        await withTaskGroup(of: (Int, Bool).self) { group in
+            for (index, address) in addresses.enumerated() { group.addTask { (index, await self.isReachable(address)) } }
+            var found = addresses.map { (address: $0, isReachable: false) }
+            for await (index, isReachable) in group { found[index].isReachable = isReachable }
             return found
         }
     }

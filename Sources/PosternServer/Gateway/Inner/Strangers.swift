@@ -61,6 +61,9 @@ struct Strangers {
         return .unanswered
     }
 
+    /// It was no stranger.
+    mutating func forget(_ address: IPAddress) { visits[Self.key(address)]?.count = 0 }
+
     private mutating func makeRoom(_ capacity: Int) {
         while visits.count >= capacity, oldest < order.count {
             visits[order[oldest]] = nil
