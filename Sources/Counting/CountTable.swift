@@ -109,7 +109,7 @@ public struct CountTable: Sendable {
         let last = count[1] & RowLayout.mostCounted
         let isFollowed = count[1] & RowLayout.isFollowed != 0
         let sum = UInt64(this) + UInt64(last) + UInt64(amount)
-        if !isFollowed, sum <= memory.columns[column].mentionable { return }
+        if !isFollowed, sum <= min(memory.columns[column].mentionable, memory.columns[column].near) { return }
         let window = memory.columns[column].column.window
         let logKey = StepLogs.Key(key: key, column: UInt8(truncatingIfNeeded: column))
         if isFollowed {

@@ -50,6 +50,9 @@ struct ParameterTests {
         var inner = Configuration.Inner()
         inner.nodes = PrefixSet([Prefix("192.0.2.1")!])
         inner.nodeChecks = [.tcp(IPAddress(v4: 3), port: 25)]
+        inner.nodeCertificates = ["/etc/postern/node1.pem"]
+        inner.nodeNames = [DomainName("node2.throttle.example")!]
+        inner.nodeAuthorities = "/etc/postern/nodes.pem"
         gateway.inner = inner
         var throttle = Configuration.Gateway(backends: [])
         throttle.routes = try [#require(DomainName("example.net")): [.tcp(IPAddress(v4: 2), port: 25)]]
