@@ -23,7 +23,7 @@ enum HonestSender: String, CaseIterable, CustomTestStringConvertible {
         switch self {
         case .postfix:
             let server = try await PostfixServer.start(
-                .init(hostname: hostname, domains: ["sender.test"], relayHost: "[127.0.0.1]:\(port)"))
+                .init(hostname: hostname, domains: ["sender.test"], relayHost: "[127.0.0.1]:\(port)", retrySeconds: 3))
             return Running(
                 submit: { try await server.submit(from: sender, to: $0, message: $1) }, nudge: {},
                 queueCount: { try await server.queue().count }, log: { server.log })
@@ -48,7 +48,7 @@ enum HonestSender: String, CaseIterable, CustomTestStringConvertible {
 
 extension HonestSender.Running {
     /// Waits until nothing waits any more.
-    func waitUntilSent(within limit: Duration = .seconds(60)) async throws {
+    func waitUntilSent(within limit: Duration = .seconds(120)) async throws {
         try await waitUntil("the sender's queue is empty\n\(log().suffix(3000))", within: limit, every: .milliseconds(500)) {
             if try await queueCount() == 0 { return true }
             try await nudge()

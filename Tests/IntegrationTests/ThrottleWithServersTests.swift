@@ -58,7 +58,7 @@ struct ThrottleWithServersTests {
             "throttle: { limits: [address messages 2/3s, address attempts 3/1s], hold: 200ms, refuse_at: 2, refuse_for: 1s }")
         let sender = try await kind.start(towards: port)
         for number in 0..<10 { try await sender.submit(["a@one.test"], "From: alice@sender.test\nSubject: \(number)\n\nx\n") }
-        try await sender.waitUntilSent(within: .seconds(90))
+        try await sender.waitUntilSent(within: .seconds(120))
         let messages = try await postfix.mailbox.waitForMessages(10)
         #expect(messages.compactMap { $0["Subject"] }.sorted() == (0..<10).map(String.init), "\(sender.log())")
         let numbers = try await postern.limitState()
