@@ -50,7 +50,12 @@ extension ControlHandler {
         let summary: String
         switch draft.action {
         case .remove:
-            _ = try await remove(EntryName(list: entry.colour == .white ? .allow : .block, kind: .client, pattern: draft.entry))
+            if state.harvested() != nil {
+                // An entry of the admin's own for the same address stays.
+                guard state.removeHarvested(prefix) != nil else { throw ControlFailure(.badData, "\(prefix) is not listed any more") }
+            } else {
+                _ = try await remove(EntryName(list: entry.colour == .white ? .allow : .block, kind: .client, pattern: draft.entry))
+            }
             summary = "Took \(prefix) off the \(entry.colour.rawValue) list of the traps; it does not come back by itself soon."
         case .extend:
             let moment = state.now()

@@ -52,11 +52,11 @@ struct AdminRunning: RunningListener {
     /// Whether it began with a token: it is not to be left open by a file of settings that has lost it.
     fileprivate let hasToken: Bool
 
-    /// Reads token and certificate anew. Where one cannot be used, all stays as it was.
-    func update(_ admin: Configuration.Admin, hostname: String) throws {
+    /// Reads token and certificate anew, and says how they are taken up. Throws where one cannot be used.
+    func renewal(_ admin: Configuration.Admin, hostname: String) throws -> @Sendable () -> Void {
         let settings = try AdminSettings(admin, address: address, hostname: hostname)
-        guard !hasToken || settings.token != nil else { return }
-        try listener.update(settings)
+        guard !hasToken || settings.token != nil else { return {} }
+        return try listener.renewal(settings)
     }
 
     func drain(patience: WallTime.Span) async {

@@ -494,16 +494,18 @@ public final class Daemon: Sendable {
     {
         let configuration = try load()
         // The certificates, too: where one cannot be read all stays as it was.
+        let renewals = try admins.withLockedValue { $0 }.compactMap { admin in
+            try configuration.listeners.first { $0.name == admin.name }?.admin.map {
+                try admin.renewal($0, hostname: configuration.hostname)
+            }
+        }
         for gateway in gateways {
             guard let listener = configuration.listeners.first(where: { $0.name == gateway.name }), let settings = listener.gateway else {
                 continue
             }
             try await gateway.update(GatewaySettings(settings, of: configuration))
         }
-        for admin in admins.withLockedValue({ $0 }) {
-            guard let settings = configuration.listeners.first(where: { $0.name == admin.name })?.admin else { continue }
-            try admin.update(settings, hostname: configuration.hostname)
-        }
+        for renew in renewals { renew() }
         for trap in traps {
             guard let settings = configuration.listeners.first(where: { $0.name == trap.name })?.trap else { continue }
             trap.update(settings, of: configuration)

@@ -83,8 +83,10 @@ struct LimitTests {
         #expect(state.harvested()?.first?.expires == now + .days(30))
         try await undo(extended.change)
         #expect(state.harvested() == [entry])
+        _ = try await ask(.add(entries: [EntryDraft(list: .block, pattern: "192.0.2.7", note: "by hand")]))
         let removed = try await act(.actOnHarvest(HarvestDraft(entry: "192.0.2.7", action: .remove)))
         #expect(state.harvested() == [] && removed.summary.contains("black"))
+        #expect(try await store.entries().count == 1, "what the admin has said stays")
         await #expect(throws: ControlFailure.self) { try await act(.actOnHarvest(HarvestDraft(entry: "192.0.2.7", action: .extend))) }
         try await undo(removed.change)
         #expect(state.harvested() == [entry])

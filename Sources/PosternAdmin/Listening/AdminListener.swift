@@ -32,14 +32,14 @@ public final class AdminListener: Sendable {
         self.encryption = encryption
     }
 
-    /// Takes up a token, names and a certificate that have changed; whether there is TLS at all stays as it was at the start.
-    /// Connections that are open keep theirs. Where the certificate cannot be used, all stays as it was.
-    public func update(_ settings: AdminSettings) throws {
-        if let encryption, let tls = settings.tls {
-            let fresh = try NIOSSLContext(configuration: tls)
-            encryption.withLockedValue { $0 = fresh }
+    /// What takes up a token, names and a certificate that have changed, when it is called; whether there is TLS at all stays as
+    /// it was at the start. Connections that are open keep theirs. Throws where the certificate cannot be used.
+    public func renewal(_ settings: AdminSettings) throws -> @Sendable () -> Void {
+        let fresh = try settings.tls.map { try NIOSSLContext(configuration: $0) }
+        return { [encryption, door] in
+            if let encryption, let fresh { encryption.withLockedValue { $0 = fresh } }
+            door.update(settings)
         }
-        door.update(settings)
     }
 
     /// Starts to accept on a listening descriptor, which the listener then owns.
