@@ -12,14 +12,15 @@ final class AdminListeners: Sendable {
     let registry: MetricRegistry
     private let site: AdminSite
     private let live: LiveNumbers
-    private let sampling: Task<Void, Never>
+    private let sampling: Task<Void, Never>?
 
-    init(control: ControlHandler, state: any DaemonState, registry: MetricRegistry, logger: Logger) {
+    /// `isServed`: there is a listener that somebody may look at; else no numbers are taken.
+    init(control: ControlHandler, state: any DaemonState, registry: MetricRegistry, isServed: Bool, logger: Logger) {
         self.registry = registry
         let live = LiveNumbers(state)
         self.live = live
         site = AdminSite(control: control, registry: registry, live: live, logger: logger)
-        sampling = Task { await live.run() }
+        sampling = isServed ? Task { await live.run() } : nil
     }
 
     /// Starts to serve on a listening descriptor, which the listener then owns.
@@ -40,7 +41,7 @@ final class AdminListeners: Sendable {
         }
     }
 
-    func end() { sampling.cancel() }
+    func end() { sampling?.cancel() }
 }
 
 /// One listener with role `admin`.

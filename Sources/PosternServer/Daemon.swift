@@ -146,7 +146,9 @@ public final class Daemon: Sendable {
             })
         let handler = ControlHandler(store: store, state: state)
         let control = try startControl(configuration, handler)
-        let admin = AdminListeners(control: handler, state: state, registry: registry, logger: logger)
+        let admin = AdminListeners(
+            control: handler, state: state, registry: registry, isServed: configuration.listeners.contains { $0.admin != nil },
+            logger: logger)
         for socket in sockets {
             guard let settings = configuration.listeners.first(where: { $0.name == socket.name })?.admin else { continue }
             let started = try await admin.start(

@@ -74,7 +74,7 @@ public struct LogLine: Sendable {
 }
 
 /// Writes log lines to a descriptor. Lines that come in a flood are written together; a line is never held for longer
-/// than it takes its writer to be called again or `flush` to be called, which the daemon does every 50 ms.
+/// than it takes its writer to be called again or `flush` to be called, which the daemon does every 100 ms.
 public final class LogWriter: Sendable {
     private struct State {
         var buffer: [UInt8] = []

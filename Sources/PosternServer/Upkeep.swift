@@ -13,11 +13,12 @@ struct Upkeep: Sendable {
     /// How long decisions stay readable.
     let keepDecisions: WallTime.Span
 
-    private static let tick = Duration.milliseconds(50)
+    /// How late a line of the log may be; each waking costs a daemon that has nothing to do some hundredths of a percent of a core.
+    private static let tick = Duration.milliseconds(100)
     /// Ticks between steps of expiry, which are small enough never to be felt.
-    private static let expiryTicks = 20
-    private static let anchorTicks = 200
-    private static let reportTicks = 1200
+    private static let expiryTicks = 10
+    private static let anchorTicks = 100
+    private static let reportTicks = 600
 
     /// Runs until cancelled.
     func run() async {
