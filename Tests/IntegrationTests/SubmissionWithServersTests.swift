@@ -172,4 +172,41 @@ struct SubmissionWithServersTests {
         #expect(status.output.contains("\"log_ins\""), "\(status.output)")
         try await site.postern.stop()
     }
+
+    @Test("while Postfix is killed and started again, what was answered 250 is delivered, and all else is to come again")
+    func nothingLost() async throws {
+        let site = try await site("accounts: { mode: on, limits: [\"account messages 1000/1h\"] }")
+        let (users, each) = (3, 14)
+        let accepted = try await withThrowingTaskGroup(of: [Int].self) { group in
+            for user in 0..<users {
+                group.addTask {
+                    var accepted: [Int] = []
+                    for number in user * each..<(user + 1) * each {
+                        let outcome = try await site.starttls.send(
+                            from: "ann@example.test", to: ["bob@example.test"], headers: ["X-Number: \(number)"],
+                            extra: ["--tls"] + credentials("ann@example.test", "sesame"))
+                        if outcome.reply(to: ".")?.code == 250 { accepted.append(number) }
+                        // Nobody is told that a password is wrong, or a message, because Postfix is away.
+                        #expect(!outcome.exchanges.contains { $0.code >= 500 }, "\(number): \(outcome.transcript)")
+                        if !outcome.accepted {
+                            #expect(outcome.exchanges.contains { (400...499).contains($0.code) }, "\(number): \(outcome.transcript)")
+                        }
+                    }
+                    return accepted
+                }
+            }
+            for _ in 0..<2 {
+                try await Task.sleep(for: .seconds(1))
+                try site.postfix.kill()
+                try await Task.sleep(for: .seconds(1))
+                try await site.postfix.start()
+            }
+            return try await group.reduce(into: []) { $0 += $1 }
+        }
+        #expect(!accepted.isEmpty && accepted.count < users * each, "the kills fell between messages, or all of them: \(accepted)")
+        let delivered = try await site.postfix.mailbox.waitForMessages(accepted.count, within: .seconds(60))
+        let numbers = Set(delivered.compactMap { $0["X-Number"].flatMap { Int($0) } })
+        #expect(numbers.isSuperset(of: accepted), "lost: \(Set(accepted).subtracting(numbers))")
+        try await site.postern.stop()
+    }
 }
