@@ -13,7 +13,8 @@ let package = Package(
         .target(name: "SPF", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "AddressTables", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "DNSProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
-        .target(name: "PosternEngine", dependencies: ["AddressTables", "PosternCore"], swiftSettings: strict),
+        .target(name: "Counting", dependencies: ["PosternCore"], swiftSettings: strict),
+        .target(name: "PosternEngine", dependencies: ["AddressTables", "Counting", "PosternCore"], swiftSettings: strict),
         .target(name: "PosternReplay", dependencies: ["PosternCore", "PosternEngine"], swiftSettings: strict),
         .target(
             name: "PublishedLists", dependencies: ["AddressTables", "DNSProtocol", "PosternCore", "PosternEngine", "PosternReplay"],

@@ -81,7 +81,8 @@ public struct Swaks: Sendable {
         var exchanges: [Exchange] = []
         var sent = ""
         var reply: [String] = []
-        for line in transcript.split(separator: "\n") {
+        // What is sent over TLS is shown with its carriage returns.
+        for line in transcript.split(whereSeparator: \.isNewline) {
             if line.hasPrefix(" -> ") || line.hasPrefix(" ~> ") {
                 if !reply.isEmpty { exchanges.append(Exchange(sent: sent, reply: reply)) }
                 reply = []
