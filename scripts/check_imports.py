@@ -8,7 +8,7 @@ import sys
 
 ALWAYS = {"Swift", "Glibc", "Foundation", "FoundationEssentials", "Dispatch", "Testing", "Synchronization", "XCTest"}
 PATTERN = re.compile(
-    r"^\s*(?:@\w+(?:\(\w+\))?\s+)*(?:(?:public|package|internal|private|fileprivate)\s+)?import\s+"
+    r"^(?:@\w+(?:\(\w+\))?\s+)*(?:(?:public|package|internal|private|fileprivate)\s+)?import\s+"
     r"(?:(?:struct|class|enum|protocol|func|var|let|typealias)\s+)?(\w+)", re.M)
 
 description = json.loads(subprocess.check_output(["swift", "package", "dump-package"]))
