@@ -160,7 +160,11 @@ public struct PolicyRequestDecoder: Sendable {
             var sawNUL = false
             if equals == nil {
                 // Names are short.
-                while index < octets.count, octets[index] > UInt8(ascii: "\n"), octets[index] != UInt8(ascii: "=") { index += 1 }
+                while index < octets.count {
+                    let octet = octets[index]
+                    if octet > UInt8(ascii: "\n") ? octet == UInt8(ascii: "=") : octet == UInt8(ascii: "\n") || octet == 0 { break }
+                    index += 1
+                }
                 if index < octets.count, octets[index] == UInt8(ascii: "=") { equals = index }
             }
             while true {

@@ -89,6 +89,7 @@ private func decode(_ text: String, pieces size: Int, limits: PolicyLimits = Pol
         ("sender=a@b.c\n\n", .notAnAccessPolicyRequest("")),
         ("request=junk\n\n", .notAnAccessPolicyRequest("junk")),
         ("request=smtpd_access_policy\nsender=\u{0}\n\n", .nulByte),
+        ("\u{1}=x\n\u{0}\n", .nulByte),
         ("request=smtpd_access_policy\nsender=a\nsender=b\n\n", .duplicate(.sender)),
         ("request=smtpd_access_policy\nsender=\nsender=b\n\n", .duplicate(.sender)),
         ("request=smtpd_access_policy\n", .truncated),
