@@ -208,11 +208,11 @@ public final class DecisionService: Sendable {
     /// A backend took a message: its client is charged, once, whatever it waited for.
     func charge(_ client: SessionClient, recipients: Int, octets: UInt64) {
         guard let limits else { return }
-        let engine = engine
+        let snapshot = state.withLockedValue { $0.snapshot }
         let known = Client(address: client.source.address, confirmedName: client.name)
-        let countsIdentities = engine.settings.throttle.limits.contains { $0.key == .identity }
         let subject = LimitSubject(
-            address: client.source.address, identity: countsIdentities ? engine.domain(of: known, nil)?.text : nil, account: client.login)
+            address: client.source.address, identity: snapshot.countsIdentities ? snapshot.engine.domain(of: known, nil)?.text : nil,
+            account: client.login)
         limits.accepted(subject, recipients: recipients, size: Int(clamping: octets), now: clock.now().steady)
     }
 

@@ -44,40 +44,30 @@ extension SQLiteStore {
         try await onWriter { hot throws(StoreFailure) in
             try hot.seldom { db in
                 for (prefix, entry) in changes.entries {
-                    guard let entry else {
-                        try db.execute(sql: "DELETE FROM harvest_entries WHERE prefix = ?", arguments: [prefix.description])
-                        continue
-                    }
-                    try db.execute(
-                        sql: "REPLACE INTO harvest_entries VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        arguments: [
-                            prefix.description, entry.colour.rawValue, entry.reason, entry.listeners.joined(separator: " "), entry.evidence,
-                            entry.added.milliseconds, entry.expires.milliseconds,
-                        ])
+                    try Self.put(
+                        db, "harvest_entries", prefix,
+                        entry.map { entry in
+                            [
+                                entry.colour.rawValue, entry.reason, entry.listeners.joined(separator: " "), entry.evidence,
+                                entry.added.milliseconds, entry.expires.milliseconds,
+                            ]
+                        })
                 }
                 for (prefix, sighting) in changes.sightings {
-                    guard let sighting else {
-                        try db.execute(sql: "DELETE FROM harvest_sightings WHERE prefix = ?", arguments: [prefix.description])
-                        continue
-                    }
-                    try db.execute(
-                        sql: "REPLACE INTO harvest_sightings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                        arguments: [
-                            prefix.description, sighting.listeners.joined(separator: " "), sighting.domains.joined(separator: " "),
-                            sighting.visits, sighting.lastVisit.milliseconds, sighting.hangUps, sighting.lastHangUp?.milliseconds,
-                            sighting.triedPrimary, sighting.expires.milliseconds,
-                        ])
+                    try Self.put(
+                        db, "harvest_sightings", prefix,
+                        sighting.map { sighting in
+                            [
+                                sighting.listeners.joined(separator: " "), sighting.domains.joined(separator: " "), sighting.visits,
+                                sighting.lastVisit.milliseconds, sighting.hangUps, sighting.lastHangUp?.milliseconds,
+                                sighting.triedPrimary, sighting.expires.milliseconds,
+                            ]
+                        })
                 }
                 for (prefix, removal) in changes.removals {
-                    guard let removal else {
-                        try db.execute(sql: "DELETE FROM harvest_removals WHERE prefix = ?", arguments: [prefix.description])
-                        continue
-                    }
-                    try db.execute(
-                        sql: "REPLACE INTO harvest_removals VALUES (?, ?, ?, ?)",
-                        arguments: [
-                            prefix.description, removal.keptOffUntil?.milliseconds, removal.bySelf, removal.expires.milliseconds,
-                        ])
+                    try Self.put(
+                        db, "harvest_removals", prefix,
+                        removal.map { [$0.keptOffUntil?.milliseconds, $0.bySelf, $0.expires.milliseconds] })
                 }
                 if let touches = changes.touches {
                     try db.execute(sql: "UPDATE harvest_memory SET touches = ?", arguments: [Data(touches)])
@@ -87,6 +77,16 @@ extension SQLiteStore {
                 }
             }
         }
+    }
+
+    /// Writes the row of a prefix anew, with these columns behind it; without any it is taken out.
+    private static func put(_ db: Database, _ table: String, _ prefix: Prefix, _ columns: [(any DatabaseValueConvertible)?]?) throws {
+        guard let columns else {
+            return try db.execute(sql: "DELETE FROM \(table) WHERE prefix = ?", arguments: [prefix.description])
+        }
+        let marks = String(repeating: ", ?", count: columns.count)
+        try db.execute(
+            sql: "REPLACE INTO \(table) VALUES (?\(marks))", arguments: StatementArguments([prefix.description] + columns))
     }
 
     private static func names(_ text: String) -> [String] { text.split(separator: " ").map(String.init) }
