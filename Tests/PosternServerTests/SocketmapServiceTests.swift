@@ -213,9 +213,14 @@ struct SocketmapServiceTests {
             let second = try PolicyClient(port: port)
             #expect(second.isClosedByPeer(within: 60))
             #expect(first.isClosedByPeer(within: 60), "it was silent")
-            let third = try PolicyClient(port: port)
-            third.send("26:transport bob@none.example,")
-            #expect(try third.read(until: ",") == "9:NOTFOUND ,")
+            // Its peer sees the end a moment before the service has taken it out of its count.
+            var answer: String?
+            for _ in 0..<100 where answer == nil {
+                let third = try PolicyClient(port: port)
+                third.send("26:transport bob@none.example,")
+                answer = try? third.read(until: ",")
+            }
+            #expect(answer == "9:NOTFOUND ,")
         }
         await listener.drain(patience: .seconds(1))
     }

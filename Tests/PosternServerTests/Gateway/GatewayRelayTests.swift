@@ -148,7 +148,7 @@ import Testing
             [backend.address],
             engine: {
                 $0.greylist.mode = .on
-                $0.greylist.delay = .milliseconds(200)
+                $0.greylist.delay = .seconds(600)
             })
         let client = try await test.greeted()
         _ = try await client.ask("MAIL FROM:<>")
