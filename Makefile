@@ -48,4 +48,4 @@ bench: setup ## measure beside the peers, in one run
 	scripts/bench_throttle.sh --no-build
 	scripts/bench_trap.sh
 	scripts/bench_lists.py .build/release/postern
-	scripts/bench-dashboard.sh --no-build
+	scripts/bench_dashboard.sh --no-build

@@ -1,4 +1,4 @@
-"""The measuring part of bench-dashboard.sh: PROGRAM LOAD SECONDS DECISIONS ROUNDS."""
+"""The measuring part of bench_dashboard.sh: PROGRAM LOAD SECONDS DECISIONS ROUNDS."""
 import http.client
 import json
 import pathlib

@@ -61,7 +61,7 @@ extension Configuration.Listener {
         return name == other.name && role == other.role && address == other.address && trap?.mode == other.trap?.mode
     }
 
-    /// Whether a reload reaches its own settings (`Daemon.reload`).
+    /// Whether a reload reaches its own settings (`Reloader`).
     var isUpdatedWhileOpen: Bool { role == .gateway || role == .throttle || role == .submission || role == .trap || role == .dnsbl }
 }
 

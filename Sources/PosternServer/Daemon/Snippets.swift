@@ -1,3 +1,4 @@
+import PosternConfiguration
 import PosternCore
 
 /// What an admin pastes into a mail server's configuration to have it ask this policy service.
@@ -64,5 +65,29 @@ public enum Snippets {
     private static func chrooted(_ path: String) -> String {
         let queue = "/var/spool/postfix/"
         return path.hasPrefix(queue) ? String(path.dropFirst(queue.count)) : path
+    }
+
+    /// What a person wants to see: addresses, and lines to paste.
+    static func welcome(_ listeners: [any RunningListener], _ configuration: Configuration) -> String {
+        var lines = listeners.map { listener in
+            let what =
+                switch listener.role {
+                case .policy: "policy service"
+                case .gateway: "gateway"
+                case .trap: "trap"
+                case .admin: "dashboard"
+                case .socketmap: "socketmap"
+                case .dnsbl: "DNS service"
+                case .inner: "inner door"
+                case .throttle: "throttle"
+                case .submission: "submission"
+                }
+            return "Postern is ready: \(what) on \(listener.address) (\(listener.name))"
+        }
+        lines.append("Its memory is in \(configuration.dataDirectory). Stop it with Ctrl-C.")
+        if let first = listeners.first(where: { $0.role == .policy }) {
+            lines += ["", postfix(first.address), "", exim(first.address)]
+        }
+        return lines.joined(separator: "\n")
     }
 }

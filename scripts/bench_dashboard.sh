@@ -2,7 +2,7 @@
 # Measures what the dashboard costs and how quick it is, in one run on one machine: decisions a second without and with twenty
 # live viewers and a scrape each second; the overview's first octet and size; searches among a million recent decisions.
 #
-#   scripts/bench-dashboard.sh [--seconds 10] [--decisions 1000000] [--rounds 3] [--no-build]
+#   scripts/bench_dashboard.sh [--seconds 10] [--decisions 1000000] [--rounds 3] [--no-build]
 #
 # Every figure is of this machine and this minute: compare the ratios.
 set -euo pipefail
@@ -17,7 +17,7 @@ while [ $# -gt 0 ]; do
     --decisions) decisions=$2; shift 2 ;;
     --rounds) rounds=$2; shift 2 ;;
     --no-build) build=no; shift ;;
-    *) echo "usage: scripts/bench-dashboard.sh [--seconds 10] [--decisions 1000000] [--rounds 3] [--no-build]" >&2; exit 64 ;;
+    *) echo "usage: scripts/bench_dashboard.sh [--seconds 10] [--decisions 1000000] [--rounds 3] [--no-build]" >&2; exit 64 ;;
     esac
 done
 . scripts/bench_common.sh

@@ -8,28 +8,32 @@ import PublishedLists
 
 /// What the running daemon tells and does for the other verbs.
 struct RunningState: DaemonState {
-    let decisions: DecisionService
-    let clock: ServiceClock
-    let listeners: [StatusReport.Listener]
-    let traps: @Sendable () -> [StatusReport.Trap]
-    let gateways: @Sendable () -> [StatusReport.Gateway]
-    let lookUps: LookUps?
+    private let services: Services
+    private let running: RunningListeners
+    private let reloader: Reloader
+    private let dataDirectory: String
     let redacts: Bool
-    let dnsServices: @Sendable () -> [StatusReport.DNSService]
-    let publisher: ListPublisher
-    let subscriptions: @Sendable () -> [StatusReport.Subscription]
-    /// The configuration in force.
-    let current: @Sendable () -> Configuration
-    let dataDirectory: String
-    let configuration: @Sendable () -> StatusReport.ConfigurationState
-    let startedAt: Moment
-    /// Reads the configuration anew and puts it in force.
-    let reloading: @Sendable () async throws(ControlFailure) -> ReloadReport
+    private let startedAt: Moment
+
+    init(_ services: Services, _ listeners: RunningListeners, _ reloader: Reloader, dataDirectory: String, redacts: Bool) {
+        self.services = services
+        running = listeners
+        self.reloader = reloader
+        self.dataDirectory = dataDirectory
+        self.redacts = redacts
+        let (steady, wall) = services.clock.now()
+        startedAt = Moment(steady: steady, wall: wall)
+    }
+
+    var decisions: DecisionService { services.decisions }
+    private var limits: LimitService { services.limits }
+    private var harvest: HarvestService { services.harvest }
+    private var publisher: ListPublisher { services.publisher }
 
     func engine() -> Engine { decisions.engine }
 
     func now() -> Moment {
-        let (steady, wall) = clock.now()
+        let (steady, wall) = services.clock.now()
         return Moment(steady: steady, wall: wall)
     }
 
@@ -48,7 +52,8 @@ struct RunningState: DaemonState {
         var report = StatusReport(
             version: PosternVersion.text, processID: getpid(), startedAt: startedAt.wall.description,
             uptimeSeconds: (now().steady - startedAt.steady).milliseconds / 1000, hostname: settings.hostname, dataDirectory: dataDirectory,
-            greylistMode: settings.greylist.mode.rawValue, listeners: listeners,
+            greylistMode: settings.greylist.mode.rawValue,
+            listeners: running.all.map { .init(name: $0.name, role: $0.role.rawValue, address: "\($0.address)") },
             counts: StatusReport.Counts(
                 accepted: values.accepted, deferred: values.deferred, rejected: values.rejected,
                 malformedRequests: values.malformedRequests,
@@ -59,25 +64,25 @@ struct RunningState: DaemonState {
         report.counts.dropped = values.dropped
         report.counts.delayed = values.delayed
         report.counts.delayedSeconds = values.delayMilliseconds / 1000
-        report.traps = traps()
-        report.gateways = gateways()
+        report.traps = running.trapReports
+        report.gateways = running.gateways.map(\.report)
         report.checks = decisions.counters.checks.report
-        if let lookUps { report.note(lookUps) }
-        report.configuration = configuration()
-        report.limits = decisions.limits.map { limitsReport($0, settings) }
-        report.dnsServices = dnsServices()
-        report.subscriptions = subscriptions()
-        report.harvest = decisions.harvest?.report
+        report.note(services.lookUps)
+        report.configuration = reloader.live.state
+        report.limits = limitsReport(settings)
+        report.dnsServices = running.dnsServices.map(\.report)
+        report.subscriptions = services.listKeeper.shown.withLockedValue { $0 }
+        report.harvest = harvest.report
         return report
     }
 
     func export(_ draft: ExportDraft) async throws(ControlFailure) -> ExportReport {
         let path = "\(dataDirectory)/export-\(UInt64.random(in: .min ... .max)).tmp"
-        let export = try ListExport(draft, current(), publisher.sources, ListPublisher.time(clock))
+        let export = try ListExport(draft, reloader.live.current, publisher.sources, ListPublisher.time(services.clock))
         return ExportReport(path: path, format: draft.format, entries: try export.write(to: path))
     }
 
-    private func limitsReport(_ limits: LimitService, _ settings: EngineSettings) -> StatusReport.Limits {
+    private func limitsReport(_ settings: EngineSettings) -> StatusReport.Limits {
         let report = limits.report(now: now().steady)
         let all = settings.throttle.limits + settings.accounts.limits + settings.accounts.suspend
         return StatusReport.Limits(
@@ -89,33 +94,38 @@ struct RunningState: DaemonState {
     }
 
     func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding]) { decisions.standing(of: attempt) }
-    func suspensions() -> [Suspension] { decisions.limits?.suspensionsInForce ?? [] }
-    func releaseAccount(_ account: String) -> Bool { decisions.limits?.release(account) ?? false }
-    func suspend(_ suspension: Suspension) { decisions.limits?.suspend(suspension) }
-    func nearLimits() -> [NearLimit] { decisions.limits?.nearLimits(now: now().steady) ?? [] }
-    func forgetCounts(_ place: LimitPlace) -> (subject: String, had: [UInt8])? { decisions.limits?.forget(place) }
+    func suspensions() -> [Suspension] { limits.suspensionsInForce }
+    func releaseAccount(_ account: String) -> Bool { limits.release(account) }
+    func suspend(_ suspension: Suspension) { limits.suspend(suspension) }
+    func nearLimits() -> [NearLimit] { limits.nearLimits(now: now().steady) }
+    func forgetCounts(_ place: LimitPlace) -> (subject: String, had: [UInt8])? { limits.forget(place) }
 
     func giveBackCounts(_ place: LimitPlace, _ had: [UInt8]) -> Bool {
-        decisions.limits?.giveBack(place, had, now: now().steady) ?? false
+        limits.giveBack(place, had, now: now().steady)
     }
 
     func findings(for attempt: Attempt) async -> Findings { await decisions.findings(for: attempt) }
 
-    func reload() async throws(ControlFailure) -> ReloadReport { try await reloading() }
+    func reload() async throws(ControlFailure) -> ReloadReport {
+        do {
+            return try await reloader.reload()
+        } catch {
+            throw ControlFailure(.configuration, "\(error)")
+        }
+    }
 
-    func harvested() -> [HarvestEntry]? { decisions.harvest?.entries ?? [] }
-    func harvestedColour(of address: IPAddress) -> ListColour? { decisions.harvest?.colour(of: address) }
-    func removeHarvested(_ prefix: Prefix) -> HarvestEntry? { decisions.harvest?.remove(prefix) }
+    func harvested() -> [HarvestEntry]? { harvest.entries }
+    func harvestedColour(of address: IPAddress) -> ListColour? { harvest.colour(of: address) }
+    func removeHarvested(_ prefix: Prefix) -> HarvestEntry? { harvest.remove(prefix) }
 
-    func extendHarvested(_ prefix: Prefix, until: WallTime) -> HarvestEntry? { decisions.harvest?.extend(prefix, until: until) }
+    func extendHarvested(_ prefix: Prefix, until: WallTime) -> HarvestEntry? { harvest.extend(prefix, until: until) }
     func putBackHarvested(_ entry: HarvestEntry) -> Bool {
-        guard let harvest = decisions.harvest else { return false }
         harvest.putBack(entry)
         return true
     }
 
     func removeItself(_ address: IPAddress, requester: IPAddress) -> Harvest.SelfRemoval? {
-        decisions.harvest?.removeItself(address, requester: requester)
+        harvest.removeItself(address, requester: requester)
     }
 }
 

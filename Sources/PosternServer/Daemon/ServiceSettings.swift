@@ -1,0 +1,39 @@
+import PosternConfiguration
+import PolicyProtocol
+import PosternCore
+import PosternEngine
+import PosternStorage
+
+extension Configuration {
+    /// The listener of a name, where there is one.
+    func listener(_ name: String) -> Listener? { listeners.first { $0.name == name } }
+
+    /// With what the files of trusted senders say.
+    func engineSettings(with files: TrustedFiles) -> EngineSettings {
+        var settings = engineSettings
+        settings.trusted.formUnion(files.trusted)
+        return settings
+    }
+
+    /// The store that the configuration names, for the daemon and for a command that runs without one.
+    public func openStore() throws(StoreFailure) -> any PosternEngine.Store {
+        var settings = SQLiteSettings()
+        settings.sync = store.sync == .full ? .full : .normal
+        return try SQLiteStore(path: databasePath, keyPath: keyPath, settings: settings)
+    }
+}
+
+extension EvidenceGatherer.Settings {
+    init(_ configuration: Configuration) {
+        self.init(timeout: configuration.dns.timeout, hostname: configuration.hostname)
+    }
+}
+
+extension PolicyServiceLimits {
+    init(_ policy: Configuration.Policy) {
+        self.init()
+        requests = PolicyLimits(line: policy.maxLineLength, attributes: policy.maxAttributes, request: policy.maxRequestSize)
+        idle = policy.idleTimeout
+        connections = policy.maxConnections
+    }
+}
