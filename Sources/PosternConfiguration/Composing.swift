@@ -26,6 +26,29 @@ struct Unreadable: Error {
     var message: String
 }
 
+/// The tree of a YAML text; `nil` for an empty one.
+///
+/// - Parameter repeated: told of each key that is given again; the tree has what was given first. So many are told at most.
+func compose(_ text: String, repeated: (Unreadable) -> Void) throws(Unreadable) -> Node? {
+    var text = text
+    for _ in 0..<20 {
+        do {
+            return try Yams.compose(yaml: text)
+        } catch YamlError.duplicatedKeysInMapping(let keys, let context) {
+            guard let key = keys.first, let again = RepeatedKey(key, after: Position(context.mark), in: text) else {
+                throw Unreadable(.duplicatedKeysInMapping(duplicates: keys, context: context), text: text)
+            }
+            repeated(Unreadable(mark: again.mark, message: "the key '\(key.shortened)' is given twice"))
+            text = again.rest
+        } catch let error as YamlError {
+            throw Unreadable(error, text: text)
+        } catch {
+            throw Unreadable(mark: Position(line: 1, column: 1), message: "this cannot be read as YAML: \(error)")
+        }
+    }
+    return try compose(text)
+}
+
 /// The tree of a YAML text; `nil` for an empty one. Duplicate keys are refused, as everything that is not YAML.
 func compose(_ text: String) throws(Unreadable) -> Node? {
     do {

@@ -47,7 +47,7 @@ public final class ConfigurationLoader {
             guard text.utf8.count <= maximumSize else {
                 throw Unreadable(mark: start, message: "the file is longer than \(maximumSize) octets")
             }
-            switch try compose(text) {
+            switch try compose(text, repeated: { loader.report.error($0.mark, $0.message) }) {
             case .mapping(let mapping)?:
                 loader.readAll(Mapping(mapping, path: "", mark: Position(mapping.mark) ?? start, report: loader.report))
             case nil:
