@@ -5,6 +5,8 @@ public struct AdminSettings: Sendable {
     /// Names that a browser may call us by, in lower case, without a port (`[::1]` with brackets). Whatever else a Host header
     /// says is turned away: a page elsewhere whose name is made to lead here (DNS rebinding) bears its own name.
     public var hosts: Set<String>
+    /// Whether any address does for a name: of a listener on all addresses of the machine, which bear no name of a page elsewhere.
+    public var takesAnyAddress = false
     /// What whoever comes must know; `nil` where everybody who can connect may.
     public var token: String?
     public var tls: TLSConfiguration?
@@ -15,8 +17,6 @@ public struct AdminSettings: Sendable {
         self.tls = tls
     }
 
-    /// Characters of a token at least: 16 of base 64 are 96 bits.
-    public static let shortestToken = 16
     /// Connections at once: viewers, scrapes, scripts.
     static let maximumConnections = 256
     /// Octets of a request's body.

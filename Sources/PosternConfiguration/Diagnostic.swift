@@ -40,6 +40,8 @@ public struct ConfigurationFailure: Error, Equatable, Sendable, CustomStringConv
         self.diagnostics = diagnostics
     }
 
-    /// One line each.
-    public var description: String { diagnostics.map(\.description).joined(separator: "\n") }
+    /// The errors, a line each: what stands in the way, not what could be better.
+    public var description: String {
+        diagnostics.filter { $0.severity == .error }.map(\.description).joined(separator: "\n")
+    }
 }

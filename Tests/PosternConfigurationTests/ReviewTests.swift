@@ -183,6 +183,16 @@ struct ReviewTests {
             ] {
                 #expect(found.contains { $0.contains(words) }, "\(words)")
             }
+            // What the daemon will refuse, in the same words.
+            let admin =
+                data + "listeners: [{ role: admin, address: \"127.0.0.1:0\", token_file: \(folder)/t }]\n"
+            try Data("short\n".utf8).write(to: URL(filePath: "\(folder)/t"))
+            chmod("\(folder)/t", 0o600)
+            #expect(try machine(admin).map { $0.contains("fewer than 16 characters") } == [true])
+            try Data("long-enough-to-be-a-token\n".utf8).write(to: URL(filePath: "\(folder)/t"))
+            #expect(try machine(admin) == [])
+            chmod("\(folder)/t", 0o644)
+            #expect(try machine(admin).map { $0.contains("everybody may read") } == [true])
             #expect(try machine(data + "geo: { databases: [\(folder)/none.mmdb] }").map { $0.contains("no such file") } == [true])
         }
     }

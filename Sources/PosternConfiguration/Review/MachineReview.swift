@@ -112,9 +112,15 @@ extension ConfigurationReview {
                 guard let path, let why = Self.unreadable(path) else { continue }
                 find(listener: index, name, "\(path): \(why); Postern will not start without it")
             }
-            for (name, path) in [("tls_key", key), ("token_file", listener.admin?.tokenFile)] {
-                guard let path, let status = status(of: path), status.st_mode & 0o007 != 0 else { continue }
-                find(listener: index, name, "everybody on this machine may read it; chmod o-rwx \(path)")
+            if let path = key, let status = status(of: path), status.st_mode & 0o007 != 0 {
+                find(listener: index, "tls_key", "everybody on this machine may read it; chmod o-rwx \(path)")
+            }
+            if let path = listener.admin?.tokenFile, Self.unreadable(path) == nil {
+                do throws(AdminToken.Failure) {
+                    _ = try AdminToken.read(path)
+                } catch {
+                    find(listener: index, "token_file", "\(error); Postern will not start with it")
+                }
             }
         }
     }

@@ -77,7 +77,14 @@ extension AdminSettings {
         if case .tcp(let host, _) = address { hosts.insert(host.family == .v4 ? "\(host)" : "[\(host)]") }
         for name in admin.hosts { hosts.insert(IPAddress(name)?.family == .v6 ? "[\(name)]" : name) }
         self.init(hosts: hosts)
-        if let path = admin.tokenFile { token = try Self.token(path) }
+        if case .tcp(let host, _) = address { takesAnyAddress = ["0.0.0.0", "::"].contains("\(host)") }
+        if let path = admin.tokenFile {
+            do throws(AdminToken.Failure) {
+                token = try AdminToken.read(path)
+            } catch {
+                throw AdminStartFailure(description: "token_file: \(error)")
+            }
+        }
         guard let chain = admin.certificate, let key = admin.key else { return }
         do {
             tls = TLSConfiguration.makeServerConfiguration(
@@ -87,27 +94,5 @@ extension AdminSettings {
         } catch {
             throw AdminStartFailure(description: "the certificate \(chain) with the key \(key) cannot be used: \(error)")
         }
-    }
-
-    /// The first line of a file that not everybody may read.
-    private static func token(_ path: String) throws(AdminStartFailure) -> String {
-        guard let file = fopen(path, "re") else {
-            throw AdminStartFailure(description: "token_file: \(path) cannot be read: \(String(cString: strerror(errno)))")
-        }
-        defer { fclose(file) }
-        var status = stat()
-        guard fstat(fileno(file), &status) == 0, status.st_mode & 0o007 == 0 else {
-            throw AdminStartFailure(description: "token_file: everybody may read \(path); take that away with `chmod o-rwx \(path)`")
-        }
-        var buffer = [CChar](repeating: 0, count: 1024)
-        let line = fgets(&buffer, 1024, file) == nil ? [] : buffer.prefix { $0 != 0 && $0 != 10 && $0 != 13 }
-        let token = String(decoding: line.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        guard token.utf8.count >= shortestToken else {
-            throw AdminStartFailure(
-                description:
-                    "token_file: the first line of \(path) has fewer than \(shortestToken) characters; make one with `openssl rand -hex 24`"
-            )
-        }
-        return token
     }
 }
