@@ -3,22 +3,27 @@ import PosternCore
 
 /// What an admin pastes into a mail server's configuration to have it ask this policy service.
 public enum Snippets {
-    /// For Postfix's main.cf. RCPT is where greylisting works; DATA is where null senders are judged.
-    public static func postfix(_ address: ListenAddress) -> String {
+    /// For Postfix's main.cf. RCPT is where greylisting works; DATA is where null senders are judged; the end of a message is where
+    /// it is charged to limits. Who has logged in is counted too where accounts have limits: the service then stands before what
+    /// permits them.
+    public static func postfix(_ address: ListenAddress, counts: Bool = false, accounts: Bool = false) -> String {
         let endpoint =
             switch address {
             case .tcp: "inet:\(address)"
             case .unix(let path, _, _): "unix:\(chrooted(path))"
             }
         let service = "check_policy_service { \(endpoint), timeout=10s, default_action=DUNNO }"
-        return """
-            # Postfix, /etc/postfix/main.cf (3.0 or later):
-            smtpd_recipient_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination,
-                \(service)
-            smtpd_data_restrictions =
-                \(service)
-            access_map_defer_code = 451
-            """
+        let recipients =
+            accounts
+            ? "permit_mynetworks,\n    \(service),\n    permit_sasl_authenticated, reject_unauth_destination"
+            : "permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination,\n    \(service)"
+        var lines = [
+            "# Postfix, /etc/postfix/main.cf (3.0 or later):", "smtpd_recipient_restrictions = \(recipients)",
+            "smtpd_data_restrictions =", "    \(service)",
+        ]
+        if counts || accounts { lines += ["smtpd_end_of_data_restrictions =", "    \(service)"] }
+        lines.append("access_map_defer_code = 451")
+        return lines.joined(separator: "\n")
     }
 
     /// For Exim: what stands in the RCPT ACL before the final accept, and in the predata ACL for null senders.
@@ -86,7 +91,9 @@ public enum Snippets {
         }
         lines.append("Its memory is in \(configuration.dataDirectory). Stop it with Ctrl-C.")
         if let first = listeners.first(where: { $0.role == .policy }) {
-            lines += ["", postfix(first.address), "", exim(first.address)]
+            let postfix = postfix(
+                first.address, counts: configuration.throttle.mode != .off, accounts: configuration.accounts.mode != .off)
+            lines += ["", postfix, "", exim(first.address)]
         }
         return lines.joined(separator: "\n")
     }
