@@ -32,7 +32,8 @@ struct JSONSchema {
             guard let named = (root["$defs"] as? [String: Any])?[name] as? [String: Any] else { return ["\(place): no definition \(name)"] }
             return problems(value, named, at: place)
         }
-        if let choices = schema["enum"] as? [String] {
+        if let given = schema["enum"] {
+            guard let choices = given as? [String] else { return ["\(place): the schema's enum is no list of words"] }
             return choices.contains(value as? String ?? "") ? [] : ["\(place): \(value) is none of \(choices)"]
         }
         switch schema["type"] as? String {
