@@ -46,10 +46,40 @@ struct AdminOverTheWireTests {
         #expect(try send(form + "&form_token=\(token)", ["Origin": "http://127.0.0.1:\(door.port)"]) == 303)
         #expect(try door.get("/api/v1/entries/block").body.contains("192.0.2.0/24"))
 
+        // A monitor may come by any name; it learns nothing.
+        #expect(try door.get("/health", headers: ["Host": "probe.example"]).status == 200)
+
         #expect(try send(String(repeating: "a", count: 70_000)) == 413)
         #expect(try WebClient.request("DELETE", "/", port: door.port).status == 405)
         #expect(try door.get("/nothing").status == 404)
         #expect(try WebClient.request("HEAD", "/", port: door.port).body.isEmpty)
+        try await door.postern.stop()
+    }
+
+    @Test func `What the JSON interface refuses it says in JSON, by the names of its fields`() async throws {
+        let door = try await DashboardUnderTest.start()
+        let ours = ["X-Postern-Request": "1", "content-type": "application/json"]
+        func failure(_ method: String, _ path: String, _ body: String = "", _ headers: [String: String]) throws -> String {
+            let response = try WebClient.request(method, path, port: door.port, headers: headers, body: body)
+            let object = try JSONSerialization.jsonObject(with: Data(response.body.utf8)) as? [String: Any]
+            return "\(response.status) \(object?["error"] as? String ?? "?")"
+        }
+        #expect(try failure("POST", "/api/v1/release", "{}", ours) == "422 the body is not what is wanted here: recipient is missing")
+        #expect(
+            try failure("POST", "/api/v1/entries/add", #"[{"list":"block","pattern":3}]"#, ours)
+                == "422 the body is not what is wanted here: [0].pattern is not such as it may be")
+        #expect(try failure("POST", "/api/v1/act", "{", ours) == "422 the body is not JSON")
+        #expect(try failure("GET", "/api/v1/nothing", "", [:]).hasPrefix("404 "))
+        #expect(try failure("GET", "/api/v1/changes?before=x", "", [:]) == "422 before is the number of a change")
+        #expect(try failure("DELETE", "/api/v1/status", "", [:]).hasPrefix("405 "))
+        #expect(try failure("GET", "/api/v1/status", "", ["Host": "evil.example"]).hasPrefix("421 "))
+        // What has a meaning when it is left out may be left out.
+        let released = try WebClient.request(
+            "POST", "/api/v1/release", port: door.port, headers: ours, body: #"{"recipient": "b@example.test"}"#)
+        #expect(released.status == 200, "\(released.body)")
+        let added = try WebClient.request(
+            "POST", "/api/v1/entries/add", port: door.port, headers: ours, body: #"[{"list": "block", "pattern": "192.0.2.9"}]"#)
+        #expect(added.status == 200, "\(added.body)")
         try await door.postern.stop()
     }
 

@@ -5,6 +5,7 @@ import Logging
 import NIOConcurrencyHelpers
 import NIOCore
 import NIOHTTP1
+import PosternCore
 
 /// What stands before every page: who may ask, and what every answer says to a browser.
 final class AdminDoor: Sendable {
@@ -47,12 +48,15 @@ final class AdminDoor: Sendable {
             do {
                 response = try await self.answer(request) { try await pages.respond(to: $0, context: context) }
             } catch let error as HTTPError {
-                response = .text(error.body ?? error.status.reasonPhrase, status: error.status)
+                response = self.refusal(of: request, error.body ?? error.status.reasonPhrase, error.status)
             } catch let error as HTTPParserError {
                 throw error
             } catch {
                 self.logger.warning("the dashboard failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
                 response = .text("Something went wrong; the log says what.", status: .internalServerError)
+            }
+            if response.status == .notFound, response.body.contentLength == 0 {
+                response = self.refusal(of: request, "There is nothing here by that name.", .notFound)
             }
             self.seal(&response)
             try await writer.write(response: response.head, body: request.method == .head ? ResponseBody() : response.body)
@@ -61,18 +65,23 @@ final class AdminDoor: Sendable {
 
     private func answer(_ request: Request, _ pages: (Request) async throws -> Response) async throws -> Response {
         let path = request.uri.path
-        guard isOurs(request.head.authority) else {
-            return .text(
-                "This listener is not called that. Open it by its address, or name it in listeners[].hosts.", status: .misdirectedRequest)
-        }
-        // What a load balancer or a monitor asks says nothing that needs a token.
+        // What a load balancer or a monitor asks, by whatever name, says nothing that needs a token.
         if path == "/health" || path == "/ready" { return try await pages(request) }
+        guard isOurs(request.head.authority) else {
+            return refusal(
+                of: request, "This listener is not called that. Open it by its address, or name it in listeners[].hosts.",
+                .misdirectedRequest)
+        }
         if settings.token != nil {
             if path == "/login" { return try await login(request) }
             if path.hasPrefix("/assets/") { return try await pages(request) }
             guard isKnown(request) else {
+                if request.headers[.authorization] != nil {
+                    logger.warning("a wrong token for the dashboard", metadata: ["path": "\(path)"])
+                    try? await Task.sleep(for: Self.penance)
+                }
                 guard request.method == .get, accepts(request, "text/html") else {
-                    var response = Response.text("A token is needed.", status: .unauthorized)
+                    var response = refusal(of: request, "A token is needed.", .unauthorized)
                     response.headers[.wwwAuthenticate] = "Bearer"
                     return response
                 }
@@ -83,7 +92,7 @@ final class AdminDoor: Sendable {
         case .get, .head: return try await pages(request)
         case .post: return try await change(request, pages)
         default:
-            var response = Response.text("GET, HEAD and POST are known here.", status: .methodNotAllowed)
+            var response = refusal(of: request, "GET, HEAD and POST are known here.", .methodNotAllowed)
             response.headers[.allow] = "GET, HEAD, POST"
             return response
         }
@@ -91,9 +100,12 @@ final class AdminDoor: Sendable {
 
     /// A change must come from a page of ours, or from a program that a browser cannot be made to imitate.
     private func change(_ request: Request, _ pages: (Request) async throws -> Response) async throws -> Response {
-        guard isOfOurOrigin(request) else { return .text("This form was not sent from here.", status: .forbidden) }
-        guard let length = request.headers[.contentLength].flatMap({ Int($0) }), length <= AdminSettings.maximumBody else {
-            return .text("A form has at most \(AdminSettings.maximumBody) octets, and says how many.", status: .contentTooLarge)
+        guard isOfOurOrigin(request) else { return refusal(of: request, "This form was not sent from here.", .forbidden) }
+        guard let length = request.headers[.contentLength].flatMap({ Int($0) }) else {
+            return refusal(of: request, "A form says by Content-Length how many octets it has.", .lengthRequired)
+        }
+        guard length <= AdminSettings.maximumBody else {
+            return refusal(of: request, "A form has at most \(AdminSettings.maximumBody) octets.", .contentTooLarge)
         }
         var request = request
         let body = try await request.collectBody(upTo: AdminSettings.maximumBody)
@@ -122,13 +134,18 @@ final class AdminDoor: Sendable {
     /// Whether a Host header names us. Over a UNIX socket there is no name that could lead elsewhere, but a proxy's is checked too.
     private func isOurs(_ authority: String?) -> Bool {
         guard let authority = authority?.lowercased(), !authority.isEmpty else { return false }
-        return settings.hosts.contains(Self.host(of: authority))
+        let (host, settings) = (Self.host(of: authority), settings)
+        return settings.hosts.contains(host) || settings.takesAnyAddress && Self.isAddress(host)
     }
 
     /// Without its port.
     static func host(of authority: String) -> String {
         if authority.hasPrefix("["), let end = authority.firstIndex(of: "]") { return String(authority[...end]) }
         return String(authority.prefix { $0 != ":" })
+    }
+
+    private static func isAddress(_ host: String) -> Bool {
+        IPAddress(host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host) != nil
     }
 
     private func isOfOurOrigin(_ request: Request) -> Bool {
@@ -178,6 +195,11 @@ final class AdminDoor: Sendable {
     }
 
     // MARK: - Answers
+
+    /// To a program in its own form, to a browser in words.
+    private func refusal(of request: Request, _ words: String, _ status: HTTPResponse.Status) -> Response {
+        request.uri.path.hasPrefix("/api/") ? .json(APIFailure(error: words), status: status) : .text(words, status: status)
+    }
 
     private func seal(_ response: inout Response) {
         response.headers[.contentSecurityPolicy] = Self.policy
