@@ -33,7 +33,7 @@ test: setup ## the whole suite, with real mail servers in private roots
 lint: ## the format, and who may import what
 	@scripts/lint.sh
 
-# What it learns stays in .build-fuzz for the next time; SECONDS_EACH says how long each of the fourteen is fuzzed.
+# What it learns stays in .build-fuzz for the next time; SECONDS_EACH says how long each of them is fuzzed.
 fuzz: setup ## every parser and protocol machine, for ten minutes each
 	scripts/fuzz.sh --seconds $${SECONDS_EACH:-600}
 

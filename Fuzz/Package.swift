@@ -22,7 +22,8 @@ let package = Package(
         .target(
             name: "Checks",
             dependencies: [
-                "AddressTables", "DNSProtocol", "PolicyProtocol", "PosternCore", "PosternEngine", "PublishedLists", "SMTPProtocol", "SPF",
+                "AddressTables", "DNSProtocol", "PolicyProtocol", "PosternCore", "PosternEngine", "PosternReplay", "PublishedLists",
+                "SMTPProtocol", "SPF",
             ], swiftSettings: strict),
         // libFuzzer brings `main`: `swift build -c release --sanitize fuzzer`.
         .executableTarget(name: "fuzz", dependencies: ["Checks"], swiftSettings: strict),

@@ -33,9 +33,9 @@ public struct ListSpecification: Hashable, Sendable {
             let start = scanner.index
             let digits = scanner.text(until: "=*")
             guard let value = Double(digits), value.isFinite, Self.weights.contains(value),
-                digits.utf8.allSatisfy({ "0123456789.+-".utf8.contains($0) })
+                digits.utf8.allSatisfy({ "0123456789.+-".utf8.contains($0) }), digits.drop(while: { $0 != "." }).utf8.count <= 4
             else {
-                throw ListSyntaxError(offset: start, description: "a weight is a number from -100 to 100")
+                throw ListSyntaxError(offset: start, description: "a weight is a number from -100 to 100, of at most three decimals")
             }
             weight = value
         } else {

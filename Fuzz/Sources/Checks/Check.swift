@@ -14,6 +14,8 @@ public enum Check: String, CaseIterable, Sendable {
     case listService = "list-service"
     case dnsMessage = "dns-message"
     case listReader = "list-reader"
+    case zone
+    case mailLog = "mail-log"
 
     /// Runs one input. Whatever must not be ends the process.
     public func run(_ input: UnsafeRawBufferPointer) {
@@ -32,6 +34,8 @@ public enum Check: String, CaseIterable, Sendable {
         case .listService: ListServiceCheck.run(input)
         case .dnsMessage: DNSMessageCheck.run(input)
         case .listReader: ListReaderCheck.run(input)
+        case .zone: ZoneCheck.run(input)
+        case .mailLog: MailLogCheck.run(input)
         }
     }
 }
