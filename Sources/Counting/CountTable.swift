@@ -30,8 +30,8 @@ public struct CountTable: Sendable {
     /// Rows that are looked at for one to give way.
     static let evictionSample = 16
 
-    public let columns: [CountColumn]
-    private let settings: Settings
+    public private(set) var columns: [CountColumn]
+    private var settings: Settings
     private let layout: RowLayout
     private var memory: RowMemory
     /// Which units some column counts, a bit each.
@@ -59,6 +59,22 @@ public struct CountTable: Sendable {
         slots = [UInt64](repeating: 0, count: 64)
         mask = 63
         logs = StepLogs(maximum: settings.maximumLogs)
+    }
+
+    /// Goes on with other limits, and within another bound, where units and windows stay as they are.
+    ///
+    /// - Returns: false where they do not: then nothing has changed.
+    public mutating func retune(_ other: CountTable) -> Bool {
+        guard settings.seed == other.settings.seed, settings.maximumLogs == other.settings.maximumLogs,
+            columns.count == other.columns.count,
+            zip(columns, other.columns).allSatisfy({ $0.unit == $1.unit && $0.window == $1.window })
+        else { return false }
+        settings = other.settings
+        guard columns != other.columns else { return true }
+        columns = other.columns
+        own()
+        for (index, column) in columns.enumerated() { memory.columns[index] = RowMemory.ColumnState(column) }
+        return true
     }
 
     /// Octets of rows and index; free room within chunks, and logs, come on top.
@@ -565,6 +581,78 @@ public struct CountTable: Sendable {
             count[1] = min((count[1] & RowLayout.mostCounted).plusSaturating(back.last), RowLayout.mostCounted)
         }
         return true
+    }
+
+    // MARK: - Walking
+
+    /// From what on somebody is found, of one column.
+    public struct Threshold: Sendable {
+        /// `infinity` for nobody.
+        public var least: Double
+        /// Where the block of it has more than `block`, from this on.
+        public var beside: Double
+        public var block: Double
+
+        public init(least: Double = .infinity, beside: Double = .infinity, block: Double = .infinity) {
+            self.least = least
+            self.beside = beside
+            self.block = block
+        }
+    }
+
+    /// Where a walk over all rows stands: from the last slot to the first, since rows that move for others that went move down.
+    public struct Walk: Sendable {
+        fileprivate var slot: Int
+        fileprivate var slots: Int
+    }
+
+    public func walk() -> Walk { Walk(slot: slots.count, slots: slots.count) }
+
+    /// Goes on with a walk over all rows, by at most about so many slots and members. Where the index was widened meanwhile it begins
+    /// anew, so somebody may be found twice. By the two windows; whoever is followed may have more.
+    ///
+    /// - Returns: false where it is over.
+    public mutating func next(
+        _ walk: inout Walk, looks: Int, thresholds: [Threshold], at now: WallTime, _ found: (CountKey) -> Void
+    ) -> Bool {
+        own()
+        if walk.slots != slots.count { walk = self.walk() }
+        let milliseconds = max(now.milliseconds, 0)
+        let watched = thresholds.indices.prefix(layout.columns).filter { min(thresholds[$0].least, thresholds[$0].beside) < .infinity }
+        let epochs = watched.map { memory.columns[$0].epoch(at: milliseconds) }
+        var isFound = [Bool](repeating: false, count: Self.capacities.last ?? 0)
+        var left = looks
+        while left > 0, walk.slot > 0 {
+            walk.slot -= 1
+            left -= 1
+            guard slots[walk.slot] != 0 else { continue }
+            let handle = slots[walk.slot] & 0xffff_ffff
+            let row = row(handle)
+            let members = Int(row[RowLayout.state] & RowLayout.countMask)
+            left -= members
+            let numbers = UnsafeRawPointer(row + layout.members).assumingMemoryBound(to: UInt16.self)
+            for member in 0..<members { isFound[member] = false }
+            for (position, column) in watched.enumerated() {
+                let state = memory.columns[column]
+                let kept = row[layout.epoch(column)]
+                // What is older counts for nothing.
+                guard epochs[position] <= kept &+ 1 else { continue }
+                var least = thresholds[column].least
+                if thresholds[column].block < .infinity {
+                    let (this, last) = Self.windows(row + layout.total(column), kept: kept, now: epochs[position])
+                    if state.estimate(this, last, at: milliseconds) > thresholds[column].block { least = thresholds[column].beside }
+                }
+                var count = row + layout.record(0, capacity: Self.capacity(handle)) + 1 + 2 * column
+                for member in 0..<members {
+                    let (this, last) = Self.windows(count, kept: kept, now: epochs[position])
+                    if this > 0 || last > 0, state.estimate(this, last, at: milliseconds) >= least { isFound[member] = true }
+                    count += layout.record
+                }
+            }
+            let block = Self.block(row)
+            for member in 0..<members where isFound[member] { found(CountKey(block: block, member: numbers[member])) }
+        }
+        return walk.slot > 0
     }
 
     // MARK: - Keeping

@@ -116,7 +116,7 @@ extension Value {
         for element in elements {
             guard let text = element.text("a limit such as address messages 30/1h") else { continue }
             do throws(LimitSyntaxError) {
-                let limit = try Limit(text)
+                let limit = try Limit(text, of: keys)
                 guard keys.contains(limit.key), limit.key != .address || limit.unit == .failures || keys.contains(.block) else {
                     element.error("a limit of \(limit.key.rawValue) \(limit.unit.rawValue) has no place here")
                     continue

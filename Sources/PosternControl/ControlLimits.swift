@@ -10,7 +10,8 @@ public struct NearLimitReport: Codable, Equatable, Sendable {
     public var id: String
     /// What is counted: `address`, `identity`, `account`, `account-domain`, `recipient-domain`.
     public var key: String
-    /// An address, the network that is counted as one, a domain, an account; under `log.redact` an account's domain alone.
+    /// An address, the network that is counted as one, a domain, an account; under `log.redact` an account's domain alone. Of domains
+    /// and accounts nothing but a hash is kept: those that were not met since the start have no name here.
     public var subject: String
     /// What its next message meets: nothing as yet (`near`), or it is `held`, `deferred`, `refused`.
     public var state: String
@@ -29,7 +30,7 @@ public struct NearLimitReport: Codable, Equatable, Sendable {
     init(_ near: NearLimit, at moment: Moment, redacted: Bool) {
         id = near.place.description
         key = near.key.rawValue
-        subject = redacted && near.key == .account ? Redaction.mailboxes(near.subject) : near.subject
+        subject = redacted && near.key == .account && near.isNamed ? Redaction.mailboxes(near.subject) : near.subject
         state = near.state.rawValue
         limit = near.limit.description
         used = near.used
@@ -84,6 +85,9 @@ extension ControlHandler {
             }
             guard near.key == .address || near.key == .identity else {
                 throw ControlFailure(.badData, "only clients can be let through; an account's limits stand under accounts")
+            }
+            guard near.isNamed else {
+                throw ControlFailure(.badData, "it was not met since the start, and its name is not kept; nothing was changed")
             }
             let span = draft.action == .pass ? Self.passSpan : nil
             let until = span.map { ", for \($0.spoken)" } ?? ", for good"

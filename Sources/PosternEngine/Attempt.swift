@@ -102,6 +102,8 @@ public struct MessageMemory: Equatable, Sendable {
     public var counts = false
     /// Whether it has been charged.
     public var charged = false
+    /// What its recipients will cost once it is accepted.
+    public var pending = PendingRecipients()
 
     /// More than any MTA sends in one bounce; beyond it recipients are not remembered.
     public static let maximumRecipients = 100

@@ -206,14 +206,14 @@ public final class DecisionService: Sendable {
     }
 
     /// A backend took a message: its client is charged, once, whatever it waited for.
-    func charge(_ client: SessionClient, recipients: Int, octets: UInt64) {
+    func charge(_ client: SessionClient, recipients: Int, octets: UInt64, _ pending: PendingRecipients) {
         guard let limits else { return }
         let snapshot = state.withLockedValue { $0.snapshot }
         let known = Client(address: client.source.address, confirmedName: client.name)
         let subject = LimitSubject(
             address: client.source.address, identity: snapshot.countsIdentities ? snapshot.engine.domain(of: known, nil)?.text : nil,
             account: client.login)
-        limits.accepted(subject, recipients: recipients, size: Int(clamping: octets), now: clock.now().steady)
+        limits.accepted(subject, recipients: recipients, size: Int(clamping: octets), pending: pending, now: clock.now().steady)
     }
 
     /// What counts mean for an attempt now, and every limit that bears on it: for someone who wants to see it.

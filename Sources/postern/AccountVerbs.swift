@@ -24,7 +24,8 @@ struct AccountVerb: ParsableCommand {
                 guard case .accounts(let accounts) = reply else { throw unexpected(reply) }
                 if options.json { return try Output.json(accounts) }
                 guard !accounts.isEmpty else { return Output.line("no account is suspended") }
-                for account in accounts { Output.line("\(account.account)  since \(account.since.shortTime) UTC  \(account.reason)") }
+                let rows = accounts.map { [$0.account, $0.since.shortTime, $0.reason, $0.id] }
+                Output.line(Output.table(["ACCOUNT", "SINCE (UTC)", "REASON", "ID"], rows))
             }
         }
     }
@@ -37,11 +38,12 @@ struct AccountVerb: ParsableCommand {
 
                 EXAMPLES
                   postern account release ann@example.net
+                  postern account release mhzw1k2c
                 """)
 
         @OptionGroup var options: CommonOptions
 
-        @Argument(help: "The account, as it logs in.")
+        @Argument(help: "The account, as it logs in, or the id that `postern account list` shows.")
         var name: String
 
         func run() async throws {

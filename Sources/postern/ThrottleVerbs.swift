@@ -30,7 +30,7 @@ struct ThrottleVerb: ParsableCommand {
                 if options.json { return try Output.json(reports) }
                 guard !reports.isEmpty else { return Output.line("nobody is near a limit") }
                 let rows = reports.map { near -> [String] in
-                    let until = near.until?.shortTime ?? near.holdSeconds.map { "\(Int($0.rounded(.up))) s a reply" } ?? ""
+                    let until = near.until?.shortTime ?? near.holdSeconds.map { "\(Self.wait($0)) a reply" } ?? ""
                     return [
                         near.subject, near.state, near.limit, "\(Int(near.used.rounded())) of \(Int(near.allowance.rounded()))", until,
                         near.id,
@@ -38,6 +38,14 @@ struct ThrottleVerb: ParsableCommand {
                 }
                 Output.line(Output.table(["WHO", "STATE", "LIMIT", "USED", "UNTIL (UTC)", "ID"], rows))
             }
+        }
+
+        /// `300 ms`, `2.5 s`, `30 s`.
+        private static func wait(_ seconds: Double) -> String {
+            let milliseconds = Int((seconds * 1000).rounded())
+            if milliseconds < 1000 { return "\(milliseconds) ms" }
+            let tenths = (milliseconds + 50) / 100
+            return tenths >= 100 || tenths % 10 == 0 ? "\((tenths + 5) / 10) s" : "\(tenths / 10).\(tenths % 10) s"
         }
     }
 

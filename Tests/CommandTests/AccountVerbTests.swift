@@ -39,8 +39,8 @@ struct AccountVerbTests {
             for _ in 0..<4 { #expect(try await send(daemon.port) == "action=DUNNO") }
             #expect(try await send(daemon.port).hasPrefix("action=554 5.7.1 "), "never a 4xx: a mail program would try for ever")
             let listed = try await run("account", "list")
-            #expect(
-                listed.output.hasPrefix("ann@example.net  since ") && listed.output.contains("account attempts 3/1h"), "\(listed.output)")
+            #expect(listed.output.hasPrefix("ACCOUNT ") && listed.output.contains("\nann@example.net  "), "\(listed.output)")
+            #expect(listed.output.contains("account attempts 3/1h"))
             let limits = try await run("status", "--json").object["limits"] as? [String: Any]
             #expect(limits?["suspended_accounts"] as? Int == 1)
             for _ in 0..<500 where !place.read("notices.txt").hasSuffix("\n") { try await Task.sleep(for: .milliseconds(10)) }
@@ -56,6 +56,17 @@ struct AccountVerbTests {
             #expect(try await run("account", "list", "--json").array.isEmpty)
             #expect(try await send(daemon.port) == "action=DUNNO", "what was counted is forgotten")
             #expect(place.read("notices.txt").split(separator: "\n").count == 1)
+        }
+        // By its id, where its name is told to nobody.
+        let redacted = try place.write("\(place.read("c.yaml"))log: { redact: true }\n", to: "redacted.yaml")
+        try await place.withDaemon(["--config", redacted]) { daemon in
+            for _ in 0..<4 { _ = try await send(daemon.port) }
+            let listed = try await place.run("account", "list", "--config", redacted).output
+            #expect(!listed.contains("ann@") && listed.contains("…@example.net"), "\(listed)")
+            let id = try #require(listed.split(separator: "\n").last?.split(separator: " ").last.map(String.init))
+            let released = try await place.run("account", "release", id, "--config", redacted)
+            #expect(released.code == 0 && released.output == "released: …@example.net\n", "\(released.errors)")
+            #expect(try await send(daemon.port) == "action=DUNNO")
         }
         // The store is asked where no daemon runs.
         try await place.withDaemon(["--config", file]) { daemon in

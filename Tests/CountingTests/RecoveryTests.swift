@@ -62,4 +62,57 @@ struct RecoveryTests {
         let isNonsense = followed.giveBack(key, Array(had.dropLast()), at: start)
         #expect(!isNonsense)
     }
+
+    /// Whoever is above a threshold is found, in steps of any size, while the index grows and rows go.
+    @Test(arguments: [1, 50, 100_000]) func aWalkFindsAllThatAreAboveAThreshold(looks: Int) {
+        let columns = [CountColumn(.messages, per: .hours(1), limit: 100), CountColumn(.attempts, per: .minutes(1), limit: 10)]
+        var table = CountTable(columns: columns, settings: .init(seed: 7))
+        var expected: Set<CountKey> = []
+        for block in UInt64(0)..<400 {
+            for member in UInt16(0)..<3 {
+                let key = CountKey(block: block, member: member)
+                let count = UInt32(block + UInt64(member)) % 80
+                table.charge(key, .messages, count, at: start)
+                if count >= 50 { expected.insert(key) }
+            }
+        }
+        // A block that is busy as a whole: a tenth of the limit is enough.
+        for member in UInt16(0)..<40 {
+            let key = CountKey(block: 9000, member: member)
+            table.charge(key, .messages, UInt32(member), at: start)
+            if member >= 10 { expected.insert(key) }
+        }
+        let thresholds = [CountTable.Threshold(least: 50, beside: 10, block: 500), .init()]
+        var found: Set<CountKey> = []
+        var (walk, turns) = (table.walk(), 0)
+        while table.next(&walk, looks: looks, thresholds: thresholds, at: start, { found.insert($0) }) {
+            turns += 1
+            // Twice as many slots after a while.
+            if turns == 20 {
+                for block in UInt64(20_000)..<20_400 { table.charge(CountKey(block: block, member: 0), .messages, at: start) }
+            }
+        }
+        #expect(found == expected && (looks > 1000) == (turns == 0))
+        // Two windows later nobody has anything.
+        walk = table.walk()
+        found = []
+        while table.next(&walk, looks: looks, thresholds: thresholds, at: start + .hours(2), { found.insert($0) }) {}
+        #expect(found.isEmpty)
+    }
+
+    @Test mutating func otherLimitsAreTakenUpInPlace() {
+        for minute in 0..<6 { windowed.charge(key, .messages, 2, at: start + .minutes(Int64(minute))) }
+        let columns = [CountColumn(.messages, per: .hours(1), limit: 10)]
+        let isTaken = windowed.retune(CountTable(columns: columns, settings: .init(seed: 5)))
+        #expect(isTaken && windowed.columns == columns)
+        let now = start + .minutes(6)
+        let before = windowed.followed
+        windowed.charge(key, .messages, at: now)
+        let count = windowed.count(key, column: 0, at: now)
+        #expect(before == 0 && windowed.followed == 1 && count == 13, "near the limit that holds now")
+        let another = windowed.retune(
+            CountTable(columns: [CountColumn(.messages, per: .hours(2), limit: 10)], settings: .init(seed: 5)))
+        let elsewhere = windowed.retune(CountTable(columns: columns, settings: .init(seed: 6)))
+        #expect(!another && !elsewhere && windowed.columns == columns)
+    }
 }

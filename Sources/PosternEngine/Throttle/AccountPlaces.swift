@@ -5,6 +5,7 @@ struct AccountPlaces: Sendable {
     static let maximum = 32
 
     private struct Place: Sendable {
+        /// A keyed hash.
         var network: UInt64
         var country: String?
         var seen: WallTime
@@ -22,6 +23,43 @@ struct AccountPlaces: Sendable {
             places.remove(at: oldest)
         }
         places.append(Place(network: network, country: country, seen: now))
+    }
+
+    private static let version: UInt8 = 1
+
+    init() {}
+
+    /// `nil` where the octets are none of ours.
+    init?(_ data: [UInt8]) {
+        var rest = data[...]
+        func number() -> UInt64? {
+            guard rest.count >= 8 else { return nil }
+            defer { rest = rest.dropFirst(8) }
+            return rest.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+        }
+        guard rest.popFirst() == Self.version, let count = rest.popFirst(), count <= Self.maximum else { return nil }
+        for _ in 0..<count {
+            guard let network = number(), let seen = number(), let length = rest.popFirst(), rest.count >= length else { return nil }
+            let country = length == 0 ? nil : String(decoding: rest.prefix(Int(length)), as: UTF8.self)
+            rest = rest.dropFirst(Int(length))
+            places.append(Place(network: network, country: country, seen: WallTime(milliseconds: Int64(bitPattern: seen))))
+        }
+        guard rest.isEmpty else { return nil }
+    }
+
+    /// To be written down: 1 (the version); how many; of each its network, when it was seen in milliseconds, both of 8 octets, and the
+    /// country behind its length.
+    var encoded: [UInt8] {
+        var out = [Self.version, UInt8(places.count)]
+        for place in places {
+            for number in [place.network, UInt64(bitPattern: place.seen.milliseconds)] {
+                out += stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: number >> UInt64($0)) }
+            }
+            let country = Array((place.country ?? "").utf8.prefix(255))
+            out.append(UInt8(country.count))
+            out += country
+        }
+        return out
     }
 
     func knows(_ network: UInt64, since: WallTime) -> Bool { places.contains { $0.network == network && $0.seen > since } }

@@ -77,8 +77,9 @@ public struct Limit: Hashable, Sendable {
 /// Why a text is no limit.
 public enum LimitSyntaxError: Error, Equatable, Sendable, CustomStringConvertible {
     case form
-    case key(String)
-    case unit(String)
+    /// With those that may stand there.
+    case key(String, [Limit.Key])
+    case unit(String, [Limit.Unit])
     case amount(String)
     case window(String)
     case unitOfAnother(Limit.Unit, Limit.Key)
@@ -86,8 +87,8 @@ public enum LimitSyntaxError: Error, Equatable, Sendable, CustomStringConvertibl
     public var description: String {
         switch self {
         case .form: "a limit reads KEY UNIT AMOUNT/TIME, such as address messages 30/1h"
-        case .key(let text): "'\(text)' is not one of \(Limit.Key.allCases.map(\.rawValue).joined(separator: ", "))"
-        case .unit(let text): "'\(text)' is not one of \(Limit.Unit.allCases.map(\.rawValue).joined(separator: ", "))"
+        case .key(let text, let keys): "'\(text)' is not one of \(keys.map(\.rawValue).joined(separator: ", "))"
+        case .unit(let text, let units): "'\(text)' is not one of \(units.map(\.rawValue).joined(separator: ", "))"
         case .amount(let text): "'\(text)' is not a whole number from 1 on, with K, M or G behind it where bytes are meant"
         case .window(let text): "'\(text)' is not a time from \(Limit.windows.lowerBound) to \(Limit.windows.upperBound), such as 1h"
         case .unitOfAnother(let unit, let key): "\(unit.rawValue) cannot be counted for \(key.rawValue)"
@@ -96,27 +97,36 @@ public enum LimitSyntaxError: Error, Equatable, Sendable, CustomStringConvertibl
 }
 
 extension Limit: CustomStringConvertible {
-    /// Reads `address messages 30/1h`, `account bytes 500M/1d`.
-    public init(_ text: some StringProtocol) throws(LimitSyntaxError) {
+    /// Units that are counted for a key. Where limits of blocks have their place, failed log-ins have none, and where they do not,
+    /// nothing else of an address has.
+    static func units(of key: Key, among keys: Set<Key> = Set(Key.allCases)) -> [Unit] {
+        let isAccount = key == .account || key == .accountDomain
+        let isForAll = keys.count == Key.allCases.count
+        return Unit.allCases.filter { unit in
+            switch unit {
+            case .places, .countries: key == .account
+            case .refusals: isAccount
+            case .failures: isAccount || key == .address && (isForAll || !keys.contains(.block))
+            case .newRecipients: key == .account || key == .identity || key == .address && keys.contains(.block)
+            case .bytes: key != .recipientDomain && (key != .address || keys.contains(.block))
+            case .attempts, .messages, .recipients: key != .address || keys.contains(.block)
+            }
+        }
+    }
+
+    /// Reads `address messages 30/1h`, `account bytes 500M/1d`. `keys` are those that have their place there.
+    public init(_ text: some StringProtocol, of keys: Set<Key> = Set(Key.allCases)) throws(LimitSyntaxError) {
         let words = text.split(separator: " ")
         guard words.count == 3 else { throw .form }
-        guard let key = Key(rawValue: String(words[0])) else { throw .key(String(words[0].prefix(40))) }
-        guard let unit = Unit(rawValue: String(words[1])) else { throw .unit(String(words[1].prefix(40))) }
+        guard let key = Key(rawValue: String(words[0])) else { throw .key(String(words[0].prefix(40)), Key.allCases.filter(keys.contains)) }
+        guard let unit = Unit(rawValue: String(words[1])) else {
+            throw .unit(String(words[1].prefix(40)), Self.units(of: key, among: keys))
+        }
         let parts = words[2].split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 2 else { throw .form }
         guard let amount = Self.amount(parts[0], unit), Self.amounts.contains(amount) else { throw .amount(String(parts[0].prefix(40))) }
         guard let window = WallTime.Span(parts[1]), Self.windows.contains(window) else { throw .window(String(parts[1].prefix(40))) }
-        let isAccount = key == .account || key == .accountDomain
-        let fits: Bool =
-            switch unit {
-            case .places, .countries: key == .account
-            case .refusals: isAccount
-            case .failures: isAccount || key == .address
-            case .newRecipients: key == .account || key == .address || key == .identity
-            case .bytes: key != .recipientDomain
-            case .attempts, .messages, .recipients: true
-            }
-        guard fits else { throw .unitOfAnother(unit, key) }
+        guard Self.units(of: key).contains(unit) else { throw .unitOfAnother(unit, key) }
         self.init(key, unit, amount, per: window)
     }
 

@@ -28,6 +28,8 @@ public struct LimitRequest: Equatable, Sendable {
     /// Of the message so far, with the one that is asked about.
     public var recipients = 1
     public var newRecipients = 0
+    /// Of the message so far, those in `recipientDomain`, with the one that is asked about.
+    public var recipientsOfDomain = 1
     /// Octets; a claim of the client's.
     public var size = 0
     public var recipientDomain: String?
@@ -115,6 +117,11 @@ public struct LimitCounts: Sendable {
         }
 
         static let sketches: UInt8 = 6
+        /// Clients that are refused at connect, by their addresses and by their /64s: a row expires when that is over.
+        static let refusedV4: UInt8 = 7
+        static let refusedV6: UInt8 = 8
+        /// Where accounts come from.
+        static let places: UInt8 = 9
     }
 
     /// A limit of strangers as it is looked at for every recipient.
@@ -156,13 +163,17 @@ public struct LimitCounts: Sendable {
     private let counted: Set<Limit.Key>
     /// Past which an address is refused at connect.
     private let attempts: Limit?
-    var refused = Fading<CountKey, WallTime>(maximum: LimitCounts.maximumRefused)
+    private(set) var refused = Fading<CountKey, WallTime>(maximum: LimitCounts.maximumRefused)
+    /// Whose refusal is to be written down.
+    private var changedRefusals: Set<CountKey> = []
     /// Somebody is refused no more before its time: whoever was told of refusals is to be told again.
     var hasForgottenRefusal = false
     /// Names that were charged lately, by their hashes, so that people can be told of them.
     var names = Fading<UInt64, String>(maximum: LimitCounts.maximumAccounts)
     private var sketches = RecipientSketches(maximum: LimitCounts.maximumAccounts, span: LimitCounts.recipientSpan)
-    var places = Fading<UInt64, AccountPlaces>(maximum: LimitCounts.maximumAccounts)
+    private var places = Fading<UInt64, AccountPlaces>(maximum: LimitCounts.maximumAccounts)
+    /// Accounts whose places are to be written down.
+    private var changedPlaces: Set<UInt64> = []
     public private(set) var suspended: [String: Suspension] = [:]
     /// Clients newly refused at connect, for a firewall: address or network, and until when. Taken by `takeRefusals`.
     private var freshRefusals: [(Prefix, WallTime)] = []
@@ -238,6 +249,7 @@ public struct LimitCounts: Sendable {
     ) -> Throttled? {
         if let refusal = refusal(of: subject, at: now) { return refusal }
         var worst: (rank: Int, ratio: Double, throttled: Throttled)?
+        var passes = now
         for look in looks {
             guard let key = key(look.table, subject, request.recipientDomain) else { continue }
             var used = CountValues()
@@ -262,11 +274,29 @@ public struct LimitCounts: Sendable {
                     case .defer: 1
                     case .refuse, .refuseAccount, .suspended: 2
                     }
+                if throttled.grade == .defer {
+                    let asked = Self.asked(bearing.limit, request)
+                    passes = max(
+                        passes,
+                        self.passes(bearing.limit, key, bearing.column, asked: asked, allowance: throttle.deferAt * allowance, at: now))
+                }
                 if let worst, (rank, ratio) <= (worst.rank, worst.ratio) { continue }
                 worst = (rank, ratio, throttled)
             }
         }
+        // Only once it is past no limit any more.
+        if worst?.throttled.grade == .defer { worst?.throttled.until = passes }
         return worst?.throttled
+    }
+
+    /// When a limit lets somebody pass again who asks for so much of it, if nothing more is done.
+    mutating func passes(
+        _ limit: Limit, _ key: CountKey, _ column: Int, asked: Double, allowance: Double, at now: WallTime
+    ) -> WallTime {
+        // What alone is more than that never would.
+        guard asked <= allowance else { return now + limit.window }
+        let falls = kinds[Self.index(Table(limit.key))].table.falls(key, column: column, to: allowance - asked, at: now)
+        return max(falls ?? now, now + .seconds(1))
     }
 
     private mutating func grade(
@@ -274,12 +304,26 @@ public struct LimitCounts: Sendable {
     ) -> Throttled {
         let throttled = graded(limit, count: count, allowance: allowance, at: now)
         if throttled.grade == .refuse, let address = subject.address {
-            refused[CountKey(address)] = throttled.until
+            refuse(CountKey(address), until: throttled.until)
             if freshRefusals.count < Self.maximumRefused {
                 freshRefusals.append((Prefix(address, length: address.family == .v4 ? 32 : 64), throttled.until))
             }
         }
         return throttled
+    }
+
+    private mutating func refuse(_ key: CountKey, until: WallTime?) {
+        refused[key] = until
+        // Beyond as many as are refused at most it is not known any more who comes first.
+        if changedRefusals.count < Self.maximumRefused { changedRefusals.insert(key) }
+    }
+
+    /// Somebody is refused no more. False where it was not.
+    mutating func admit(_ key: CountKey) -> Bool {
+        guard refused.peek(key) != nil else { return false }
+        refuse(key, until: nil)
+        hasForgottenRefusal = true
+        return true
     }
 
     /// What being past a limit means.
@@ -296,10 +340,8 @@ public struct LimitCounts: Sendable {
             let span = WallTime.Span(milliseconds: Int64((Double(throttle.hold.milliseconds) * share).rounded()))
             return Throttled(.hold(span), limit, count: count, allowance: allowance, until: now + span)
         }
-        // What is past falls away evenly.
-        let excess = 1 - throttle.deferAt * allowance / count
-        let wait = min(max(Int64(Double(limit.window.milliseconds) * excess), 60_000), limit.window.milliseconds)
-        return Throttled(.defer, limit, count: count, allowance: allowance, until: now + .milliseconds(wait))
+        // `passes` knows better.
+        return Throttled(.defer, limit, count: count, allowance: allowance, until: now + limit.window)
     }
 
     /// What an account's counts mean for the recipient that it asks for.
@@ -309,26 +351,24 @@ public struct LimitCounts: Sendable {
             return Throttled(.suspended, limit, count: 0, allowance: 0, until: now)
         }
         var worst: (ratio: Double, throttled: Throttled)?
+        var passes = now
         for (limit, used, allowance, _) in standings(subject, nil, ofAccounts: true, at: now) {
             // Failed log-ins are asked about before anybody is logged in; what suspends does so once it is done.
             guard limit.unit != .failures, !accounts.suspend.contains(limit) else { continue }
             let count = used + Self.asked(limit, request)
             let ratio = count / allowance
-            guard ratio > 1, ratio > worst?.ratio ?? 1 else { continue }
+            guard ratio > 1 else { continue }
+            if let key = key(Table(limit.key), subject, nil),
+                let column = kinds[Self.index(Table(limit.key))].limits.first(where: { $0.limit == limit })?.column
+            {
+                passes = max(
+                    passes, self.passes(limit, key, column, asked: Self.asked(limit, request), allowance: allowance, at: now))
+            }
+            guard ratio > worst?.ratio ?? 1 else { continue }
             worst = (ratio, Throttled(.refuseAccount, limit, count: count, allowance: allowance, until: now))
         }
-        guard var throttled = worst?.throttled else { return nil }
-        let (limit, asked) = (throttled.limit, Self.asked(throttled.limit, request))
-        throttled.until = now + limit.window
-        let index = Self.index(Table(limit.key))
-        // What alone is more than the limit would never do.
-        if asked <= throttled.allowance, let key = key(Table(limit.key), subject, nil),
-            let column = kinds[index].limits.first(where: { $0.limit == limit })?.column,
-            let until = kinds[index].table.falls(key, column: column, to: throttled.allowance - asked, at: now)
-        {
-            throttled.until = until
-        }
-        return throttled
+        worst?.throttled.until = passes
+        return worst?.throttled
     }
 
     /// Whether so many log-ins have failed, of this address or for this account, that no further one is tried.
@@ -344,13 +384,13 @@ public struct LimitCounts: Sendable {
     /// its owner.
     private func isAtHome(_ subject: LimitSubject, at now: WallTime) -> Bool {
         guard let account = subject.account, let address = subject.address else { return false }
-        return places.peek(hashed(account))?.knows(CountKey(address).block, since: now - Self.recipientSpan) ?? false
+        return places.peek(hashed(account))?.knows(hashed(address), since: now - Self.recipientSpan) ?? false
     }
 
     static func asked(_ limit: Limit, _ request: LimitRequest) -> Double {
         switch limit.unit {
         case .attempts, .messages: 1
-        case .recipients: Double(request.recipients)
+        case .recipients: Double(limit.key == .recipientDomain ? request.recipientsOfDomain : request.recipients)
         case .bytes: Double((request.size + 1023) / 1024)
         case .newRecipients: Double(request.newRecipients)
         case .refusals, .failures, .places, .countries: 0
@@ -372,7 +412,7 @@ public struct LimitCounts: Sendable {
             kinds[index].table.counts(key, at: now, blocks: looks.first { $0.table == table }?.blocks ?? 0, into: &used)
             for (limit, column) in limits where limit.key != .block && mine.contains(limit) {
                 var allowance = Double(limit.kept)
-                if let block = bearings.first(where: { $0.limit == limit })?.block, used.block(column) > block {
+                if let block = block(of: limit), used.block(column) > block {
                     allowance = self.allowance(allowance, beside: block, column, key, at: now)
                 }
                 if accounts.suspend.contains(limit), let unit = limit.unit.counted, let usual = usualColumns[unit] {
@@ -393,11 +433,14 @@ public struct LimitCounts: Sendable {
     mutating func allowance(_ limit: Limit, _ column: Int, _ key: CountKey, at now: WallTime) -> Double {
         let own = Double(limit.kept)
         let index = Self.index(.addresses)
-        guard let block = bearings.first(where: { $0.limit == limit })?.block,
+        guard let block = block(of: limit),
             kinds[index].table.total(of: key.block, column: column, at: now) > block
         else { return own }
         return allowance(own, beside: block, column, key, at: now)
     }
+
+    /// What a block may do beside an address's limit, where there is such a limit.
+    func block(of limit: Limit) -> Double? { bearings.first { $0.limit == limit }?.block }
 
     private mutating func allowance(_ own: Double, beside block: Double, _ column: Int, _ key: CountKey, at now: WallTime) -> Double {
         let breadth = kinds[Self.index(.addresses)].table.breadth(of: key.block, column: column, cap: own, except: key.member, at: now)
@@ -456,30 +499,57 @@ public struct LimitCounts: Sendable {
         charge(subject, recipientDomain, .attempts, 1, at: now)
         guard let account = subject.account else { return nil }
         if let address = subject.address {
-            places[hashed(account), default: AccountPlaces()].note(CountKey(address).block, subject.country, at: now)
+            let (account, network) = (hashed(account), hashed(address))
+            places[account, default: AccountPlaces()].note(network, subject.country, at: now)
+            if changedPlaces.count < Self.maximumAccounts { changedPlaces.insert(account) }
         }
         return suspend(account, at: now)
     }
 
-    /// A recipient was accepted. Says whether it was new to whoever writes.
+    /// A recipient was accepted, of a message that is not yet: what it will cost is noted, and charged with `accepted`. An account
+    /// that writes to too many who are new is stopped all the same, before its message is through.
     public mutating func acceptedRecipient(
-        _ subject: LimitSubject, recipient: Mailbox, isFirst: Bool, at now: WallTime
-    ) -> (isNew: Bool, suspension: Suspension?) {
-        if let domain = recipient.domainName?.text, let kind = kind(.recipientDomains) {
-            let key = CountKey(domain, hash: hash)
-            kinds[kind].table.charge(key, .recipients, at: now)
-            if isFirst { kinds[kind].table.charge(key, .messages, at: now) }
+        _ recipient: Mailbox, of subject: LimitSubject, _ pending: inout PendingRecipients, at now: WallTime
+    ) -> Suspension? {
+        pending.confirm()
+        pending.identity = subject.identity ?? pending.identity
+        if let domain = recipient.domainName?.text, kind(.recipientDomains) != nil {
+            let key = hashed(domain)
+            if names.peek(key) == nil { names[key] = domain }
+            pending.add(domain: key)
         }
-        guard let owner = sketchOwner(subject) else { return (false, nil) }
-        let isNew = sketches.insert(hashed(recipient.folded), of: owner, at: now)
-        guard isNew else { return (false, nil) }
-        charge(subject, nil, .newRecipients, 1, at: now)
-        return (true, subject.account.flatMap { suspend($0, at: now) })
+        guard let owner = sketchOwner(subject) else { return nil }
+        let recipient = hashed(recipient.folded)
+        guard sketches.isNew(recipient, of: owner) else { return nil }
+        pending.add(new: recipient)
+        return subject.account.flatMap { suspend($0, pending: pending.newRecipients, at: now) }
     }
 
-    /// Whether a recipient was never written to; false where nobody asks.
-    public func isNew(_ recipient: Mailbox, to subject: LimitSubject) -> Bool {
-        sketchOwner(subject).map { sketches.isNew(hashed(recipient.folded), of: $0) } ?? false
+    /// What a further recipient of a message asks for: how many new ones there are with it, and how many of its domain.
+    public func asked(_ recipient: Mailbox, of subject: LimitSubject, _ pending: PendingRecipients) -> (new: Int, ofDomain: Int) {
+        let ofDomain = recipient.domainName.map { pending.recipients(of: hashed($0.text)) + 1 } ?? 1
+        guard let owner = sketchOwner(subject) else { return (0, ofDomain) }
+        let recipient = hashed(recipient.folded)
+        let isNew = sketches.isNew(recipient, of: owner) && !pending.contains(new: recipient)
+        return (pending.newRecipients + (isNew ? 1 : 0), ofDomain)
+    }
+
+    /// The message was accepted for so many recipients: what they cost is charged.
+    public mutating func accepted(
+        _ pending: PendingRecipients, of subject: LimitSubject, recipients: Int, at now: WallTime
+    ) -> Suspension? {
+        if let kind = kind(.recipientDomains) {
+            for domain in pending.domains {
+                let key = CountKey(block: domain.key, member: 0)
+                kinds[kind].table.charge(key, .recipients, min(domain.recipients, UInt32(clamping: recipients)), at: now)
+                kinds[kind].table.charge(key, .messages, at: now)
+            }
+        }
+        guard let owner = sketchOwner(subject) else { return nil }
+        var new = Int(pending.beyond)
+        for recipient in pending.new where sketches.insert(recipient, of: owner, at: now) { new += 1 }
+        charge(subject, nil, .newRecipients, UInt32(clamping: min(new, recipients)), at: now)
+        return subject.account.flatMap { suspend($0, at: now) }
     }
 
     /// A message was accepted: for the backend, or by the mail server that asked.
@@ -510,8 +580,9 @@ public struct LimitCounts: Sendable {
             // What a customer sends is not its provider's neighbour's: its address is charged for failed log-ins alone.
             if subject.account != nil, unit != .failures, table == .addresses || table == .identities { continue }
             let index = Self.index(table)
-            guard charged[Int(unit.rawValue)] & 1 << UInt8(index) != 0, let key = key(table, subject, recipientDomain) else { continue }
+            guard !kinds[index].table.columns.isEmpty, let key = key(table, subject, recipientDomain) else { continue }
             if table != .addresses, names.peek(key.block) == nil { names[key.block] = name(table, subject, recipientDomain) }
+            guard charged[Int(unit.rawValue)] & 1 << UInt8(index) != 0 else { continue }
             kinds[index].table.charge(key, unit, amount, at: now)
         }
     }
@@ -522,6 +593,11 @@ public struct LimitCounts: Sendable {
     }
 
     func hashed(_ text: String) -> UInt64 { CountKey(text, hash: hash).block }
+
+    /// The network of an address, of an account's.
+    private func hashed(_ address: IPAddress) -> UInt64 {
+        withUnsafeBytes(of: CountKey(address).block.littleEndian) { hash.hash($0) }
+    }
 
     private func sketchOwner(_ subject: LimitSubject) -> UInt64? {
         guard !counted.isEmpty else { return nil }
@@ -540,7 +616,8 @@ public struct LimitCounts: Sendable {
         return limit.unit == .places ? places.networks(since: now - limit.window) : places.countries(since: now - limit.window)
     }
 
-    private mutating func suspend(_ account: String, at now: WallTime) -> Suspension? {
+    /// `pending`: new recipients of a message that is not accepted yet.
+    private mutating func suspend(_ account: String, pending: Int = 0, at now: WallTime) -> Suspension? {
         guard suspended[account] == nil else { return nil }
         let index = Self.index(.accounts)
         var used = CountValues()
@@ -549,8 +626,8 @@ public struct LimitCounts: Sendable {
             var allowance = Double(limit.kept)
             let count: Double
             if let column, let unit = limit.unit.counted {
-                count = used[column]
-                if let usual = usualColumns[unit] { allowance = max(allowance, usualAllowance(used[usual], count)) }
+                count = used[column] + (unit == .newRecipients ? Double(pending) : 0)
+                if let usual = usualColumns[unit] { allowance = max(allowance, usualAllowance(used[usual], used[column])) }
             } else {
                 count = Double(spread(limit, account, at: now))
             }
@@ -563,7 +640,10 @@ public struct LimitCounts: Sendable {
         return nil
     }
 
-    public mutating func suspend(_ suspension: Suspension) { suspended[suspension.account] = suspension }
+    public mutating func suspend(_ suspension: Suspension) {
+        suspended[suspension.account] = suspension
+        names[hashed(suspension.account)] = suspension.account
+    }
 
     /// Lets an account go on, with nothing to its name: or it would be stopped again at once.
     ///
@@ -573,6 +653,7 @@ public struct LimitCounts: Sendable {
         guard suspended.removeValue(forKey: account) != nil else { return false }
         kinds[Self.index(.accounts)].table.forget(CountKey(account, hash: hash))
         places[hashed(account)] = AccountPlaces()
+        changedPlaces.insert(hashed(account))
         return true
     }
 
@@ -582,17 +663,25 @@ public struct LimitCounts: Sendable {
         self.throttle != throttle || self.accounts != accounts
     }
 
-    /// Goes on with what another has counted, which had the same secret.
-    public mutating func adopt(_ other: LimitCounts, at now: WallTime) {
+    /// Goes on with what another has counted, which had the same secret. Where the same units are counted over the same windows
+    /// nothing is built anew, and who is followed stays so; the other is of no use any more.
+    public mutating func adopt(_ other: inout LimitCounts, at now: WallTime) {
         for index in kinds.indices {
+            let fresh = kinds[index].table
+            swap(&kinds[index].table, &other.kinds[index].table)
+            guard !kinds[index].table.retune(fresh) else { continue }
+            swap(&kinds[index].table, &other.kinds[index].table)
             for (block, data) in other.kinds[index].table.all() { kinds[index].table.restore(block: block, data: data, at: now) }
         }
-        refused = other.refused
-        sketches = other.sketches
-        places = other.places
-        suspended = other.suspended
-        freshRefusals = other.freshRefusals
-        names = other.names
+        swap(&refused, &other.refused)
+        swap(&changedRefusals, &other.changedRefusals)
+        swap(&hasForgottenRefusal, &other.hasForgottenRefusal)
+        swap(&sketches, &other.sketches)
+        swap(&places, &other.places)
+        swap(&changedPlaces, &other.changedPlaces)
+        swap(&suspended, &other.suspended)
+        swap(&freshRefusals, &other.freshRefusals)
+        swap(&names, &other.names)
     }
 
     // MARK: - Upkeep
@@ -628,13 +717,40 @@ public struct LimitCounts: Sendable {
                 CountRow(table: Table.sketches, key: $0.key, data: $0.data, expires: now + Self.recipientSpan + Self.recipientSpan)
             }
         }
+        while rows.count < limit, let key = changedRefusals.popFirst() {
+            guard let network = key.network else { continue }
+            let isV4 = network.address.family == .v4
+            rows.append(
+                CountRow(
+                    table: isV4 ? Table.refusedV4 : Table.refusedV6, key: isV4 ? network.address.low : network.address.high,
+                    data: [Self.refusalVersion], expires: refused.peek(key) ?? now))
+        }
+        while rows.count < limit, let account = changedPlaces.popFirst() {
+            guard let places = places.peek(account) else { continue }
+            rows.append(CountRow(table: Table.places, key: account, data: places.encoded, expires: now + Self.recipientSpan))
+        }
         return rows
     }
 
+    private static let refusalVersion: UInt8 = 1
+
+    /// Takes up a row that an earlier process has written; one that cannot be read is left out.
     public mutating func restore(_ row: CountRow, at now: WallTime) {
-        if row.table == Table.sketches {
-            sketches.restore(row.key, row.data)
-        } else if let table = Table(rawValue: row.table) {
+        switch row.table {
+        case Table.sketches: return sketches.restore(row.key, row.data)
+        case Table.refusedV4, Table.refusedV6:
+            guard row.data == [Self.refusalVersion], now < row.expires, refused.count < Self.maximumRefused else { return }
+            let address =
+                row.table == Table.refusedV4 ? IPAddress(v4: UInt32(truncatingIfNeeded: row.key)) : IPAddress(v6High: row.key, low: 0)
+            refused[CountKey(address)] = row.expires
+            return
+        case Table.places:
+            guard places.count < Self.maximumAccounts, let found = AccountPlaces(row.data) else { return }
+            places[row.key] = found
+            return
+        default: break
+        }
+        if let table = Table(rawValue: row.table) {
             kinds[Self.index(table)].table.restore(block: row.key, data: row.data, at: now)
         }
     }

@@ -53,13 +53,17 @@ public struct NearLimit: Equatable, Sendable {
     public var hold: WallTime.Span?
     /// When it will do again if nothing more is done; `nil` for `near` and `held`.
     public var until: WallTime?
+    /// False for a name that is known by its hash alone, since it was not met since the start.
+    public var isNamed = true
 
     public var left: Double { max(allowance - used, 0) }
 }
 
 extension LimitCounts {
-    /// Those who may be near a limit: whoever is counted step by step, and all who are refused at connect. Bounded by what is
-    /// followed; to be looked at with `near`, in turns.
+    /// What those are called whose names are not known any more: counts are kept by keyed hashes of them.
+    static let unnamed = "(not met since the start)"
+
+    /// Those who are counted step by step, and all who are refused at connect; to be looked at with `near`, in turns.
     public func watched(at now: WallTime) -> [LimitPlace] {
         var found: [LimitPlace] = []
         for table in Table.allCases {
@@ -72,18 +76,66 @@ extension LimitCounts {
         return found
     }
 
+    /// A walk over all counts, table by table.
+    public struct Walk: Sendable {
+        fileprivate var table = 0
+        fileprivate var walk: CountTable.Walk?
+        fileprivate let thresholds: [[CountTable.Threshold]]
+    }
+
+    /// Begins a walk over everybody, for those who have used `share` of a limit by the two windows.
+    public func walk(share: Double) -> Walk {
+        Walk(
+            thresholds: kinds.map { kind in
+                var thresholds = [CountTable.Threshold](repeating: .init(), count: kind.table.columns.count)
+                for (limit, column) in kind.limits where limit.key != .block {
+                    // The next one may be past it without that share, where the limit is small.
+                    func least(_ allowance: Double) -> Double { min(share * allowance, allowance - 1) }
+                    thresholds[column].least = min(thresholds[column].least, least(Double(limit.kept)))
+                    guard let block = block(of: limit) else { continue }
+                    let tightest = max(Double(limit.kept) * throttle.neighbourFloor, 1)
+                    thresholds[column].beside = min(thresholds[column].beside, least(tightest))
+                    thresholds[column].block = min(thresholds[column].block, block)
+                }
+                return thresholds
+            })
+    }
+
+    /// Goes on with a walk, by about so many places and members.
+    ///
+    /// - Returns: who may be near a limit, to be looked at with `near`, some perhaps twice; `nil` once it is over.
+    public mutating func next(_ walk: inout Walk, looks: Int, at now: WallTime) -> [LimitPlace]? {
+        guard walk.table < kinds.count, walk.table < walk.thresholds.count else { return nil }
+        let table = Table.allCases[walk.table]
+        // Other limits may have come meanwhile.
+        guard !kinds[walk.table].limits.isEmpty, walk.thresholds[walk.table].count == kinds[walk.table].table.columns.count else {
+            walk.table += 1
+            walk.walk = nil
+            return []
+        }
+        var position = walk.walk ?? kinds[walk.table].table.walk()
+        var found: [LimitPlace] = []
+        let goesOn = kinds[walk.table].table.next(&position, looks: looks, thresholds: walk.thresholds[walk.table], at: now) {
+            found.append(LimitPlace(table: table, key: $0))
+        }
+        walk.walk = goesOn ? position : nil
+        if !goesOn { walk.table += 1 }
+        return found
+    }
+
     /// How somebody stands; `nil` for one that is further from all limits than `share` of them. Changes nothing that counts.
     public mutating func near(_ place: LimitPlace, share: Double, at now: WallTime) -> NearLimit? {
         guard let table = Table(rawValue: place.table) else { return nil }
         let index = Self.index(table)
         let name: String
+        var isNamed = true
         if table == .addresses {
             guard let network = place.key.network else { return nil }
             name = network.length == 32 ? network.address.description : network.description
         } else {
-            // A name that nobody can be told of any more.
-            guard let known = names.peek(place.key.block) else { return nil }
-            name = known
+            let known = names.peek(place.key.block)
+            isNamed = known != nil
+            name = known ?? Self.unnamed
         }
         let isAccount = table == .accounts || table == .accountDomains
         if isAccount, suspended[name] != nil { return nil }
@@ -92,6 +144,8 @@ extension LimitCounts {
         let refusedUntil = table == .addresses ? refused.peek(place.key).flatMap { now < $0 ? $0 : nil } : nil
         var worst: NearLimit?
         var worstRank = (-1, 0.0)
+        // Only once it is past no limit any more.
+        var passes = now
         for (limit, column) in kinds[index].limits where limit.key != .block {
             var allowance = Double(limit.kept)
             if table == .addresses { allowance = self.allowance(limit, column, place.key, at: now) }
@@ -101,35 +155,43 @@ extension LimitCounts {
             }
             let next = used[column] + Self.asked(limit, LimitRequest())
             var near = NearLimit(
-                place: place, key: limit.key, subject: name, state: .near, limit: limit, used: used[column], allowance: allowance)
+                place: place, key: limit.key, subject: name, state: .near, limit: limit, used: used[column], allowance: allowance,
+                isNamed: isNamed)
             if let refusedUntil, limit.unit == .attempts {
                 (near.state, near.until) = (.refused, refusedUntil)
+                // None are counted any more: what it is refused for, as in what it is told.
+                near.used = max(near.used, Double(limit.kept) * throttle.refuseAt)
             } else if isAccount || limit.unit == .failures {
                 let isPast = limit.unit == .failures ? used[column] + 1 > allowance : next > allowance
                 if isPast, !suspends {
                     near.state = .refused
+                    // Log-ins are another matter than mail.
                     let asked = limit.unit == .failures ? 1 : next - used[column]
-                    near.until = kinds[index].table.falls(place.key, column: column, to: allowance - asked, at: now) ?? now
+                    near.until = self.passes(limit, place.key, column, asked: asked, allowance: allowance, at: now)
+                    if let until = near.until, limit.unit != .failures { passes = max(passes, until) }
                 }
             } else if next > allowance {
                 let throttled = graded(limit, count: next, allowance: allowance, at: now)
                 switch throttled.grade {
                 case .hold(let span): (near.state, near.hold) = (.held, span)
                 case .defer:
-                    let target = throttle.deferAt * allowance - (next - used[column])
                     near.state = .deferred
-                    near.until = kinds[index].table.falls(place.key, column: column, to: target, at: now) ?? now
+                    passes = max(
+                        passes,
+                        self.passes(
+                            limit, place.key, column, asked: next - used[column], allowance: throttle.deferAt * allowance, at: now))
                 // It is refused from its next attempt on, not yet.
                 case .refuse, .refuseAccount, .suspended: (near.state, near.hold) = (.held, throttle.hold)
                 }
             }
-            let ratio = used[column] / allowance
+            let ratio = near.used / allowance
             guard near.state != .near || ratio >= share else { continue }
             let rank = (NearLimit.State.allCases.firstIndex(of: near.state) ?? 0, ratio)
             guard rank > worstRank else { continue }
             (worst, worstRank) = (near, rank)
         }
         guard var worst else { return nil }
+        if worst.state == .deferred || worst.state == .refused && isAccount && worst.limit.unit != .failures { worst.until = passes }
         if worst.limit.unit == .bytes { (worst.used, worst.allowance) = (worst.used * 1024, worst.allowance * 1024) }
         return worst
     }
@@ -139,12 +201,9 @@ extension LimitCounts {
     public mutating func forget(_ place: LimitPlace) -> (subject: String, had: [UInt8])? {
         guard let table = Table(rawValue: place.table) else { return nil }
         let subject = table == .addresses ? place.key.network?.description : names.peek(place.key.block)
-        if table == .addresses, refused.peek(place.key) != nil {
-            refused[place.key] = nil
-            hasForgottenRefusal = true
-        }
+        if table == .addresses { _ = admit(place.key) }
         guard let had = kinds[Self.index(table)].table.forget(place.key) else { return nil }
-        return (subject ?? "", had)
+        return (subject ?? Self.unnamed, had)
     }
 
     /// False where the octets are none of ours.

@@ -1,4 +1,5 @@
 import NIOCore
+import PosternEngine
 import SMTPProtocol
 
 /// One message on its way, as far as the log tells of it: no content, and nobody's address but the client's.
@@ -12,6 +13,8 @@ struct SessionMessage {
     var ended: TransactionEnd?
     /// Whether it counts towards its client's limits.
     var counts = false
+    /// What its recipients cost once it is accepted.
+    var pending = PendingRecipients()
 
     init(startedAt: NIODeadline) {
         self.startedAt = startedAt
@@ -41,7 +44,9 @@ extension SessionHandler {
             }
         }
         guard message.recipients > 0 else { return }
-        if accepted, message.counts { gateway.decisions.charge(client, recipients: message.recipients, octets: message.octets) }
+        if accepted, message.counts {
+            gateway.decisions.charge(client, recipients: message.recipients, octets: message.octets, message.pending)
+        }
         gateway.decisions.log.write { line in
             begin(&line, "message")
             line.add("result", reply.map { accepted || isAnswer ? String($0.code) : "reset" } ?? "aborted")

@@ -133,10 +133,12 @@ extension SessionHandler: BackendUser {
         if message == nil { message = SessionMessage(startedAt: .now()) }
         if reply.isPositive {
             message?.recipients += 1
+            memory.pending.confirm()
             gateway.clients.count(client.source.address, unknown: false, capacity: current.settings.probe.clients, now: .now())
             if current.settings.probe.isOn { gateway.mailboxes.remember(recipient.mailbox, .exists, current.settings.probe, now: .now()) }
         } else {
             message?.refused += 1
+            memory.pending.withdraw()
             if reply.isPermanent, current.settings.submission != nil { gateway.decisions.recipientRefused(client) }
         }
     }
@@ -173,6 +175,7 @@ extension SessionHandler: BackendUser {
     func endTransaction(_ end: TransactionEnd) {
         message?.ended = end
         message?.counts = memory.counts
+        message?.pending = memory.pending
         memory = .init()
         switch end {
         case .completed: break

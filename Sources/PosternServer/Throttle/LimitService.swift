@@ -47,10 +47,9 @@ public final class LimitService: Sendable {
     /// Takes up other limits. Counts of units and windows that stay are kept.
     public func update(throttle: ThrottleSettings, accounts: AccountSettings, now: WallTime) {
         state.withLockedValue { state in
-            let old = state.counts
-            guard old.differs(from: throttle, accounts) else { return }
+            guard state.counts.differs(from: throttle, accounts) else { return }
             var counts = LimitCounts(throttle: throttle, accounts: accounts, seed: seed)
-            counts.adopt(old, at: now)
+            counts.adopt(&state.counts, at: now)
             state.counts = counts
         }
     }
@@ -84,7 +83,9 @@ public final class LimitService: Sendable {
         case .rcpt, .data:
             guard engine.standing(of: attempt.client, now: now) == .unknown else { return nil }
             throttled = state.withLockedValue { state in
-                state.counts.assess(subject, Self.request(attempt, memory, state.counts, subject), at: now, isQuestion: isQuestion)
+                // Nobody is refused for what is only counted and told: the firewall would shut it out.
+                state.counts.assess(
+                    subject, Self.request(attempt, memory, state.counts, subject), at: now, isQuestion: isQuestion || mode == .shadow)
             }
         case .ehlo, .helo, .mail, .endOfMessage, .vrfy, .etrn: return nil
         }
@@ -99,7 +100,9 @@ public final class LimitService: Sendable {
         request.recipients = Int(memory.accepted) + 1
         request.size = attempt.size
         request.recipientDomain = attempt.recipient?.domainName?.text
-        if let recipient = attempt.recipient, counts.isNew(recipient, to: subject) { request.newRecipients = 1 }
+        if let recipient = attempt.recipient {
+            (request.newRecipients, request.recipientsOfDomain) = counts.asked(recipient, of: subject, memory.pending)
+        }
         return request
     }
 
@@ -122,20 +125,22 @@ public final class LimitService: Sendable {
         let isAccepted: Bool =
             switch decision.verdict.action {
             case .accept, .hold: true
-            case .defer, .reject, .tarpit, .drop: false
+            // With the mail server, which keeps it until somebody releases it. A gateway cannot.
+            case .reject: decision.verdict.holdsMessage && !attempt.isConversation
+            case .defer, .tarpit, .drop: false
             }
         switch attempt.stage {
         case .rcpt:
+            decision.memory.pending.confirm()
             if case .overLimit(let throttled)? = decision.verdict.causes.first, !throttled.isShadow { note(throttled.grade) }
             guard decision.verdict.countsTowardsLimits else { return }
             decision.memory.counts = true
             decision.memory.asked = decision.memory.asked.addingReportingOverflow(1).overflow ? .max : decision.memory.asked + 1
-            let isFirst = decision.memory.accepted == 0
             if isAccepted, decision.memory.accepted < .max { decision.memory.accepted += 1 }
             state.withLockedValue { state in
                 report(state.counts.attempted(subject, recipientDomain: attempt.recipient?.domainName?.text, at: now))
                 guard isAccepted, let recipient = attempt.recipient else { return }
-                report(state.counts.acceptedRecipient(subject, recipient: recipient, isFirst: isFirst, at: now).suspension)
+                report(state.counts.acceptedRecipient(recipient, of: subject, &decision.memory.pending, at: now))
             }
         case .endOfMessage:
             // A gateway tells by itself what its backend took.
@@ -145,10 +150,14 @@ public final class LimitService: Sendable {
             }
             decision.memory.charged = true
             let recipients = max(attempt.recipientCount, 1)
+            let pending = decision.memory.pending
+            decision.memory.pending = PendingRecipients()
             subject.country = nil
+            subject.identity = subject.identity ?? pending.identity
             let refused = attempt.account == nil ? 0 : max(Int(decision.memory.asked) - recipients, 0)
             state.withLockedValue { state in
                 report(state.counts.accepted(subject, recipients: recipients, size: attempt.size, at: now))
+                report(state.counts.accepted(pending, of: subject, recipients: recipients, at: now))
                 if refused > 0 { report(state.counts.refusedRecipient(subject, refused, at: now)) }
             }
         case .connect, .ehlo, .helo, .mail, .data, .vrfy, .etrn: break
@@ -174,10 +183,17 @@ public final class LimitService: Sendable {
 
     /// A message was taken by a backend: charges it once.
     ///
-    /// - Parameter size: octets.
-    public func accepted(_ subject: LimitSubject, recipients: Int, size: Int, now: WallTime) {
-        state.withLockedValue { state in
+    /// - Parameters:
+    ///   - size: octets.
+    ///   - pending: what its recipients cost beside.
+    public func accepted(
+        _ subject: LimitSubject, recipients: Int, size: Int, pending: PendingRecipients = PendingRecipients(), now: WallTime
+    ) {
+        var subject = subject
+        if subject.account == nil { subject.identity = subject.identity ?? pending.identity }
+        state.withLockedValue { [subject] state in
             report(state.counts.accepted(subject, recipients: recipients, size: size, at: now))
+            report(state.counts.accepted(pending, of: subject, recipients: recipients, at: now))
         }
     }
 
@@ -236,22 +252,39 @@ public final class LimitService: Sendable {
     static let nearShare = 0.5
     /// Looked at in one turn of the lock.
     private static let nearStep = 256
+    /// Counts that are walked past in one turn of the lock: a fraction of a millisecond.
+    private static let walkStep = 8192
+    /// Told of at most.
+    public static let maximumNear = 4096
 
-    /// Who is near a limit or past it, the furthest first.
+    /// Who is near a limit or past it, the furthest first, at most `maximumNear`. Looks at all that is counted, in turns.
     public func nearLimits(now: WallTime) -> [NearLimit] {
-        let places = state.withLockedValue { $0.counts.watched(at: now) }
         var found: [NearLimit] = []
+        look(at: state.withLockedValue { $0.counts.watched(at: now) }, &found, now: now)
+        var walk = state.withLockedValue { $0.counts.walk(share: Self.nearShare) }
+        while let places = state.withLockedValue({ $0.counts.next(&walk, looks: Self.walkStep, at: now) }) {
+            look(at: places, &found, now: now)
+        }
+        return Self.furthest(found)
+    }
+
+    private func look(at places: [LimitPlace], _ found: inout [NearLimit], now: WallTime) {
         for start in stride(from: 0, to: places.count, by: Self.nearStep) {
             let slice = places[start..<min(start + Self.nearStep, places.count)]
-            state.withLockedValue { state in
-                for place in slice {
-                    if let near = state.counts.near(place, share: Self.nearShare, at: now) { found.append(near) }
-                }
+            found += state.withLockedValue { state in
+                slice.compactMap { state.counts.near($0, share: Self.nearShare, at: now) }
             }
+            if found.count >= 2 * Self.maximumNear { found = Self.furthest(found) }
         }
+    }
+
+    /// Each once, the furthest first.
+    private static func furthest(_ all: [NearLimit]) -> [NearLimit] {
         func rank(_ near: NearLimit) -> Int { NearLimit.State.allCases.firstIndex(of: near.state) ?? 0 }
         func share(_ near: NearLimit) -> Double { near.used / max(near.allowance, 1) }
-        return found.sorted { (rank($1), share($1), $0.subject) < (rank($0), share($0), $1.subject) }
+        var seen: Set<LimitPlace> = []
+        let each = all.filter { seen.insert($0.place).inserted }
+        return Array(each.sorted { (rank($1), share($1), $0.subject) < (rank($0), share($0), $1.subject) }.prefix(maximumNear))
     }
 
     /// What somebody had to its name, which is forgotten; `nil` where it had nothing.
@@ -281,6 +314,9 @@ public final class LimitService: Sendable {
     }
 
     // MARK: - Upkeep
+
+    /// All who are refused at connect.
+    func refusals(now: WallTime) -> [(network: Prefix, until: WallTime)] { state.withLockedValue { $0.counts.refusals(at: now) } }
 
     /// All who are refused at connect, where that has changed.
     func takeRefusals(now: WallTime) -> [(network: Prefix, until: WallTime)]? {

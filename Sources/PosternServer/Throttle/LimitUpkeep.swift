@@ -26,7 +26,16 @@ struct LimitUpkeep: Sendable {
 
     private func keepCounts() async {
         var seconds: Int64 = 0
+        // Whom an earlier process has refused, too; and anew where the firewall's file or command is another.
+        var told: Configuration.Firewall?
         while !Task.isCancelled {
+            let firewall = settings().firewall
+            if firewall != told {
+                told = firewall
+                let now = clock.now().steady
+                _ = limits.takeRefusals(now: now)
+                await tellFirewall(limits.refusals(now: now), now: now)
+            }
             try? await Task.sleep(for: .seconds(1))
             seconds += 1
             let now = clock.now().steady

@@ -34,10 +34,13 @@ final class CountsUnderTest {
         counts.accepted(subject, recipients: recipients, size: size, at: now)
     }
     @discardableResult
-    func acceptRecipient(_ subject: LimitSubject, _ recipient: String, first: Bool = true, at now: WallTime) -> (
-        isNew: Bool, suspension: Suspension?
-    ) {
-        Mailbox(recipient).map { counts.acceptedRecipient(subject, recipient: $0, isFirst: first, at: now) } ?? (false, nil)
+    func acceptRecipient(_ subject: LimitSubject, _ recipient: String, at now: WallTime) -> (isNew: Bool, suspension: Suspension?) {
+        guard let mailbox = Mailbox(recipient) else { return (false, nil) }
+        var pending = PendingRecipients()
+        let isNew = counts.asked(mailbox, of: subject, pending).new > 0
+        let early = counts.acceptedRecipient(mailbox, of: subject, &pending, at: now)
+        let late = counts.accepted(pending, of: subject, recipients: 1, at: now)
+        return (isNew, early ?? late)
     }
     func refuseRecipient(_ subject: LimitSubject, at now: WallTime) -> Suspension? { counts.refusedRecipient(subject, at: now) }
     func failLogIn(_ subject: LimitSubject, at now: WallTime) { counts.failedLogIn(subject, at: now) }

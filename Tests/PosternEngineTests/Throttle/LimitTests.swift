@@ -21,7 +21,8 @@ struct LimitTests {
 
     @Test(arguments: [
         ("", LimitSyntaxError.form), ("address messages", .form), ("address messages 30", .form), ("address messages 30/1h/1h", .form),
-        ("adress messages 30/1h", .key("adress")), ("address mails 30/1h", .unit("mails")), ("address messages 0/1h", .amount("0")),
+        ("adress messages 30/1h", .key("adress", Limit.Key.allCases)),
+        ("recipient-domain mails 30/1h", .unit("mails", [.attempts, .messages, .recipients])), ("address messages 0/1h", .amount("0")),
         ("address messages -1/1h", .amount("-1")), ("address messages 3K/1h", .amount("3K")),
         ("address bytes 99999999999999G/1h", .amount("99999999999999G")),
         ("address messages 3/1", .window("1")), ("address messages 3/100ms", .window("100ms")), ("address messages 3/32d", .window("32d")),
@@ -31,6 +32,26 @@ struct LimitTests {
     func `What is no limit is refused with its reason`(text: String, error: LimitSyntaxError) {
         #expect(throws: error) { try Limit(text) }
         #expect(!error.description.isEmpty)
+    }
+
+    @Test func `Only what may stand there is offered`() {
+        let strangers: Set<Limit.Key> = [.address, .block, .identity, .recipientDomain]
+        let customers: Set<Limit.Key> = [.account, .accountDomain, .address]
+        func refusal(_ text: String, _ keys: Set<Limit.Key>) -> String? {
+            do throws(LimitSyntaxError) {
+                _ = try Limit(text, of: keys)
+                return nil
+            } catch {
+                return error.description
+            }
+        }
+        #expect(
+            refusal("address mails 30/1h", strangers)
+                == "'mails' is not one of attempts, messages, recipients, bytes, new-recipients")
+        #expect(refusal("address mails 30/1h", customers) == "'mails' is not one of failures")
+        #expect(refusal("acount messages 30/1h", strangers) == "'acount' is not one of address, block, identity, recipient-domain")
+        #expect(refusal("account mails 30/1h", [.account])?.hasSuffix("refusals, failures, places, countries") == true)
+        #expect(refusal("address messages 30/1h", strangers) == nil)
     }
 
     @Test func `The defaults can be written down`() throws {

@@ -49,7 +49,7 @@ private final class Site {
         var request = LimitRequest()
         request.size = bytes
         request.recipientDomain = attempt.recipient?.domainName?.text
-        if let mailbox = attempt.recipient, counts.isNew(mailbox, to: subject) { request.newRecipients = 1 }
+        if let mailbox = attempt.recipient { request.newRecipients = counts.asked(mailbox, of: subject, PendingRecipients()).new }
         attempt.throttled =
             account == nil ? counts.assess(subject, request, at: now) : counts.assessAccount(subject, request, at: now)
         let decision: Decision
@@ -65,7 +65,9 @@ private final class Site {
         case .defer: return .deferred
         case .reject, .tarpit, .drop: return .rejected
         }
-        if let mailbox = attempt.recipient { _ = counts.acceptedRecipient(subject, recipient: mailbox, isFirst: true, at: now) }
+        var pending = PendingRecipients()
+        if let mailbox = attempt.recipient { _ = counts.acceptedRecipient(mailbox, of: subject, &pending, at: now) }
+        _ = counts.accepted(pending, of: subject, recipients: 1, at: now + wait)
         _ = counts.accepted(subject, recipients: 1, size: bytes, at: now + wait)
         return .accepted(after: wait)
     }

@@ -88,6 +88,69 @@ struct LimitedPolicyTests {
         }
     }
 
+    @Test func `New recipients and those of a domain are peeked at by RCPT and charged at the end, once`() async throws {
+        let test = try await TestService { settings in
+            settings.greylist.mode = .off
+            settings.throttle.mode = .on
+            settings.throttle.deferAt = 1
+            settings.throttle.limits = [
+                Limit(.address, .newRecipients, 3, per: .hours(1)), Limit(.recipientDomain, .recipients, 10, per: .hours(1)),
+            ]
+        }
+        let client = try test.client()
+        func ask(_ recipient: String, _ instance: String, from address: String = "192.0.2.7") throws -> Bool {
+            let fields = [("instance", instance), ("recipient", recipient), ("client_address", address)]
+            return try #require(try client.ask(fields)).hasPrefix("action=451")
+        }
+        func end(_ instance: String, _ recipients: Int, from address: String = "192.0.2.7") throws {
+            let fields = [
+                ("instance", instance), ("protocol_state", "END-OF-MESSAGE"), ("recipient_count", "\(recipients)"),
+                ("client_address", address),
+            ]
+            for _ in 0..<2 { #expect(try client.ask(fields) == "action=DUNNO") }
+        }
+        // Asked about and never sent: costs nothing.
+        for number in 0..<20 { #expect(try !ask("u\(number)@example.org", "a\(number)")) }
+        // Within one message those before it count.
+        for number in 0..<3 { #expect(try !ask("v\(number)@example.org", "b")) }
+        #expect(try !ask("v1@example.org", "b"), "no new one")
+        #expect(try ask("v3@example.org", "b"))
+        try end("b", 3)
+        #expect(try !ask("v2@example.org", "c"))
+        #expect(try ask("w@example.org", "c"))
+        // Of the domain three are counted; whoever it is, seven more may be written to.
+        for number in 0..<3 { #expect(try !ask("x\(number)@example.org", "d", from: "198.51.100.1")) }
+        try end("d", 3, from: "198.51.100.1")
+        for number in 0..<4 { #expect(try ask("v\(number % 3)@example.org", "e", from: "198.51.100.2") == (number == 3)) }
+        await test.stop()
+    }
+
+    @Test func `A message that is held is charged as one that is sent, once`() async throws {
+        let test = try await TestService { settings in
+            settings.accounts.mode = .on
+            settings.accounts.limits = [
+                Limit(.account, .messages, 1, per: .hours(1)), Limit(.account, .newRecipients, 1000, per: .hours(1)),
+            ]
+            settings.accounts.suspend = []
+            settings.accounts.action = .hold
+        }
+        let client = try test.client()
+        for number in 0..<3 {
+            let answer = try #require(try client.ask(account("ann", number, [("recipient", "u\(number)@example.com")])))
+            #expect(answer.hasPrefix(number == 0 ? "action=DUNNO" : "action=HOLD"))
+            for _ in 0..<2 {
+                _ = try client.ask(account("ann", number, [("protocol_state", "END-OF-MESSAGE"), ("recipient_count", "1")]))
+            }
+        }
+        let attempt = Attempt(stage: .rcpt, client: Client(address: IPAddress("192.0.2.1")), account: "ann")
+        let limits = try #require(test.limits)
+        var settings = EngineSettings()
+        settings.accounts.mode = .on
+        let engine = Engine(settings: settings, domains: LastLabelDomains())
+        #expect(limits.standings(attempt, engine, now: ServiceClock(after: nil).now().steady).map(\.used) == [3, 3])
+        await test.stop()
+    }
+
     @Test func `A bounce that an account hands in is its own, and its neighbours are not charged`() async throws {
         let test = try await TestService { settings in
             settings.greylist.mode = .off

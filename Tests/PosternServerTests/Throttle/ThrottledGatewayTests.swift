@@ -1,3 +1,6 @@
+import Foundation
+import NIOConcurrencyHelpers
+import PosternConfiguration
 import PosternCore
 import PosternEngine
 import PosternStorage
@@ -205,6 +208,126 @@ struct ThrottledGatewayTests {
         attempt.account = nil
         #expect(second.standings(attempt, engine, now: now + .seconds(6)).map(\.used) == [4, 0])
     }
+
+    @Test func `Whoever is past a limit is shown after a restart and a reload, the furthest first, and so many at most`() async throws {
+        let store = MemoryStore()
+        let now = WallTime(seconds: 1_795_132_800)
+        var settings = throttle([Limit(.address, .messages, 5, per: .hours(1))])
+        let first = LimitService(throttle: settings, accounts: AccountSettings(), seed: (5, 6))
+        // More than are followed, and more than are shown.
+        let many = LimitService.maximumNear * 2 + 900
+        for number in 0..<many {
+            let address = IPAddress("10.\(number >> 12).\(number >> 4 & 255).\(number & 15)")
+            first.accepted(LimitSubject(address: address), recipients: 1, size: 0, now: now)
+            for _ in 0..<(number == 7 ? 40 : 2) { first.accepted(LimitSubject(address: address), recipients: 1, size: 0, now: now) }
+        }
+        try await first.flush(to: store, now: now)
+        let second = LimitService(throttle: settings, accounts: AccountSettings(), seed: (5, 6))
+        try await second.restore(from: store, now: now + .seconds(5))
+        for limits in [first, second] {
+            let near = limits.nearLimits(now: now + .seconds(6))
+            #expect(near.count == LimitService.maximumNear && near.first?.subject == "10.0.0.7" && near.first?.state == .deferred)
+            #expect(Set(near.map(\.place)).count == near.count)
+        }
+        settings.deferAt = 20
+        settings.advice = "other"
+        second.update(throttle: settings, accounts: AccountSettings(), now: now + .seconds(7))
+        #expect(second.nearLimits(now: now + .seconds(7)).first?.state == .held)
+        settings.limits[0].amount = 10
+        second.update(throttle: settings, accounts: AccountSettings(), now: now + .seconds(8))
+        #expect(second.nearLimits(now: now + .seconds(8)).map(\.subject) == ["10.0.0.7"])
+    }
+
+    @Test func `Who is refused stays so over a restart, and the firewall is told at the start`() async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "postern-nft-\(UUID().uuidString.prefix(8))")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let file = folder.appending(path: "refused.nft").path
+        let store = MemoryStore()
+        let clock = ServiceClock(after: nil)
+        let settings = throttle([Limit(.address, .attempts, 2, per: .hours(1))])
+        var engineSettings = EngineSettings()
+        engineSettings.throttle = settings
+        let engine = Engine(settings: engineSettings, domains: LastLabelDomains())
+        func hammer(_ limits: LimitService, _ address: String, _ engine: Engine) {
+            for _ in 0..<12 {
+                let attempt = Attempt(
+                    stage: .rcpt, client: Client(address: IPAddress(address)), recipient: Mailbox("user@example.org"))
+                var decision = Decision(verdict: Verdict(.accept, [.greylistOff]))
+                _ = limits.assess(attempt, decision.memory, engine, nil, now: clock.now().steady)
+                limits.settle(attempt, &decision, engine, nil, country: nil, now: clock.now().steady)
+            }
+        }
+        let first = LimitService(throttle: settings, accounts: AccountSettings(), seed: (5, 6))
+        hammer(first, "192.0.2.7", engine)
+        hammer(first, "2001:db8::7", engine)
+        try await first.flush(to: store, now: clock.now().steady)
+
+        let second = LimitService(throttle: settings, accounts: AccountSettings(), seed: (5, 6))
+        try await second.restore(from: store, now: clock.now().steady)
+        #expect(second.report(now: clock.now().steady).refusedNow == 2)
+        let connect = Attempt(stage: .connect, client: Client(address: IPAddress("192.0.2.7")))
+        #expect(second.assess(connect, MessageMemory(), engine, nil, now: clock.now().steady)?.grade == .refuse)
+        var firewall = Configuration.Firewall()
+        firewall.nftablesFile = file
+        let configured = NIOLockedValueBox(firewall)
+        let upkeep = LimitUpkeep(
+            limits: second, store: store, clock: clock,
+            settings: { (AccountSettings(), configured.withLockedValue { $0 }, "mx.example.org") }, logger: LogCapture().logger)
+        let running = Task { await upkeep.run() }
+        try await eventually("the file is written") {
+            let text = (try? String(contentsOfFile: file, encoding: .utf8)) ?? ""
+            return text.contains("192.0.2.7 timeout") && text.contains("2001:db8::/64 timeout")
+        }
+        // And where it is another's, that one has all of it.
+        configured.withLockedValue { $0.nftablesFile = file + ".new" }
+        try await eventually("the other file is written") {
+            (try? String(contentsOfFile: file + ".new", encoding: .utf8))?.contains("192.0.2.7 timeout") == true
+        }
+        running.cancel()
+        await running.value
+
+        // What is only counted and told shuts nobody out.
+        engineSettings.throttle.mode = .shadow
+        let shadow = LimitService(throttle: engineSettings.throttle, accounts: AccountSettings(), seed: (5, 6))
+        hammer(shadow, "192.0.2.7", Engine(settings: engineSettings, domains: LastLabelDomains()))
+        #expect(shadow.refusals(now: clock.now().steady).isEmpty && shadow.report(now: clock.now().steady).rows == 1)
+    }
+
+    @Test func `New recipients and those of a domain are charged once the backend has taken the message`() async throws {
+        let backend = try ScriptedBackend()
+        let gateway = try await TestGateway(
+            [backend.address],
+            engine: { settings in
+                settings.throttle = throttle(
+                    [Limit(.address, .newRecipients, 100, per: .hours(1)), Limit(.recipientDomain, .recipients, 100, per: .hours(1))])
+            })
+        let limits = try #require(gateway.decisions.limits)
+        func used() -> [Double] {
+            let attempt = Attempt(
+                stage: .rcpt, client: Client(address: IPAddress("127.0.1.1")), recipient: Mailbox("user@example.org"))
+            return limits.standings(attempt, gateway.decisions.engine, now: gateway.decisions.steadyTime).map(\.used)
+        }
+        backend.change { $0.replies = [("RCPT TO:<c@", "550 5.1.1 nobody")] }
+        // Dropped before its content came.
+        let client = try await gateway.greeted(source: "127.0.1.1")
+        _ = try await client.ask("MAIL FROM:<sender@example.com>")
+        for name in ["a", "b"] { #expect(try #require(try await client.ask("RCPT TO:<\(name)@example.org>")).hasPrefix("250")) }
+        _ = try await client.ask("RSET")
+        #expect(used() == [0, 0])
+        // One of them is nobody.
+        _ = try await client.ask("MAIL FROM:<sender@example.com>")
+        for name in ["a", "b", "c", "a"] { _ = try await client.ask("RCPT TO:<\(name)@example.org>") }
+        #expect(used() == [0, 0])
+        _ = try await client.ask("DATA")
+        #expect(try #require(try await client.ask("Subject: x\r\n\r\nx\r\n.")).hasPrefix("250"))
+        try await eventually("charged") { used() == [2, 3] }
+        // The next message's are its own.
+        #expect(try await send(gateway, from: "127.0.1.1", to: ["b@example.org", "d@example.org"]) == "250 2.0.0 Ok: queued as 4711")
+        try await eventually("charged") { used() == [3, 5] }
+        await client.close()
+        await gateway.stop()
+    }
 }
 
 extension LimitService {
@@ -219,6 +342,7 @@ extension LimitService {
             attempt.throttles = true
             var decision = Decision(verdict: Verdict(.accept, [.greylistOff]))
             settle(attempt, &decision, engine, nil, country: nil, now: now)
+            accepted(LimitSubject(address: nil), recipients: 1, size: 0, pending: decision.memory.pending, now: now)
         }
     }
 }
