@@ -1,8 +1,13 @@
 import PosternCore
 
 extension Survey {
-    /// Every pitfall, the domain's own first, then host by host in the order of preference.
+    /// Every pitfall once, the domain's own first, then host by host in the order of preference.
     public var pitfalls: [Pitfall] {
+        // Of a host in several records the same would be said for each.
+        allPitfalls.reduce(into: []) { unique, pitfall in if !unique.contains(pitfall) { unique.append(pitfall) } }
+    }
+
+    private var allPitfalls: [Pitfall] {
         switch records {
         case .unknown(let why):
             return [
@@ -51,6 +56,7 @@ extension Survey {
         }
         let hosts = exchangers.filter { !$0.name.isEmpty }
         for exchanger in hosts { found += exchanger.ownPitfalls }
+        found += repeatedHosts(hosts)
         found += sharedAddresses(hosts)
         if !hosts.isEmpty, !hosts.contains(where: { $0.addresses.contains { $0.address.family == .v4 } }),
             hosts.contains(where: { !$0.addresses.isEmpty })
@@ -62,6 +68,23 @@ extension Survey {
         }
         if connected { found += rolePitfalls(hosts) }
         return found
+    }
+
+    private func repeatedHosts(_ hosts: [Exchanger]) -> [Pitfall] {
+        var preferences: [(name: String, of: [UInt16])] = []
+        for exchanger in hosts {
+            if let index = preferences.firstIndex(where: { $0.name == exchanger.name }) {
+                preferences[index].of.append(exchanger.preference)
+            } else {
+                preferences.append((exchanger.name, [exchanger.preference]))
+            }
+        }
+        return preferences.filter { $0.of.count > 1 }.map { name, of in
+            Pitfall(
+                .warning, .repeatedHost, host: name,
+                "\(name) stands in \(of.count) MX records (\(of.map { "\($0)" }.joined(separator: ", ")))",
+                advice: "one record is enough: who does not reach the host by the first will not by the next")
+        }
     }
 
     private func sharedAddresses(_ hosts: [Exchanger]) -> [Pitfall] {

@@ -34,9 +34,10 @@ public struct MXPlan: Equatable, Sendable {
 
     /// - Parameters:
     ///   - real: the hosts that take mail, the most preferred first.
+    ///   - isPublished: whether those are only the hosts of the records that the domain has now: whether they take mail nobody knows.
     ///   - closed: a public address of the admin's with port 25 closed.
     ///   - trap: a public address at which Postern's trap listens.
-    public init(domain: DomainName, real: [String], closed: IPAddress?, trap: IPAddress?) {
+    public init(domain: DomainName, real: [String], isPublished: Bool = false, closed: IPAddress?, trap: IPAddress?) {
         self.domain = domain
         let zone = "\(domain)."
         var records: [Record] = []
@@ -50,12 +51,19 @@ public struct MXPlan: Equatable, Sendable {
         address(
             "mx0.\(zone)", closed, Self.closedPlaceholder, "a host of yours that refuses connections to port 25 at once", optional: true)
         for (index, host) in real.enumerated() {
-            add(zone, "MX", "\(UInt16(index + 2) * Self.spacing) \(host).", "takes the mail")
+            add(
+                zone, "MX", "\(UInt16(index + 2) * Self.spacing) \(host).",
+                isPublished ? "published now; name those that take mail with --real" : "takes the mail")
         }
         add(zone, "MX", "\(UInt16(real.count + 9) * Self.spacing) mx9.\(zone)", "fake: defers always; bots try the last first")
         address("mx9.\(zone)", trap, Self.trapPlaceholder, "where a listener with role: trap answers")
         self.records = records
         warnings = Self.failingSenders.map { "nolisting: \($0)" }
+        if isPublished {
+            warnings.append(
+                "the hosts above are those of the MX records that there are now, and nobody was asked whether they take mail: leave out what is closed or fake already (postern mx check \(domain) tells), and name the rest with --real"
+            )
+        }
         warnings += [
             "the closed host must refuse (TCP reset). One that does not answer costs every sender minutes, and TEST-NET, private or link-local addresses make some sites refuse your mail",
             "never point the fake MX at a host of somebody else's: they would learn who writes to you, and could take or lose the mail",

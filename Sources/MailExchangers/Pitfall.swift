@@ -27,6 +27,7 @@ public struct Pitfall: Equatable, Sendable {
         case specialAddress = "special-address"
         case noIPv4 = "no-ipv4"
         case sharedAddress = "shared-address"
+        case repeatedHost = "repeated-host"
         case nobodyAnswers = "nobody-answers"
         case nobodyAccepts = "nobody-accepts"
         case firstTimesOut = "first-times-out"

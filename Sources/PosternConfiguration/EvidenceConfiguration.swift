@@ -45,16 +45,20 @@ extension Configuration {
             self.tests = tests
         }
 
-        /// The zone without what looks like a key of the subscriber: a first label that is long and mixes letters and
-        /// digits, and whatever stands before `dq.spamhaus.net` but the list's own name.
+        /// The zone without what looks like a key of the subscriber: whatever stands before `dq.spamhaus.net` but the list's own
+        /// name, and of any zone a first label of 8 octets or more with a digit, or of 16 or more without a hyphen.
         public static func displayName(of zone: DomainName) -> String {
             var labels = zone.labels
+            // Spamhaus's Data Query Service: KEY.LIST.dq.spamhaus.net.
+            if labels.count > 4, labels.suffix(3).elementsEqual(["dq", "spamhaus", "net"]) { labels.removeFirst(labels.count - 4) }
             if let first = labels.first, labels.count > 2, looksLikeKey(first) { labels.removeFirst() }
             return labels.joined(separator: ".")
         }
 
         private static func looksLikeKey(_ label: Substring) -> Bool {
-            label.utf8.count >= 12 && label.utf8.contains { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+            let octets = label.utf8
+            if octets.count >= 8, octets.contains(where: { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) { return true }
+            return octets.count >= 16 && !octets.contains(UInt8(ascii: "-"))
         }
     }
 

@@ -47,7 +47,9 @@ extension ConfigurationLoader {
             case .mapping(let node):
                 guard let list = readList(Mapping(node, path: "dns_lists[]", mark: element.mark, report: report), element) else { continue }
                 if lists.contains(where: { $0.zone == list.zone && $0.kind == list.kind }) {
-                    element.error("the zone '\(list.zone)' is given twice; name all of its replies in one place")
+                    element.error(
+                        "the zone '\(Configuration.DNSList.displayName(of: list.zone))' is given twice; name all of its replies in one place"
+                    )
                 } else if lists.contains(where: { $0.name == list.name }) {
                     element.error("there is another list named '\(list.name)'")
                 } else {
@@ -59,7 +61,8 @@ extension ConfigurationLoader {
                 // As in postscreen: a zone that is named again has one filter more.
                 if let index = lists.firstIndex(where: { $0.zone == specification.zone && $0.kind == .address }) {
                     if lists[index].filters.entries.contains(where: { $0.filter == entry.filter }) {
-                        element.error("the zone '\(specification.zone)' is given twice with the same replies")
+                        element.error(
+                            "the zone '\(Configuration.DNSList.displayName(of: specification.zone))' is given twice with the same replies")
                     } else {
                         lists[index].filters.entries.append(entry)
                     }

@@ -5,6 +5,7 @@ import PosternEngine
 
 extension ControlHandler {
     func explain(_ question: Question) async throws(ControlFailure) -> Explanation {
+        if question.reference == nil { try checkMailboxes(question) }
         var attempt = try attempt(try await completed(question))
         attempt.harvested = attempt.client.address.flatMap { state.harvestedColour(of: $0) }
         let (throttled, limits) = state.standing(of: attempt)
@@ -18,12 +19,12 @@ extension ControlHandler {
         let engine = state.engine()
         let moment = state.now()
         var asked = attempt
-        var step = engine.begin(asked, now: moment.steady)
+        var step = engine.begin(asked, now: moment.steady, showsChecks: true)
         // The null sender is judged in reply to DATA, with what RCPT left behind.
         if case .decided(let decision) = step, decision.verdict.causes.first == .nullSenderAwaitsData {
             asked.stage = .data
             asked.recipientCount = 1
-            step = engine.begin(asked, memory: decision.memory, now: moment.steady)
+            step = engine.begin(asked, memory: decision.memory, now: moment.steady, showsChecks: true)
         }
         switch step {
         case .decided(let decision):
@@ -42,6 +43,19 @@ extension ControlHandler {
             explanation.note(
                 engine.settings, asked, inquiry.findings, engine.lists.suspicion(of: asked.client, at: moment.steady))
             return explanation
+        }
+    }
+
+    /// What a person has typed: a sender or recipient without a domain is a slip. Decisions may have some, since clients do.
+    private func checkMailboxes(_ question: Question) throws(ControlFailure) {
+        for (role, text) in [("sender", question.sender), ("recipient", question.recipient)] where !text.isEmpty {
+            // RFC 5321 §4.1.1.3: postmaster needs no domain.
+            if role == "recipient", text.lowercasedASCII == "postmaster" { continue }
+            // Told below.
+            if text.contains("<") || text.contains(">") { continue }
+            guard let mailbox = Mailbox(text), !mailbox.localPart.isEmpty, !mailbox.domain.isEmpty else {
+                throw ControlFailure(.badData, "the \(role) '\(text.shortened)' is not a mailbox such as user@example.org")
+            }
         }
     }
 

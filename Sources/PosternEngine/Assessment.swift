@@ -73,6 +73,8 @@ extension EngineSettings {
     private func noteHelo(_ attempt: Attempt, _ findings: Findings, _ assessment: inout Assessment) {
         let helo = attempt.client.helo
         guard !helo.isEmpty else { return }
+        // The front that speaks with the client has counted it already.
+        if attempt.signals[.heloSyntax] == nil, !HeloSyntax.form(of: helo).isValid { note(.heloSyntax, helo, in: &assessment) }
         let address = address(inHelo: helo)
         // A program on this very machine may well greet with its name.
         let isHere = attempt.client.address?.isLoopback ?? false

@@ -51,7 +51,12 @@ public struct Engine: Sendable {
 
     /// The first step: exemptions, the admin's entries, and what a stage never checks. `memory` is what the front
     /// remembers of this message.
-    public func begin(_ attempt: Attempt, memory: MessageMemory = MessageMemory(), now: WallTime) -> Step {
+    ///
+    /// - Parameter showsChecks: leaves every question that is judged by checks to the second step, those too that hang on no row
+    ///   and no look-up: for people, who want to see them.
+    public func begin(
+        _ attempt: Attempt, memory: MessageMemory = MessageMemory(), now: WallTime, showsChecks: Bool = false
+    ) -> Step {
         func accept(_ cause: Cause) -> Step {
             .decided(Decision(verdict: Verdict(.accept, [cause]), memory: memory))
         }
@@ -81,7 +86,7 @@ public struct Engine: Sendable {
                 if attempt.isConversation { pace(&verdict, attempt) }
                 return .decided(Decision(verdict: verdict, memory: memory))
             }
-            return step(inquiry(attempt, recipients: [recipient.folded], memory: memory), now: now)
+            return step(inquiry(attempt, recipients: [recipient.folded], memory: memory), now: now, showsChecks)
 
         case .data:
             guard attempt.sender == .null else { return accept(.stageHasNoCheck) }
@@ -97,7 +102,7 @@ public struct Engine: Sendable {
                 !memory.awaitingData.isEmpty
                 ? memory.awaitingData.map(\.folded)
                 : attempt.recipient.map { [$0.folded] } ?? ["*"]
-            return step(inquiry(attempt, recipients: recipients, memory: memory), now: now)
+            return step(inquiry(attempt, recipients: recipients, memory: memory), now: now, showsChecks)
 
         case .connect, .ehlo, .helo, .mail, .endOfMessage, .vrfy, .etrn:
             return accept(.stageHasNoCheck)
@@ -105,8 +110,8 @@ public struct Engine: Sendable {
     }
 
     /// A question that hangs on no row and no look-up is answered at once.
-    private func step(_ inquiry: Inquiry, now: WallTime) -> Step {
-        guard inquiry.needs.isEmpty, !settings.looksUp else { return .needs(inquiry) }
+    private func step(_ inquiry: Inquiry, now: WallTime, _ showsChecks: Bool) -> Step {
+        guard inquiry.needs.isEmpty, !settings.looksUp, !showsChecks else { return .needs(inquiry) }
         return .decided(conclude(inquiry, evidence: Evidence(), now: now))
     }
 

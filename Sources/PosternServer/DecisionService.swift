@@ -404,9 +404,10 @@ enum ReplyText {
     static func deferral(until passesAt: WallTime?, now: WallTime, hostname: String, reference: Reference) -> String {
         let wait = max((passesAt ?? now) - now, .seconds(1))
         // Put together piece by piece: it stands in nearly every answer.
+        let seconds = wait.secondsRoundedUp
         var text = "Greylisted: please come back in "
-        text += String(wait.secondsRoundedUp)
-        text += " seconds or later ("
+        text += String(seconds)
+        text += seconds == 1 ? " second or later (" : " seconds or later ("
         text.sign(hostname, reference)
         return text
     }

@@ -158,7 +158,7 @@ final class PolicyConnectionHandler: ChannelDuplexHandler, IdleWatched {
         logger.warning(
             "malformed policy request, connection closed",
             metadata: [
-                "listener": "\(listener)", "peer": "\(context.remoteAddress.map { "\($0)" } ?? "unix socket")", "error": "\(error)",
+                "listener": "\(listener)", "peer": "\(context.remoteAddress?.shown ?? "unix socket")", "error": "\(error)",
             ])
         endIfAnswered(context)
     }

@@ -83,9 +83,10 @@ extension Attempt {
         if let confirmed = client.confirmedName {
             client.reverseName = .confirmed(confirmed)
         } else if name == "unknown", !request.isEmpty(.reverseClientName) {
-            // The name that is not confirmed; "unknown" again where there is none.
+            // The name that is not confirmed. "unknown" stands for no name and for a DNS that failed a moment ago
+            // (smtpd_peer.c), so that it says nothing: we ask ourselves.
             let reverse = request[.reverseClientName]
-            client.reverseName = reverse == "unknown" ? .none : DomainName(reverse).map { .unconfirmed($0) } ?? .none
+            if reverse != "unknown" { client.reverseName = DomainName(reverse).map { .unconfirmed($0) } ?? .none }
         }
         let account = request[.saslUsername]
         self.init(

@@ -91,32 +91,18 @@ public enum Verb: String, Hashable, Sendable, CaseIterable {
 
 /// The argument of HELO or EHLO, which many clients get wrong.
 public struct HeloName: Hashable, Sendable {
-    public enum Form: Hashable, Sendable {
-        /// A domain name (RFC 5321 §4.1.2), of one label or more.
-        case domain
-        /// An address literal, `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 §4.1.3).
-        case addressLiteral(IPAddress)
-        /// An address without its brackets, which is an error.
-        case bareAddress(IPAddress)
-        /// Anything else.
-        case malformed
-    }
+    public typealias Form = HeloSyntax.Form
 
     /// As it came, without white space around it; ASCII.
     public let text: String
     public let form: Form
 
     /// Whether RFC 5321 §4.1.1.1 allows it.
-    public var isValid: Bool {
-        switch form {
-        case .domain, .addressLiteral: true
-        case .bareAddress, .malformed: false
-        }
-    }
+    public var isValid: Bool { form.isValid }
 
     public init(_ text: String) {
         self.text = text
-        self.form = HeloSyntax.form(of: Array(text.utf8))
+        self.form = HeloSyntax.form(of: text)
     }
 }
 

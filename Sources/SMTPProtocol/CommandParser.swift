@@ -173,17 +173,3 @@ struct CommandParser {
         return value
     }
 }
-
-/// What HELO's argument is (RFC 5321 §4.1.1.1, §4.1.3).
-enum HeloSyntax {
-    static func form(of octets: [UInt8]) -> HeloName.Form {
-        if octets.first == UInt8(ascii: "["), octets.last == UInt8(ascii: "]") {
-            return PathSyntax.addressLiteral(octets[1..<(octets.count - 1)]).map(HeloName.Form.addressLiteral) ?? .malformed
-        }
-        if let address = octets.withUnsafeBufferPointer({ IPAddress(bytes: $0) }) { return .bareAddress(address) }
-        var name = octets[...]
-        // RFC 5321 §2.3.5 has no final dot, but many resolvers hand one out.
-        if name.last == Octet.dot { name.removeLast() }
-        return PathSyntax.isDomain(name, utf8: false, underscores: false) ? .domain : .malformed
-    }
-}

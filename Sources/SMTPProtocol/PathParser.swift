@@ -2,41 +2,14 @@ import PosternCore
 
 /// The grammar of mailboxes (RFC 5321 §4.1.2, RFC 6531 §3.3).
 enum PathSyntax {
-    /// RFC 5321 §4.5.3.1.2.
-    static let longestDomain = 255
-    /// RFC 1035 §2.3.4.
-    static let longestLabel = 63
+    static let longestDomain = DomainSyntax.longestDomain
 
-    /// `sub-domain *("." sub-domain)`. Underscores stand in the names of many real hosts and are let through on request.
     static func isDomain(_ octets: ArraySlice<UInt8>, utf8: Bool, underscores: Bool) -> Bool {
-        guard !octets.isEmpty, octets.count <= longestDomain else { return false }
-        var label = 0
-        var previous = Octet.dot
-        for octet in octets {
-            if octet == Octet.dot {
-                guard label > 0, previous != Octet.hyphen else { return false }
-                label = 0
-            } else {
-                let hyphen = octet == Octet.hyphen
-                guard
-                    Octet.isAlphanumeric(octet) || (hyphen && label > 0) || (underscores && octet == UInt8(ascii: "_"))
-                        || (utf8 && octet >= 0x80)
-                else { return false }
-                label += 1
-                guard label <= longestLabel else { return false }
-            }
-            previous = octet
-        }
-        return label > 0 && previous != Octet.hyphen
+        octets.withUnsafeBufferPointer { DomainSyntax.isDomain($0, utf8: utf8, underscores: underscores) }
     }
 
-    /// What stands between the brackets of an address literal: `192.0.2.1` or `IPv6:2001:db8::1` (RFC 5321 §4.1.3).
-    /// General address literals name no registered tag and are refused.
     static func addressLiteral(_ octets: ArraySlice<UInt8>) -> IPAddress? {
-        let tagged = octets.count > 5 && octets.prefix(5).equalsIgnoringCase("IPv6:")
-        let body = tagged ? octets.dropFirst(5) : octets
-        guard body.contains(Octet.colon) == tagged else { return nil }
-        return body.withUnsafeBufferPointer { IPAddress(bytes: $0) }
+        octets.withUnsafeBufferPointer(DomainSyntax.addressLiteral)
     }
 
     /// RFC 5321 §4.1.2 Atom, RFC 5322 §3.2.3 atext.

@@ -6,6 +6,11 @@ struct AccountVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "account",
         abstract: "Accounts that were stopped because they suddenly sent like a bot.",
+        discussion: """
+            EXAMPLES
+              postern account list
+              postern account release ann@example.net
+            """,
         subcommands: [List.self, Release.self])
 
     struct List: AsyncParsableCommand {

@@ -5,7 +5,13 @@ import PosternControl
 
 struct Config: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Check and show the configuration.", subcommands: [ConfigCheck.self, ConfigShow.self, ConfigReference.self])
+        abstract: "Check and show the configuration.",
+        discussion: """
+            EXAMPLES
+              postern config check ./postern.yaml
+              postern config show > postern.yaml
+            """,
+        subcommands: [ConfigCheck.self, ConfigShow.self, ConfigReference.self])
 }
 
 struct ConfigCheck: AsyncParsableCommand {
@@ -104,7 +110,11 @@ struct ConfigShow: AsyncParsableCommand {
 
 struct ConfigReference: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "reference", abstract: "Print the reference of all parameters (docs/configuration.md).")
+        commandName: "reference", abstract: "Print the reference of all parameters (docs/configuration.md).",
+        discussion: """
+            EXAMPLES
+              postern config reference > configuration.md
+            """)
 
     func run() async throws {
         Output.line(String(Parameter.reference.dropLast()))

@@ -19,7 +19,7 @@ struct Export: AsyncParsableCommand {
         discussion: """
             rbldnsd: a zone of type `combined`. nftables: sets with timeouts in the table `inet postern`, for `nft -f`; with --country \
             and --as the networks that the files in geo.databases have for them. text: one address or network a line. csv: \
-            entry,list,expires,reason,source. Where no daemon runs, what it harvested is left out.
+            entry,list,expires,reason,source.
 
             With --output the file appears whole, in place of what was there. `exports:` in the configuration writes files by itself.
 

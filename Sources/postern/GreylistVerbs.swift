@@ -4,7 +4,13 @@ import PosternCore
 
 struct Greylist: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "What waits for its retry.", subcommands: [GreylistList.self, GreylistForget.self])
+        abstract: "What waits for its retry.",
+        discussion: """
+            EXAMPLES
+              postern greylist list --to b@example.net
+              postern greylist forget --ip 192.0.2.7 --since 2h
+            """,
+        subcommands: [GreylistList.self, GreylistForget.self])
 }
 
 struct GreylistList: AsyncParsableCommand {
@@ -63,6 +69,12 @@ struct GreylistForget: AsyncParsableCommand {
 
     private struct Report: Encodable {
         var forgotten: Int
+    }
+
+    func validate() throws {
+        if search.search(limit: 1).isUnbounded {
+            throw ValidationError("Say what to forget: --ip, --from, --to, --reference or --since.")
+        }
     }
 
     func run() async throws {

@@ -187,13 +187,23 @@ struct ImportSpamd: AsyncParsableCommand {
 extension ImportReport {
     /// What was taken, and each line that was not.
     func tell(_ options: CommonOptions, dryRun: Bool) throws {
-        if options.json { return try Output.json(self) }
-        tellSkipped()
-        var words = (dryRun ? "would take: " : "taken: ") + "\(entries) entries"
-        if triplets > 0 || clients > 0 { words += ", \(triplets) triplets, \(clients) clients" }
-        if expired > 0 { words += "; \(expired) too old" }
-        if skippedCount > 0 { words += "; \(skippedCount) left out" }
-        Output.line(words)
+        if options.json {
+            try Output.json(self)
+        } else {
+            tellSkipped()
+            var words = (dryRun ? "would take: " : "taken: ") + "\(entries) entries"
+            if triplets > 0 || clients > 0 { words += ", \(triplets) triplets, \(clients) clients" }
+            if expired > 0 { words += "; \(expired) too old" }
+            if skippedCount > 0 { words += "; \(skippedCount) left out" }
+            Output.line(words)
+        }
+        try failWhereNothingWasTaken()
+    }
+
+    /// A file of another kind is not a success.
+    func failWhereNothingWasTaken() throws {
+        guard entries == 0, triplets == 0, clients == 0, skippedCount > 0 else { return }
+        throw Output.exit(ControlFailure(.badData, "nothing was taken; lines left out: \(skippedCount)"))
     }
 }
 

@@ -6,6 +6,11 @@ import PosternCore
 struct Import: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Take over what another greylister knows, or what past logs tell.",
+        discussion: """
+            EXAMPLES
+              postern import postgrey /etc/postgrey/whitelist_clients
+              postern import maillog /var/log/mail.log
+            """,
         subcommands: [ImportPostgrey.self, ImportSqlgrey.self, ImportCSV.self, ImportText.self, ImportSpamd.self, ImportMaillog.self])
 }
 
@@ -155,12 +160,17 @@ struct ImportReport: Encodable {
     }
 
     func print(_ options: CommonOptions, dryRun: Bool, database: Bool) throws {
-        if options.json { return try Output.json(self) }
-        tellSkipped()
-        if let optIn {
-            Output.error("these had opted in; put them into greylist.opt_in of the configuration: \(optIn.joined(separator: ", "))")
+        if options.json {
+            try Output.json(self)
+        } else {
+            tellSkipped()
+            if let optIn {
+                Output.error("these had opted in; put them into greylist.opt_in of the configuration: \(optIn.joined(separator: ", "))")
+            }
+            Output.line(words(dryRun: dryRun, database: database))
         }
-        Output.line(words(dryRun: dryRun, database: database))
+        // Those who had opted in are something, too.
+        if optIn == nil { try failWhereNothingWasTaken() }
     }
 
     /// Each line that was not taken, or as many as are kept.

@@ -5,74 +5,113 @@ import PosternEngine
 
 // `allow`, `block` and `trap` are the same but for the list that they are about.
 
-/// Which list a verb is about.
+/// Which list a verb is about, and what its entries are.
 protocol NamedList {
     static var list: ListEntry.List { get }
+    static var about: String { get }
+    /// Of each verb, a command a line.
+    static var addExamples: String { get }
+    static var removeExamples: String { get }
+    static var listExamples: String { get }
 }
 
-enum AllowList: NamedList { static let list = ListEntry.List.allow }
-enum BlockList: NamedList { static let list = ListEntry.List.block }
-enum TrapList: NamedList { static let list = ListEntry.List.trap }
+enum AllowList: NamedList {
+    static let list = ListEntry.List.allow
+    static let about = """
+        An entry is an address, a network, a domain with all below it, a mailbox, or `user@` at any domain. An address is taken \
+        for a client; a domain or mailbox for a *sender*, unless --as client (the client's confirmed name lies in it) or \
+        --as recipient says otherwise. Anybody can write any sender: a sender entry counts only where SPF passes for its domain, \
+        and is refused (exit code 65) where look-ups are off.
+        """
+    static let addExamples = """
+          postern allow add 192.0.2.0/24 --note "our newsletter"
+          postern allow add example.org --as client --for 30d
+          postern allow add noc@example.net --as recipient
+        """
+    static let removeExamples = """
+          postern allow remove 192.0.2.0/24
+          postern allow remove example.org --as client
+        """
+    static let listExamples = """
+          postern allow list
+          postern allow list --json
+        """
+}
+
+enum BlockList: NamedList {
+    static let list = ListEntry.List.block
+    static let about = """
+        An entry is an address, a network, a domain with all below it, a mailbox, or `user@` at any domain. An address is taken \
+        for a client, a domain or mailbox for a sender; --as says otherwise. The narrower of an allow and a block entry counts. \
+        Postmaster and abuse stay reachable for everybody.
+
+        The list also shows what our own traps have harvested, why, and until when. Removing such an address keeps it off for \
+        `harvest.keep_off`.
+        """
+    static let addExamples = """
+          postern block add 192.0.2.7 --for 4d --note "spam run"
+          postern block add spammer@example.com
+          postern block add dyn.example.com --as client
+        """
+    static let removeExamples = """
+          postern block remove 192.0.2.7
+          postern block remove dyn.example.com --as client
+        """
+    static let listExamples = """
+          postern block list
+          postern block list --json | jq -r '.[] | select(.source == "harvest") | .entry'
+        """
+}
+
+enum TrapList: NamedList {
+    static let list = ListEntry.List.trap
+    static let about = """
+        An entry is a mailbox, a domain with all below it, or `user@` at any domain. A stranger who writes to it, by the gateway or \
+        by a mail server that asks the policy service, is put on the lists at once. The answer is what it would be for any other \
+        address, so that nobody can tell a trap from a mailbox.
+        """
+    static let addExamples = """
+          postern trap add old-sales@example.net --note "on the web page since 2019"
+          postern trap add spare.example.net
+        """
+    static let removeExamples = """
+          postern trap remove old-sales@example.net
+        """
+    static let listExamples = """
+          postern trap list
+          postern trap list --json
+        """
+}
+
+extension NamedList {
+    static func discussion(_ examples: String...) -> String { "\(about)\n\nEXAMPLES\n\(examples.joined(separator: "\n"))" }
+}
 
 struct Allow: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Entries that are never greylisted.",
-        discussion: """
-            An entry is an address, a network, a domain with all below it, a mailbox, or `user@` at any domain. An address is taken \
-            for a client; a domain or mailbox for a *sender*, unless --as client (the client's confirmed name lies in it) or \
-            --as recipient says otherwise. Anybody can write any sender: a sender entry counts only where SPF passes for its domain, \
-            and is refused (exit code 65) where look-ups are off.
-
-            EXAMPLES
-              postern allow add 192.0.2.0/24 --note "our newsletter"
-              postern allow add example.org --as client --for 30d
-              postern allow add noc@example.net --as recipient
-              postern allow remove 192.0.2.0/24
-              postern allow list --json
-            """,
+        discussion: AllowList.discussion(AllowList.addExamples, AllowList.removeExamples, AllowList.listExamples),
         subcommands: [AddEntries<AllowList>.self, RemoveEntries<AllowList>.self, ListEntries<AllowList>.self])
 }
 
 struct Block: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Entries whose mail is refused, and clients that traps have listed.",
-        discussion: """
-            An entry is an address, a network, a domain with all below it, a mailbox, or `user@` at any domain. An address is taken \
-            for a client, a domain or mailbox for a sender; --as says otherwise. The narrower of an allow and a block entry counts. \
-            Postmaster and abuse stay reachable for everybody.
-
-            The list also shows what our own traps have harvested, why, and until when. Removing such an address keeps it off for \
-            `harvest.keep_off`.
-
-            EXAMPLES
-              postern block add 192.0.2.7 --for 4d --note "spam run"
-              postern block add spammer@example.com
-              postern block add dyn.example.com --as client
-              postern block remove 192.0.2.7
-              postern block list
-            """,
+        discussion: BlockList.discussion(BlockList.addExamples, BlockList.removeExamples, BlockList.listExamples),
         subcommands: [AddEntries<BlockList>.self, RemoveEntries<BlockList>.self, ListEntries<BlockList>.self, RemoveSelf.self])
 }
 
 struct Trap: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Mailboxes and domains that exist for nothing but to catch spam.",
-        discussion: """
-            An entry is a mailbox, a domain with all below it, or `user@` at any domain. A stranger who writes to it, by the gateway or \
-            by a mail server that asks the policy service, is put on the lists at once. The answer is what it would be for any other \
-            address, so that nobody can tell a trap from a mailbox.
-
-            EXAMPLES
-              postern trap add old-sales@example.net --note "on the web page since 2019"
-              postern trap add spare.example.net
-              postern trap remove old-sales@example.net
-              postern trap list --json
-            """,
+        discussion: TrapList.discussion(TrapList.addExamples, TrapList.removeExamples, TrapList.listExamples),
         subcommands: [AddEntries<TrapList>.self, RemoveEntries<TrapList>.self, ListEntries<TrapList>.self])
 }
 
 struct AddEntries<Which: NamedList>: AsyncParsableCommand {
-    static var configuration: CommandConfiguration { CommandConfiguration(commandName: "add", abstract: "Add entries.") }
+    static var configuration: CommandConfiguration {
+        CommandConfiguration(commandName: "add", abstract: "Add entries.", discussion: Which.discussion(Which.addExamples))
+    }
 
     @OptionGroup var options: CommonOptions
 
@@ -102,7 +141,9 @@ struct AddEntries<Which: NamedList>: AsyncParsableCommand {
 }
 
 struct RemoveEntries<Which: NamedList>: AsyncParsableCommand {
-    static var configuration: CommandConfiguration { CommandConfiguration(commandName: "remove", abstract: "Remove entries.") }
+    static var configuration: CommandConfiguration {
+        CommandConfiguration(commandName: "remove", abstract: "Remove entries.", discussion: Which.discussion(Which.removeExamples))
+    }
 
     @OptionGroup var options: CommonOptions
 
@@ -127,7 +168,9 @@ struct RemoveEntries<Which: NamedList>: AsyncParsableCommand {
 }
 
 struct ListEntries<Which: NamedList>: AsyncParsableCommand {
-    static var configuration: CommandConfiguration { CommandConfiguration(commandName: "list", abstract: "List the entries.") }
+    static var configuration: CommandConfiguration {
+        CommandConfiguration(commandName: "list", abstract: "List the entries.", discussion: Which.discussion(Which.listExamples))
+    }
 
     @OptionGroup var options: CommonOptions
 

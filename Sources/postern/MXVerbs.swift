@@ -9,7 +9,13 @@ import PublicSuffix
 
 struct MX: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "mx", abstract: "Check a domain's MX records for pitfalls; plan better ones.", subcommands: [Check.self, Plan.self])
+        commandName: "mx", abstract: "Check a domain's MX records for pitfalls; plan better ones.",
+        discussion: """
+            EXAMPLES
+              postern mx check example.org
+              postern mx plan example.org --real mail.example.org --trap 198.51.100.9
+            """,
+        subcommands: [Check.self, Plan.self])
 }
 
 /// A domain and whom to ask about it; what both verbs share.
@@ -114,8 +120,8 @@ extension MX {
             commandName: "plan",
             abstract: "Print MX records to publish: a fake last one, and a closed first one for whoever wants it.",
             discussion: """
-                The hosts that take the mail are those of --real, else those of the MX records that the domain has now. An address that \
-                is not given stands in capitals for you to fill in. docs/mx.md tells what the records do, and to whom.
+                The hosts that take the mail are those of --real; without it those of the MX records that the domain has now stand in \
+                their place, whether they take mail or not. An address that is not given stands in capitals for you to fill in. docs/mx.md tells what the records do, and to whom.
 
                 EXAMPLES
                   postern mx plan example.org
@@ -154,7 +160,8 @@ extension MX {
             let configuration = try options.configuration()
             do {
                 let plan = MXPlan(
-                    domain: try domain, real: try await hosts(configuration), closed: closed.flatMap { IPAddress($0) },
+                    domain: try domain, real: try await hosts(configuration), isPublished: real.isEmpty,
+                    closed: closed.flatMap { IPAddress($0) },
                     trap: trap.flatMap { IPAddress($0) })
                 if options.json { try Output.json(MXPlanReport(plan)) } else { Output.line(plan.text) }
             } catch let failure as ControlFailure {
@@ -169,7 +176,7 @@ extension MX {
             }
         }
 
-        /// Those that take mail now; fake ones of an earlier plan are not among them.
+        /// Those that are named, else those that are published now; fake ones of an earlier plan are not among them.
         private func hosts(_ configuration: Configuration) async throws -> [String] {
             guard real.isEmpty else { return real.compactMap { DomainName($0)?.asciiForm?.text } }
             let survey = try await subject.survey(configuration) { _ in }

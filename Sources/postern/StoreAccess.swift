@@ -40,7 +40,7 @@ final class StoreAccess {
         do throws(StoreFailure) {
             let lists = Lists(entries: try await store.entries(), releases: try await store.releases())
             let state = DirectState(
-                engine: Engine(settings: configuration.engineSettings, lists: lists, domains: domains),
+                engine: Engine(settings: configuration.engineSettings, lists: lists, domains: domains), store: store,
                 clock: ServiceClock(after: try await store.anchor()), configuration: configuration)
             return StoreAccess(.direct(ControlHandler(store: store, state: state), store))
         } catch {
@@ -90,12 +90,14 @@ final class StoreAccess {
 /// The state of a command that has opened the store by itself.
 private final class DirectState: DaemonState {
     private let fixed: Engine
+    private let store: any Store
     private let clock: ServiceClock
     private let configuration: Configuration
     var redacts: Bool { configuration.log.redact }
 
-    init(engine: Engine, clock: ServiceClock, configuration: Configuration) {
+    init(engine: Engine, store: any Store, clock: ServiceClock, configuration: Configuration) {
         fixed = engine
+        self.store = store
         self.clock = clock
         self.configuration = configuration
     }
@@ -127,7 +129,13 @@ private final class DirectState: DaemonState {
     }
 
     func export(_ draft: ExportDraft) async throws(ControlFailure) -> ExportReport {
-        try await OfflineExport.write(draft, configuration, fixed.lists, clock)
+        let harvest: [HarvestEntry]
+        do throws(StoreFailure) {
+            harvest = try await store.harvest().entries
+        } catch {
+            throw ControlFailure(error)
+        }
+        return try await OfflineExport.write(draft, configuration, fixed.lists, harvest: harvest, clock)
     }
 
     private static let noDaemon = ControlFailure(.unavailable, "no daemon runs")

@@ -6,6 +6,11 @@ struct ThrottleVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "throttle",
         abstract: "Who is near a limit, or past it.",
+        discussion: """
+            EXAMPLES
+              postern throttle list
+              postern throttle forget 1-4000000c6336400-7
+            """,
         subcommands: [List.self, Forget.self])
 
     struct List: AsyncParsableCommand {

@@ -26,6 +26,23 @@ struct ImportVerbTests {
         #expect(entries.map { $0["note"] as? String } == ["from postgrey", "from postgrey", "from postgrey", "moved", "moved"])
     }
 
+    /// A file of another kind is not a success; nothing at all is one.
+    @Test func aFileOfWhichNothingIsTakenIs65() async throws {
+        let bad = try place.write("192.0.2.0.1,nolist\nfoo bar,maybe\n", to: "bad.csv")
+        let good = try place.write("192.0.2.7,block\nfoo bar,maybe\n", to: "good.csv")
+        let empty = try place.write("# nothing\n", to: "empty")
+        let noDump = try place.write("foo|bar\n", to: "noDump")
+        for verb in [["csv", bad], ["csv", "--dry-run", bad], ["csv", "--json", bad], ["text", bad], ["spamd", noDump]] {
+            let outcome = try await place.run(["import"] + verb)
+            #expect(outcome.code == 65 && outcome.errors.contains("postern: nothing was taken; lines left out: "), "\(outcome)")
+        }
+        let json = try await place.run("import", "csv", "--json", bad)
+        #expect(json.code == 65 && json.object["skipped_count"] as? Int == 2, "\(json)")
+        for verb in [["csv", good], ["csv", empty], ["text", empty], ["spamd", empty]] {
+            #expect(try await place.run(["import"] + verb).code == 0, "\(verb)")
+        }
+    }
+
     @Test func moreThanOneRequestHolds() async throws {
         let file = try place.write((0..<2500).map { "10.\($0 / 250).\($0 % 250).1\n" }.joined(), to: "many")
         #expect(try await place.run("import", "postgrey", file).output == "taken: 2500 entries\n")

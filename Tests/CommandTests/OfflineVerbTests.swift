@@ -14,23 +14,42 @@ struct OfflineVerbTests {
         #expect(outcome.code == 0 && outcome.output.wholeMatch(of: /[0-9]+\.[0-9]+\.[0-9]+\n/) != nil)
     }
 
-    @Test(arguments: [
-        ["serve"], ["config", "check"], ["config", "show"], ["explain"], ["allow"], ["block"], ["greylist", "list"],
-        ["greylist", "forget"],
-        ["release"], ["decisions"], ["status"], ["reload"], ["backup"], ["import", "postgrey"], ["import", "maillog"], ["spf"], ["replay"],
-        ["report"],
-    ])
-    func everyVerbHasAHelpWithExamples(verb: [String]) async throws {
-        let outcome = try await place.run(verb + ["--help"])
-        #expect(outcome.code == 0 && outcome.output.contains("EXAMPLES\n  postern \(verb.joined(separator: " "))"), "\(outcome.output)")
-        #expect(verb == ["allow"] || verb == ["block"] || outcome.output.contains("--config") && outcome.output.contains("--json"))
+    /// Groups too, and each verb of theirs; which there are is asked of the program itself.
+    @Test func everyVerbHasAHelpWithExamples() async throws {
+        struct Dump: Decodable {
+            struct Command: Decodable {
+                var commandName: String
+                var discussion: String?
+                var subcommands: [Command]?
+            }
+            var command: Command
+        }
+        let dump = try await place.run("--experimental-dump-help")
+        let root = try JSONDecoder().decode(Dump.self, from: Data(dump.output.utf8)).command
+        var verbs = 0
+        func look(_ command: Dump.Command, _ path: String) {
+            for verb in command.subcommands ?? [] where verb.commandName != "help" {
+                let words = "\(path) \(verb.commandName)"
+                verbs += 1
+                let examples = verb.discussion?.split(separator: "EXAMPLES\n").dropFirst().last
+                #expect(examples?.contains(words) == true, "\(words)")
+                look(verb, words)
+            }
+        }
+        look(root, "postern")
+        #expect(verbs >= 40, "\(verbs)")
+        for verb in [["explain"], ["allow", "add"], ["block", "add"], ["trap", "remove"]] {
+            let outcome = try await place.run(verb + ["--help"])
+            #expect(outcome.code == 0 && outcome.output.contains("EXAMPLES\n  postern \(verb.joined(separator: " "))"), "\(outcome.output)")
+            #expect(outcome.output.contains("--config") && outcome.output.contains("--json"))
+        }
     }
 
     @Test(arguments: [
         ["dance"], ["explain"], ["block", "add"], ["block", "add", "192.0.2.1", "--for", "4x"],
         ["allow", "add", "192.0.2.1", "--as", "friend"],
         ["release"], ["backup"], ["import", "postgrey", "--recipients", "--database", "x"], ["greylist", "list", "--limit", "many"],
-        ["spf"],
+        ["greylist", "forget"], ["greylist", "forget", "--json"], ["spf"],
         ["spf", "--ip", "192.0.2.1"], ["spf", "--ip", "mail.example.org", "--from", "a@example.org"], ["spf", "--from", "a@example.org"],
     ])
     func misuseIs64(arguments: [String]) async throws {
@@ -47,6 +66,23 @@ struct OfflineVerbTests {
         #expect(try await place.run("greylist", "list").output == "nothing waits\n")
         #expect(try await place.run("decisions", "--json").output == "[\n\n]\n")
         #expect(!place.exists("postern-data"))
+    }
+
+    @Test func anExportKnowsAllSources() async throws {
+        for source in ["own", "harvest"] {
+            let outcome = try await place.run("export", "csv", "--source", source)
+            #expect(outcome.code == 0, "\(outcome)")
+        }
+        let other = try await place.run("export", "csv", "--source", "other")
+        #expect(other.code == 65 && other.errors.contains("there is no source 'other'; there are own, harvest"), "\(other)")
+    }
+
+    @Test func explainWantsMailboxes() async throws {
+        func explain(_ sender: String) async throws -> Int32 {
+            try await place.run("explain", "--ip", "192.0.2.7", "--from", sender, "--to", "b@example.net").code
+        }
+        #expect(try await explain("notanaddress") == 65)
+        for sender in ["<>", "", "a@example.org", "<a@example.org>"] { #expect(try await explain(sender) == 0, "\(sender)") }
     }
 
     @Test func aDaemonIsNeededForItsState() async throws {

@@ -127,6 +127,34 @@ struct DNSServiceTests {
         #expect(try await postern.stop() == .status(0))
     }
 
+    @Test("connections that only sit there keep nobody out, and one network has no more than its share")
+    func idleConnections() async throws {
+        let port = try FreePort.next()
+        let postern = try await start(port)
+        let begin = ContinuousClock.now
+        let busy = try DNSStream(from: "127.0.7.1", port: port)
+        #expect(busy.isAnswered())
+        var idle: [DNSStream] = []
+        for network in 10...17 {
+            for host in 1...32 where idle.count < 255 { idle.append(try DNSStream(from: "127.0.\(network).\(host)", port: port)) }
+        }
+        #expect(busy.isAnswered() && idle.allSatisfy { !$0.isClosed })
+        // Who comes now is answered, and one of those that ask nothing is gone for it.
+        let late = try DNSStream(from: "127.0.200.1", port: port)
+        #expect(late.isAnswered())
+        try await waitUntil("one gives way") { idle.contains(where: \.isClosed) }
+        let gone = idle.count(where: \.isClosed)
+        // Silence ends a connection too, after ten seconds.
+        func isSoon() -> Bool { ContinuousClock.now - begin < .seconds(9) }
+        #expect(gone == 1 || !isSoon())
+        // A network has 32, whoever sits in it.
+        let crowd = try (1...40).map { try DNSStream(from: "127.0.99.\($0)", port: port) }
+        try await waitUntil("the crowd gives way to itself") { crowd.count(where: \.isClosed) >= 8 }
+        #expect(crowd.count(where: \.isClosed) == 8 || !isSoon())
+        #expect((busy.isAnswered() && late.isAnswered()) || !isSoon())
+        #expect(try await postern.stop() == .status(0))
+    }
+
     @Test("the reply comes from the address that was asked, also where the service listens on all of them")
     func everyAddress() async throws {
         let port = try FreePort.next()

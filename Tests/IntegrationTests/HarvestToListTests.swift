@@ -114,6 +114,17 @@ struct HarvestToListTests {
         try await evidence()
         try await waitUntil("it is back", within: .seconds(10)) { try await client.dig(Self.name, "A", "+short") == "127.0.0.2\n" }
         #expect(try await postern.verb("block", "remove-self", Self.bot, "--requester", Self.bot).status == 77)
+        // What traps have found is in the store, and exported from there as well.
+        func exports() async throws -> [String] {
+            let text = try await postern.verb("export", "text")
+            let csv = try await postern.verb("export", "csv", "--source", "harvest")
+            #expect(text.status == 0 && csv.status == 0, "\(text) \(csv)")
+            return [text.output, csv.output]
+        }
+        let whileItRuns = try await exports()
+        #expect(whileItRuns[0] == "\(Self.bot)\n")
         #expect(try await postern.stop() == .status(0))
+        let afterwards = try await exports()
+        #expect(zip(afterwards, whileItRuns).allSatisfy { $0.hasSuffix($1) }, "\(afterwards)")
     }
 }

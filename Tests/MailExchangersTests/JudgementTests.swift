@@ -35,6 +35,31 @@ private let rejecting = Behaviour.rejects(.rcpt, code: 550, text: "never")
         #expect(try codes(survey(exchanger(10, "mx"))) == ["note single"])
     }
 
+    @Test func aHostInSeveralRecordsIsToldOfOnce() throws {
+        func alias(_ preference: UInt16) throws -> Exchanger {
+            var alias = try exchanger(preference, "mx.a.example", "192.0.2.1", nil)
+            alias.alias = "host.example"
+            return alias
+        }
+        let twice = try survey(alias(10), alias(20), exchanger(30, "mx3", "9.9.9.3", nil), connected: false)
+        #expect(codes(twice) == ["error alias", "error special-address", "warning repeated-host"])
+        #expect(twice.pitfalls.last?.text == "mx.a.example stands in 2 MX records (10, 20)")
+        let rejected = try survey(
+            exchanger(10, "mx1"), exchanger(20, "mx2", "9.9.9.2", rejecting), exchanger(30, "mx2", "9.9.9.2", rejecting),
+            exchanger(40, "mx9", "9.9.9.9", deferring))
+        #expect(codes(rejected) == ["warning repeated-host", "error rejects", "note fake-last"])
+    }
+
+    @Test func aPlanSaysWhoIsOnlyPublished() throws {
+        let domain = try #require(DomainName("a.example"))
+        func purpose(_ plan: MXPlan) -> String? { plan.records.first { $0.value == "20 mx.a.example." }?.purpose }
+        let named = MXPlan(domain: domain, real: ["mx.a.example"], closed: nil, trap: nil)
+        let published = MXPlan(domain: domain, real: ["mx.a.example"], isPublished: true, closed: nil, trap: nil)
+        #expect(purpose(named) == "takes the mail")
+        #expect(purpose(published) == "published now; name those that take mail with --real")
+        #expect(published.warnings.count == named.warnings.count + 1)
+    }
+
     @Test func theFirstMustRefuseAtOnceOrTakeMail() throws {
         let second = try exchanger(20, "mx1", "9.9.9.2")
         for (behaviour, code) in [

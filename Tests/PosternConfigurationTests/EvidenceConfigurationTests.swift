@@ -40,6 +40,13 @@ struct EvidenceConfigurationTests {
     @Test(
         arguments: [
             ("abcdefgh12345678abcdefgh12.zen.dq.spamhaus.net", "zen.dq.spamhaus.net"), ("zen.spamhaus.org", "zen.spamhaus.org"),
+            ("topsecretaccesskey.zen.dq.spamhaus.net", "zen.dq.spamhaus.net"), ("k.x.zen.dq.spamhaus.net", "zen.dq.spamhaus.net"),
+            ("zen.dq.spamhaus.net", "zen.dq.spamhaus.net"), ("topsecretaccesskey.dq.spamhaus.net", "dq.spamhaus.net"),
+            ("abcd1234.dq.zone", "dq.zone"), ("abcdefghijklmnop.mail.example.net", "mail.example.net"),
+            ("abcdefghijklmno.mail.example.net", "abcdefghijklmno.mail.example.net"),
+            ("abc1234.mail.example.net", "abc1234.mail.example.net"),
+            ("reputation-domain.rbl.example.net", "reputation-domain.rbl.example.net"),
+            ("backscatter.spameatingmonkey.net", "backscatter.spameatingmonkey.net"), ("dnsbl-1.uceprotect.net", "dnsbl-1.uceprotect.net"),
             ("black.mail.example.net", "black.mail.example.net"), ("sbl2025verylongname.net", "sbl2025verylongname.net"),
         ])
     func aKeyIsNotPartOfTheName(zone: String, name: String) throws {

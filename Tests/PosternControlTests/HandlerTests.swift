@@ -104,6 +104,18 @@ struct HandlerTests {
         #expect(e.verdict == "accept" && e.causes.map(\.text) == ["authenticated as anna"])
     }
 
+    @Test(arguments: Mode.allCases)
+    func checksAreShownWhateverTheGreylistDoes(_ mode: Mode) async throws {
+        state.set { $0.greylist.mode = mode }
+        var question = question
+        question.helo = "my_pc"
+        let e = try await explain(question)
+        #expect(e.verdict == (mode == .on ? "defer" : "accept") && e.score == 2)
+        #expect(e.checks.count == Check.allCases.count)
+        #expect(e.checks.filter(\.fired).map { "\($0.check) \($0.added) \($0.evidence)" } == ["helo-syntax 2.0 my_pc"])
+        #expect(e.causes.last?.check == "helo-syntax")
+    }
+
     @Test(arguments: [
         (Question(address: "192.0.2", sender: "a@b.example", recipient: "c@d.example"), "'192.0.2' is not an IP address"),
         (Question(address: "192.0.2.1", name: "a..b", sender: "", recipient: "c@d.example"), "'a..b' is not a host name"),
@@ -111,6 +123,14 @@ struct HandlerTests {
         (
             Question(address: "192.0.2.1", sender: "<a@b.example>", recipient: "c@d.example"),
             "'<a@b.example>' is not a mailbox; leave out the angle brackets"
+        ),
+        (
+            Question(address: "192.0.2.1", sender: "notanaddress", recipient: "c@d.example"),
+            "the sender 'notanaddress' is not a mailbox such as user@example.org"
+        ),
+        (
+            Question(address: "192.0.2.1", sender: "", recipient: "nodomain"),
+            "the recipient 'nodomain' is not a mailbox such as user@example.org"
         ),
     ])
     func aQuestionThatMakesNoSense(question: Question, message: String) async {

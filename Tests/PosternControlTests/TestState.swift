@@ -28,6 +28,7 @@ final class TestState: DaemonState {
     private let values = NIOLockedValueBox(Values(engine: Engine(settings: EngineSettings(), domains: LastTwoLabels())))
 
     func engine() -> Engine { values.withLockedValue { $0.engine } }
+    func set(_ change: (inout EngineSettings) -> Void) { values.withLockedValue { change(&$0.engine.settings) } }
     func now() -> Moment { values.withLockedValue { $0.moment } }
     func listsChanged(_ lists: Lists) { values.withLockedValue { $0.engine.lists = lists } }
 

@@ -143,9 +143,10 @@ struct EvidenceTests {
     @Test(
         "what a client calls itself",
         arguments: [
-            ("192.0.2.1", [Check.heloIsAddress]), ("[192.0.2.1]", [.heloIsAddress]), ("[IPv6:2001:db8::1]", [.heloIsAddress]),
+            ("192.0.2.1", [Check.heloSyntax, .heloIsAddress]), ("my_pc", [.heloSyntax]), ("my-pc", []), ("[192.0.2.1]", [.heloIsAddress]),
+            ("[IPv6:2001:db8::1]", [.heloIsAddress]),
             ("mx.example.net", [.heloIsOurs]), ("EXAMPLE.NET", [.heloIsOurs]), ("mail.example.org", []), ("", []),
-            ("[192.0.2.1", [.heloIsAddress]), ("[no address]", []),
+            ("[192.0.2.1", [.heloSyntax, .heloIsAddress]), ("[no address]", [.heloSyntax]),
         ] as [(String, [Check])])
     func helo(name: String, checks: [Check]) {
         var site = site()

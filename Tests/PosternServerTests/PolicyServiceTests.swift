@@ -7,6 +7,7 @@ import PolicyProtocol
 import PosternCore
 import PosternEngine
 import PosternStorage
+import SMTPProtocol
 import Testing
 
 @testable import PosternServer
@@ -29,12 +30,12 @@ final class TestService {
     init(
         store: any Store = MemoryStore(), address: ListenAddress = .tcp(IPAddress("127.0.0.1")!, port: 0),
         limits: PolicyServiceLimits = PolicyServiceLimits(), lists: Lists = Lists(), evidence: (any EvidenceSource)? = nil,
-        hold: WallTime.Span = .zero, configure: (inout EngineSettings) -> Void = { _ in }
+        hold: WallTime.Span = .zero, lines: LineCapture? = nil, configure: (inout EngineSettings) -> Void = { _ in }
     ) async throws {
         var settings = EngineSettings()
         settings.hostname = "mx.example.org"
         configure(&settings)
-        let writer = LogWriter(descriptor: open("/dev/null", O_WRONLY), format: .logfmt)
+        let writer = lines?.writer ?? LogWriter(descriptor: open("/dev/null", O_WRONLY), format: .logfmt)
         self.store = store
         let counting = LimitService(throttle: settings.throttle, accounts: settings.accounts, seed: (1, 2))
         self.limits = counting
@@ -179,6 +180,57 @@ extension Findings {
         await test.stop()
     }
 
+    /// Postfix says "unknown" where there is no name, and where the DNS failed for the moment (smtpd_peer.c).
+    @Test func anUnknownReverseNameIsNoProofThatThereIsNone() throws {
+        func reverseName(_ attributes: [(String, String)]) throws -> Findings.ReverseName? {
+            var decoder = PolicyRequestDecoder()
+            decoder.feed(Array(PolicyClient.request(attributes).utf8))
+            return Attempt(try #require(try decoder.next()))?.client.reverseName
+        }
+        #expect(try reverseName([("client_name", "unknown"), ("reverse_client_name", "unknown")]) == .unknown)
+        #expect(try reverseName([("client_name", "unknown"), ("reverse_client_name", "")]) == .unknown)
+        let name = try #require(DomainName("mail.example.com"))
+        #expect(try reverseName([("client_name", "unknown"), ("reverse_client_name", name.text)]) == .unconfirmed(name))
+        #expect(try reverseName([("client_name", name.text), ("reverse_client_name", name.text)]) == .confirmed(name))
+    }
+
+    /// A pool that comes back from another network is known by the name that we found for ourselves.
+    @Test func whomPostfixCouldNotNameWeAskAbout() async throws {
+        var findings = Findings()
+        findings.reverseName = .confirmed(try #require(DomainName("out1.pool.example")))
+        let test = try await TestService(evidence: FixedEvidence(findings: findings)) {
+            $0.looksUp = true
+            $0.greylist.delay = .milliseconds(50)
+        }
+        let client = try test.client()
+        func ask(_ address: String) throws -> String {
+            try #require(
+                try client.ask([
+                    ("client_address", address), ("client_name", "unknown"), ("reverse_client_name", "unknown"), ("instance", address),
+                ]))
+        }
+        #expect(try ask("192.0.2.1").hasPrefix("action=DEFER_IF_PERMIT"))
+        usleep(80_000)
+        #expect(try ask("198.51.100.1").hasPrefix("action=PREPEND X-Greylist"))
+        await test.stop()
+    }
+
+    /// The gateway judges a name as it comes in; what a mail server tells is judged by the same grammar.
+    @Test(arguments: [
+        ("my_pc", true), ("192.0.2.1", true), ("two words", true), ("-a.example", true), ("h\u{e9}.example", true),
+        ("mail.example.com", false), ("localhost", false), ("[192.0.2.1]", false), ("[IPv6:2001:db8::1]", false), ("", false),
+    ])
+    func helloNamesAreJudgedAsTheGatewayDoes(name: String, isWrong: Bool) async throws {
+        let test = try await TestService(lines: nil) { $0.bands.reject = 2 }
+        let reply = try #require(
+            try test.client().ask([("helo_name", name), ("client_address", "198.51.100.3"), ("instance", "1")]))
+        let address = IPAddress(name.filter { $0 != "[" && $0 != "]" }.replacing("IPv6:", with: ""))
+        // An address is wrong for another reason too.
+        #expect(reply.hasPrefix("action=554 ") == (isWrong || address != nil), "\(reply)")
+        await test.stop()
+        #expect(HeloName(name).isValid == !isWrong || name.isEmpty)
+    }
+
     @Test func plainReply() async throws {
         let test = try await TestService { $0.greylist.reply = .plain }
         #expect(try #require(try test.client().ask([])).hasPrefix("action=451 4.7.1 Greylisted"))
@@ -246,13 +298,16 @@ extension Findings {
 
     @Test(arguments: ["nonsense\n\n", "\n", "request=other\n\n", "request=smtpd_access_policy\nsender=a\nsender=b\n\n"])
     func aMalformedRequestGetsNoAnswerButThoseBeforeItDo(text: String) async throws {
-        let test = try await TestService()
+        let lines = try LineCapture()
+        let test = try await TestService(lines: lines)
         let client = try test.client()
         client.send(PolicyClient.request() + text + PolicyClient.request())
         #expect(try #require(try client.reply()).hasPrefix("action=DEFER_IF_PERMIT"))
         #expect(try client.reply() == nil)
         #expect(test.service.counters.values.malformedRequests == 1)
         await test.stop()
+        let warnings = lines.lines.filter { $0.contains("malformed policy request") }
+        #expect(warnings.count == 1 && warnings[0].contains(#/ peer="?127\.0\.0\.1:[0-9]+"? /#), "\(warnings)")
     }
 
     @Test func aSilentConnectionIsClosedAndABusyOneIsNot() async throws {

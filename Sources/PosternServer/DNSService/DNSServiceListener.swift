@@ -20,9 +20,6 @@ final class DNSServiceListener: RunningListener {
     private let connections: ConnectionSet
     private let shared: StreamService
 
-    /// Connections at once over TCP; further ones are closed.
-    static let mostConnections = 256
-
     private init(
         name: String, address: ListenAddress, datagrams: DatagramServer, streams: any Channel, connections: ConnectionSet,
         shared: StreamService
@@ -44,7 +41,6 @@ final class DNSServiceListener: RunningListener {
         let shared = StreamService(service, time: time)
         let streams = try await ServerBootstrap(group: group)
             .childChannelInitializer { channel in
-                guard connections.count < mostConnections else { return channel.close() }
                 connections.insert(channel)
                 return channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandlers([
@@ -97,6 +93,7 @@ final class DNSServiceListener: RunningListener {
 final class StreamService: Sendable {
     private let state: NIOLockedValueBox<(service: ListService, totals: ListServiceTotals)>
     let time: @Sendable () -> ZoneTime
+    let places = StreamPlaces()
 
     init(_ service: ListService, time: @escaping @Sendable () -> ZoneTime) {
         state = NIOLockedValueBox((service, ListServiceTotals()))

@@ -4,7 +4,8 @@ import PublishedLists
 import SMTPProtocol
 
 /// A connection to a DNS service (RFC 7766): each message after its length in two octets (RFC 1035 §4.2.2), as many as the
-/// client likes, answered in their order. A forged address gets no connection, so nothing is limited here but time and room.
+/// client likes, answered in their order. A forged address gets no connection, so nothing is limited here but time, room and
+/// connections (`StreamPlaces`).
 final class DNSStreamHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -24,11 +25,9 @@ final class DNSStreamHandler: ChannelInboundHandler {
     }
 
     func channelActive(context: ChannelHandlerContext) {
-        if let remote = context.remoteAddress, let allowed = service.service.allowed, let address = Endpoint(remote)?.address,
-            !allowed.contains(address)
-        {
-            isStranger = true
-        }
+        let address = context.remoteAddress.flatMap { Endpoint($0)?.address }
+        if let address, let allowed = service.service.allowed, !allowed.contains(address) { isStranger = true }
+        service.places.take(context.channel, from: address)
         context.fireChannelActive()
     }
 
@@ -62,6 +61,7 @@ final class DNSStreamHandler: ChannelInboundHandler {
                 }
             }
             service.count(outcome)
+            service.places.use(context.channel)
             guard count > 0 else { return end(context) }
             reply.setInteger(UInt16(count), at: reply.readerIndex)
             context.write(wrapOutboundOut(reply), promise: nil)

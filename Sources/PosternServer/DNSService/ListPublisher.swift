@@ -145,6 +145,9 @@ final class ListPublisher: PublishedEntriesReader {
             name: Configuration.DNSService.trustedSource, layers: [builder.table()], statements: statements.statements, domains: domains)
     }
 
+    /// What traps have found.
+    static func harvest(_ entries: [PublishedEntry]) -> PublishedSource { Harvested(entries).source }
+
     static func own(_ lists: Lists) -> PublishedSource {
         var statements = StatementTable()
         var builder = AddressTableBuilder()

@@ -9,12 +9,15 @@ import Subscriptions
 
 /// Exports without a running daemon.
 public enum OfflineExport {
-    /// Of the admin's own entries and of subscriptions as they were kept.
+    /// Of the admin's own entries, of the harvest as its rows are kept, and of subscriptions as they were.
     public static func write(
-        _ draft: ExportDraft, _ configuration: Configuration, _ lists: Lists, _ clock: ServiceClock
+        _ draft: ExportDraft, _ configuration: Configuration, _ lists: Lists, harvest: [HarvestEntry], _ clock: ServiceClock
     ) async throws(ControlFailure) -> ExportReport {
         let time = ListPublisher.time(clock)
-        var sources = [ListPublisher.own(lists)]
+        // As a daemon publishes it: the live ones, and in `shadow` none.
+        let now = clock.now().steady
+        let published = configuration.engineSettings.harvest.mode == .on ? harvest.filter { now < $0.expires }.map(\.published) : []
+        var sources = [ListPublisher.own(lists), ListPublisher.harvest(published)]
         for subscription in configuration.subscriptions {
             let kept = Subscription(SubscriptionSettings(subscription), folder: configuration.dataDirectory + "/subscriptions")
             if let list = await kept.restore(time, checked: clock.now().steady) { sources.append(PublishedSource(list)) }

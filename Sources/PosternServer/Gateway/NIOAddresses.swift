@@ -29,3 +29,11 @@ extension Endpoint {
         }
     }
 }
+
+extension SocketAddress {
+    /// For the log: `192.0.2.1:25`, `[2001:db8::1]:25`, or a UNIX socket's path where it has one.
+    var shown: String? {
+        guard let endpoint = Endpoint(self) else { return pathname.flatMap { $0.isEmpty ? nil : $0 } }
+        return endpoint.address.family == .v4 ? "\(endpoint.address):\(endpoint.port)" : "[\(endpoint.address)]:\(endpoint.port)"
+    }
+}

@@ -60,12 +60,12 @@ public final class HarvestService: PublishedEntries {
     /// A visit at a fake MX or a sink is over.
     func visited(_ visit: FakeMXVisit, _ engine: Engine) {
         guard engine.standing(of: Client(address: visit.address), now: visit.at) != .spared else { return }
+        // A sink's addresses exist for nothing else, those of our own sub-domains too: whoever made one said so.
+        if visit.discarded > 0 { return wroteToTrap(Client(address: visit.address), at: visit.listener, engine) }
         let domains = visit.domains.compactMap { DomainName($0) }
         let ours = engine.settings.ourDomains
         // Where nothing is said of domains, a fake MX stands in for our own.
         let isForeign = !ours.isEmpty && !domains.contains { name in ours.contains { name.isWithin($0) } }
-        // A sink's own addresses exist for nothing else; at a domain that we do receive for, its clients are a fake MX's.
-        if visit.discarded > 0, isForeign || ours.isEmpty { return wroteToTrap(Client(address: visit.address), at: visit.listener, engine) }
         state.withLockedValue { $0.visited(visit, isForeign: isForeign, now: visit.at) }
     }
 

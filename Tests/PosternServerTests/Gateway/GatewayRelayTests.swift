@@ -102,7 +102,7 @@ import Testing
         let client = try await test.greeted()
         _ = try await client.ask("MAIL FROM:<a@example.com>")
         let reply = try #require(try await client.ask("RCPT TO:<b@example.org>"))
-        #expect(reply.hasPrefix("451 4.7.1 Greylisted: please come back in 1 seconds or later (mx.example.org "))
+        #expect(reply.hasPrefix("451 4.7.1 Greylisted: please come back in 1 second or later (mx.example.org "))
         #expect(try await client.ask("DATA") == "554 5.5.1 No valid recipients")
         _ = try await client.ask("RSET")
         try await Task.sleep(for: .milliseconds(250))

@@ -122,19 +122,38 @@ struct HarvestServiceTests {
         #expect(site.service.colour(of: IPAddress("198.51.100.9")!) == .black)
     }
 
-    @Test func aSinkForAddressesThatExistForNothingElseIsATrap() async throws {
-        let site = try Site()
-        func takes(_ address: String, _ domain: String) {
+    /// Wherever it stands: beside the domains that we receive for, below one of them, or at one.
+    @Test func whoWritesToASinkHasWrittenToATrap() async throws {
+        let known = "203.0.113.5"
+        let allowed = ListEntry(.allow, .client, .prefix(Prefix("192.0.2.80/32")!), added: WallTime(seconds: 0))
+        let site = try Site({ $0.networks.forwarders = PrefixSet([Prefix("192.0.2.81/32")!]) }, lists: Lists(entries: [allowed]))
+        var changes = Changes()
+        let now = site.clock.now().steady
+        changes.identities = site.engine.identities(of: Client(address: IPAddress(known))).map {
+            .init(identity: $0, row: IdentityRow(passes: 5, lastSeen: now, expires: now + .days(30)))
+        }
+        let decision = Decision(verdict: Verdict(.accept, [.greylistKnown]), changes: changes)
+        site.store.submit(BlockTransaction(needs: Needs(), decide: { _ in (decision, nil) }, completion: { _ in }))
+
+        func takes(_ address: String, _ domain: String, discarded: Int = 1) {
             site.service.visited(
                 FakeMXVisit(
-                    listener: "sink", address: IPAddress(address)!, domains: [domain], discarded: 1, end: .quit, at: site.clock.now().steady
-                ),
+                    listener: "sink", address: IPAddress(address)!, domains: [domain], discarded: discarded, end: .quit,
+                    at: site.clock.now().steady),
                 site.engine)
         }
-        takes("198.51.100.9", "example.org")
+        // A bounce alone is destroyed and not counted (`discarded` is 0 then); the admin's own are spared.
+        takes("198.51.100.1", "lists.example.org", discarded: 0)
+        takes("192.0.2.80", "lists.example.org")
+        takes("192.0.2.81", "lists.example.org")
+        takes(known, "lists.example.org")
+        takes("198.51.100.8", "example.org")
+        takes("198.51.100.9", "lists.example.org")
         takes(Self.bot, "spare.example")
-        try await eventually("listed") { site.service.colour(of: IPAddress(Self.bot)!) == .black }
-        #expect(site.service.entries.count == 1, "mail for a domain of ours may have come there for want of a primary")
+        for (address, colour) in [("198.51.100.8", ListColour.black), ("198.51.100.9", .black), (Self.bot, .black), (known, .yellow)] {
+            try await eventually("\(address) is listed") { site.service.colour(of: IPAddress(address)!) == colour }
+        }
+        #expect(site.service.entries.count == 4)
     }
 
     @Test func readersHearAllThereIsAndThenEachChange() async throws {
