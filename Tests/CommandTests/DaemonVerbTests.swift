@@ -144,6 +144,7 @@ struct DaemonVerbTests {
         let replayed = try place.write(
             "time,client_address,client_name,sender,recipient,label\n0,192.0.2.1,mx.example.org,a@example.org,b@example.net,ham\n"
                 + "9,192.0.2.1,,a@example.org,b@example.net,spam\nx,,,,,\n99,192.0.2.1,,a@example.org,c@example.net,\n", to: "replayed.csv")
+        let clients = try place.write("192.0.2\n/^mail\\d+\\.example\\.com$/\n", to: "clients")
         try await place.withDaemon(["--config", file]) { daemon in
             _ = try await place.policy(daemon.port, sender: "a@example.org", recipient: "b@example.net")
             let explain = ["explain", "--ip", "192.0.2.7", "--from", "a@example.org", "--to", "b@example.net"]
@@ -151,7 +152,7 @@ struct DaemonVerbTests {
                 ["status"], explain, ["block", "add", "192.0.2.99", "--for", "1h"], ["block", "list"], ["block", "remove", "192.0.2.99"],
                 ["greylist", "list"], ["decisions"], ["release", "--to", "b@example.net", "--from", "a@example.org", "--ip", "192.0.2.7"],
                 ["reload"], ["backup", "copy.db"], ["greylist", "forget", "--from", "a@"], ["config", "check"],
-                ["import", "postgrey", "--dry-run", "c.yaml"], ["report"], ["replay", replayed, "--against", file, "--rows", "3"],
+                ["import", "postgrey", "--dry-run", clients], ["report"], ["replay", replayed, "--against", file, "--rows", "3"],
                 ["import", "maillog", "--dry-run", replayed],
             ] {
                 let outcome = try await place.run(verb + ["--json", "--config", file])

@@ -31,7 +31,7 @@ struct OfflineVerbTests {
             for verb in command.subcommands ?? [] where verb.commandName != "help" {
                 let words = "\(path) \(verb.commandName)"
                 verbs += 1
-                let examples = verb.discussion?.split(separator: "EXAMPLES\n").dropFirst().last
+                let examples = verb.discussion?.split(separator: "EXAMPLES\n", omittingEmptySubsequences: false).dropFirst().last
                 #expect(examples?.contains(words) == true, "\(words)")
                 look(verb, words)
             }

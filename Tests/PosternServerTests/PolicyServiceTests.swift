@@ -307,7 +307,7 @@ extension Findings {
         #expect(test.service.counters.values.malformedRequests == 1)
         await test.stop()
         let warnings = lines.lines.filter { $0.contains("malformed policy request") }
-        #expect(warnings.count == 1 && warnings[0].contains(#/ peer="?127\.0\.0\.1:[0-9]+"? /#), "\(warnings)")
+        #expect(warnings.count == 1 && warnings[0].contains(#/ peer="?127\.0\.0\.1:[0-9]+"?$/#), "\(warnings)")
     }
 
     @Test func aSilentConnectionIsClosedAndABusyOneIsNot() async throws {
