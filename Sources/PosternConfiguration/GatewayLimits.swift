@@ -17,6 +17,8 @@ extension Configuration.Gateway {
         public var commands = 10_000
         /// Commands of a session that the gateway itself refuses.
         public var errors = 20
+        /// Lines of a session that are no command known to us.
+        public var unknownCommands = 10
         /// Received fields of a message. RFC 5321 §6.3 wants at least 100.
         public var hops = 100
         /// Octets of a line of content with its CRLF; 0 for none. RFC 5321 §4.5.3.1.6 demands 1,000.
@@ -107,6 +109,7 @@ extension Configuration.Gateway {
         Number(key: "max_messages", path: \.limits.messages, range: 1...1_000_000),
         Number(key: "max_commands", path: \.limits.commands, range: 100...10_000_000),
         Number(key: "max_errors", path: \.limits.errors, range: 1...10_000),
+        Number(key: "max_unknown_commands", path: \.limits.unknownCommands, range: 1...10_000),
         Number(key: "max_hops", path: \.limits.hops, range: 25...1000),
         Number(key: "max_text_line", path: \.limits.textLine, range: 1000...1_000_000_000, orNone: true),
         Number(key: "max_local_part", path: \.limits.localPart, range: 64...1024),

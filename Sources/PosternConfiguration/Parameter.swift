@@ -109,6 +109,10 @@ extension Parameter {
             "listeners[].max_errors", "number", "(20)",
             "Gateway: commands of one session that it refuses itself; then the session ends with 421. 1 to 10000."),
         .init(
+            "listeners[].max_unknown_commands", "number", "(10)",
+            "Gateway: lines of one session that are no command known to it, or are not ended by CRLF alone; then the session ends with 421. They count towards max_errors too. What begins as HTTP, SSH or TLS ends it at once. 1 to 10000."
+        ),
+        .init(
             "listeners[].max_hops", "number", "(100)",
             "Gateway: Received fields of a message; one with more goes round in circles and is refused. 25 to 1000."),
         .init(

@@ -77,6 +77,11 @@ public final class DecisionService: Sendable {
                 reference: reference)
         }
 
+        /// Whether the client talked before it was greeted, and that counts.
+        private var spokeEarly: Bool {
+            decision.verdict.causes.contains { cause in if case .scored(.earlyTalk, _, _, _) = cause { true } else { false } }
+        }
+
         /// The text of a reply that defers or refuses.
         public var text: String {
             let hostname = snapshot.engine.settings.hostname
@@ -94,6 +99,7 @@ public final class DecisionService: Sendable {
             }
             return switch decision.verdict.action {
             case .defer: ReplyText.deferral(until: decision.verdict.passesAt, now: now, hostname: hostname, reference: reference)
+            case .drop where spokeEarly: ReplyText.earlyTalk(hostname: hostname, reference: reference)
             default: ReplyText.refusal(hostname: hostname, reference: reference)
             }
         }
@@ -426,6 +432,12 @@ enum ReplyText {
         let amount = limit.unit == .bytes ? "\(limit.amount >> 20) MiB" : "\(limit.amount) \(unit)"
         return
             "Not sent: your account may send \(amount) within \(limit.window); try again in \((throttled.until - now).spoken) (\(hostname) \(reference))"
+    }
+
+    static func earlyTalk(hostname: String, reference: Reference) -> String {
+        var text = "Your side talked before the greeting, as bots do; write to postmaster here about it ("
+        text.sign(hostname, reference)
+        return text
     }
 
     static func refusal(hostname: String, reference: Reference) -> String {

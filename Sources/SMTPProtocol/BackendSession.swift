@@ -152,7 +152,16 @@ public struct BackendSession: Sendable {
         settle(&actions)
     }
 
-    /// The connection ended, or could not be made.
+    /// The connection could not be made.
+    ///
+    /// - Parameter reason: why not, in the system's words.
+    public mutating func notConnected(_ reason: String, into actions: inout [BackendAction]) {
+        guard phase == .fresh else { return closed(into: &actions) }
+        fail(BackendFailure(.notConnected(reason)), &actions)
+        settle(&actions)
+    }
+
+    /// The connection ended.
     public mutating func closed(into actions: inout [BackendAction]) {
         guard phase != .ended else { return }
         if phase == .quitting || sessionRefusal != nil {

@@ -196,7 +196,9 @@ public enum ProbeOutcome: Hashable, Sendable {
 /// refused content before its end.
 public struct BackendFailure: Error, Hashable, Sendable {
     public enum Reason: Hashable, Sendable {
-        /// The connection ended. The runtime says so too when none could be made.
+        /// No connection could be made; why not, in the system's words.
+        case notConnected(String)
+        /// The connection ended.
         case connectionLost
         case timedOut
         /// What came is no reply, or none that fits.
@@ -230,7 +232,7 @@ public struct BackendFailure: Error, Hashable, Sendable {
         case .connectionLost: .backendLost
         case .timedOut: .backendTimedOut
         case .nonsense, .contentRefused: .backendNonsense
-        case .refusedUs, .closing, .notLoggedIn, .tlsUnavailable, .plaintextAfterStartTLS: .backendUnavailable
+        case .notConnected, .refusedUs, .closing, .notLoggedIn, .tlsUnavailable, .plaintextAfterStartTLS: .backendUnavailable
         case .clientInformationNotNegotiated: .clientInformationNotNegotiated
         }
     }

@@ -182,17 +182,17 @@ extension BackendSession {
             outbox.removeFirst()
             switch command {
             case .mail(let mail):
-                // The client was offered what the backend offered then; it may have changed since. SIZE may be dropped.
-                var offered = learnt ?? Extensions()
-                offered.size = offered.size ?? 0
-                // Never handed on.
-                offered.authentication = .plain
-                if mail.unsupportedParameter(by: offered) != nil {
-                    refuseTransaction(.backendUnavailable, &actions)
+                if mail.unsupportedParameter(by: carried) != nil {
+                    refuseTransaction(.notOfferedNow, &actions)
                     continue
                 }
                 bytes += mail.encoded(for: extensions)
-            case .recipient(let recipient): bytes += recipient.encoded(for: extensions)
+            case .recipient(let recipient):
+                if recipient.unsupportedParameter(by: carried) != nil {
+                    actions.append(.replied(.notOfferedNow, to: .recipient))
+                    continue
+                }
+                bytes += recipient.encoded(for: extensions)
             case .data: bytes += "DATA\r\n".utf8
             case .reset, .probeReset: bytes += "RSET\r\n".utf8
             case .probeMail: bytes += "MAIL FROM:<>\r\n".utf8
@@ -208,6 +208,16 @@ extension BackendSession {
             waitsAnew = true
         }
         if !bytes.isEmpty { actions.append(.send(bytes)) }
+    }
+
+    /// What a message may ask for. The client was offered what the backends offered when they were last heard, which may have
+    /// changed since; nothing that it asks for is silently left out, but for SIZE and AUTH, which are ours.
+    private var carried: Extensions {
+        var offered = learnt ?? Extensions()
+        offered.size = offered.size ?? 0
+        // Never handed on.
+        offered.authentication = .plain
+        return offered
     }
 
     /// MAIL was refused: recipients that were not sent are answered with that, and so are those to come.

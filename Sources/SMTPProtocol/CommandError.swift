@@ -45,7 +45,7 @@ public enum CommandError: Error, Hashable, Sendable {
         case .unsupportedParameter: Reply(555, "5.5.4", "Parameter not recognized or not implemented")
         case .badParameter(let name): Reply(501, "5.5.4", "Bad value of \(name)")
         case .repeatedParameter(let name): Reply(501, "5.5.4", "\(name) given twice")
-        case .badChunk: Reply(501, "5.5.4", "Syntax: \(Verb.bdat.syntax)")
+        case .badChunk: Reply(421, "4.7.0", "Syntax: \(Verb.bdat.syntax); closing connection")
         case .badXClient: Reply(501, "5.5.4", "Bad XCLIENT attribute")
         }
     }

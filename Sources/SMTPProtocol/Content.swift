@@ -122,6 +122,9 @@ public struct ContentLimits: Hashable, Sendable {
     /// Octets in a line with its CRLF. RFC 5321 §4.5.3.1.6 sets 1,000, but longer ones are common: off by default, and
     /// left to the backend.
     public var line: UInt64
+    /// Whether look-alikes of the end of data, NUL, and what the framing forbids are faults; only where content goes nowhere
+    /// they need not be.
+    public var refusesFlaws = true
 
     public init(octets: UInt64 = 0, hops: Int = 100, line: UInt64 = 0) {
         self.octets = octets

@@ -184,6 +184,7 @@ struct ContentScanner: Sendable {
 
     private mutating func note(_ flaw: ViolationSet) {
         flaws.formUnion(flaw)
+        guard limits.refusesFlaws else { return }
         if flaw.contains(.endOfDataLookAlike) { return fail(.endOfDataLookAlike) }
         if flaw.contains(.nul) { return fail(.nul) }
         guard framing == .reject else { return }

@@ -24,7 +24,7 @@ extension ServerSession {
         case .needsMore: break
         case .line: takeCommand(more, &actions)
         case .flawed:
-            badCommands += 1
+            unknownCommands += 1
             refuse(.lineFlawed, nil, &actions)
         case .tooLong: refuse(.lineTooLong, .overlongLine, &actions)
         }
@@ -55,9 +55,9 @@ extension ServerSession {
 
     private mutating func failed(_ error: CommandError, _ actions: inout [ServerAction]) {
         switch error {
-        case .unknownVerb, .notACommand: badCommands += 1
+        case .unknownVerb, .notACommand: unknownCommands += 1
         case .badChunk:
-            // Octets of unknown number follow: the conversation cannot be kept in step (RFC 3030 §2).
+            // Octets of unknown number follow: the conversation cannot be kept in step (RFC 3030 §2). RFC 5321 §3.8: 421 tells so.
             actions.append(.violation(error.violation))
             return end(error.reply, &actions)
         default: break
@@ -148,10 +148,23 @@ extension ServerSession {
         case .verify: answer(.cannotVerify, &actions)
         case .expand, .etrn: refuse(.notImplemented, nil, &actions)
         case .authenticate(let mechanism, let response): authenticate(mechanism, response, &actions)
-        case .help: answer(Reply(214, "2.0.0", "Commands: HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS QUIT"), &actions)
+        case .help: answer(help, &actions)
         case .startTLS: startTLS(more, &actions)
         case .xclient(let attributes): xclient(attributes, &actions)
         }
+    }
+
+    /// RFC 5321 §4.1.1.8: the commands that do something here and now. Those that are known and refused, as EXPN is, are none.
+    private var help: Reply {
+        let offered = settings.extensions
+        var verbs: [Verb] = [.helo, .ehlo, .mail, .rcpt, .data]
+        if offered.chunking { verbs.append(.bdat) }
+        verbs += [.rset, .noop, .vrfy, .help]
+        if offered.startTLS, !isSecured { verbs.append(.starttls) }
+        if !offered.authentication.isEmpty, isSecured { verbs.append(.auth) }
+        if !offered.xclient.isEmpty { verbs.append(.xclient) }
+        verbs.append(.quit)
+        return Reply(214, "2.0.0", "Commands: \(verbs.map(\.rawValue).joined(separator: " "))")
     }
 
     private mutating func ask(_ pending: Pending, _ question: Question, _ actions: inout [ServerAction]) {
@@ -243,7 +256,7 @@ extension ServerSession {
     }
 
     private mutating func xclient(_ attributes: XClientAttributes, _ actions: inout [ServerAction]) {
-        guard !settings.extensions.xclient.isEmpty else { return refuse(.notPermitted, nil, &actions) }
+        guard !settings.extensions.xclient.isEmpty else { return refuse(settings.xclientRefusal, nil, &actions) }
         guard transaction == nil else { return refuse(.transactionInProgress, .badOrder, &actions) }
         actions.append(.clientInformation(attributes))
         // XCLIENT_README: back to the greeting, but for what this very command has told.

@@ -31,7 +31,8 @@ public struct ServerSession: Sendable {
     public internal(set) var commands = 0
     /// Commands that the machine itself refused.
     public internal(set) var errors = 0
-    var badCommands = 0
+    /// Lines that were no command known to us.
+    var unknownCommands = 0
     var wasRefused = false
     var isDraining = false
     /// Kinds of out-of-step talk that were reported already.
@@ -91,6 +92,15 @@ public struct ServerSession: Sendable {
         switch state {
         case .command, .fresh, .ended, .authenticating: transaction != nil
         default: true
+        }
+    }
+
+    /// Whether an answer to what the client has sent is being waited for. The greeting answers nothing.
+    public var awaitsAnswer: Bool {
+        switch state {
+        case .asking(let pending): pending != .connect(again: false)
+        case .relaying, .checkingCredentials: true
+        case .fresh, .command, .data, .chunk, .refusedChunk, .handshake, .authenticating, .ended: false
         }
     }
 
@@ -259,7 +269,7 @@ public struct ServerSession: Sendable {
     mutating func refuse(_ reply: Reply, _ violation: Violation? = nil, _ actions: inout [ServerAction]) {
         if let violation { actions.append(.violation(violation)) }
         errors += 1
-        guard errors < settings.limits.errors, badCommands < settings.limits.badCommands else {
+        guard errors < settings.limits.errors, unknownCommands < settings.limits.unknownCommands else {
             actions.append(.violation(.overLimit))
             return end(.tooManyErrors, &actions)
         }

@@ -23,6 +23,8 @@ public struct ServerSettings: Hashable, Sendable {
     public var synchronization: Synchronization
     public var limits: ServerLimits
     public var timeouts: ServerTimeouts
+    /// The answer to XCLIENT where it is not offered.
+    public var xclientRefusal = Reply.notPermitted
 
     public init(
         hostname: String, banner: String = "ESMTP", extensions: Extensions = Extensions(), leniency: SyntaxLeniency = SyntaxLeniency(),
@@ -51,8 +53,8 @@ public struct ServerLimits: Hashable, Sendable {
     public var messages: Int
     /// Commands in one session, all counted. The next is answered 421.
     public var commands: Int
-    /// Lines that were no command known to us. The one that reaches it is answered 421.
-    public var badCommands: Int
+    /// Lines that were no command known to us, or not ended as a line is. The one that reaches it is answered 421.
+    public var unknownCommands: Int
     /// Commands that were answered 4xx or 5xx by the machine itself. The one that reaches it is answered 421.
     public var errors: Int
     /// Log-ins that were refused. The next AUTH is answered 421.
@@ -60,16 +62,16 @@ public struct ServerLimits: Hashable, Sendable {
 
     public init(
         line: LineDecoder.Limits = LineDecoder.Limits(), content: ContentLimits = ContentLimits(), recipients: Int = 1000,
-        messages: Int = 1000, commands: Int = 10_000, badCommands: Int = 3, errors: Int = 20
+        messages: Int = 1000, commands: Int = 10_000, unknownCommands: Int = 10, errors: Int = 20
     ) {
         precondition(recipients >= 100, "RFC 5321 §4.5.3.1.8 demands 100 recipients")
-        precondition(messages > 0 && commands > 0 && badCommands > 0 && errors > 0, "a limit is at least 1")
+        precondition(messages > 0 && commands > 0 && unknownCommands > 0 && errors > 0, "a limit is at least 1")
         self.line = line
         self.content = content
         self.recipients = recipients
         self.messages = messages
         self.commands = commands
-        self.badCommands = badCommands
+        self.unknownCommands = unknownCommands
         self.errors = errors
     }
 }

@@ -40,7 +40,7 @@ extension Reply {
     static let noValidRecipients = Reply(554, "5.5.1", "No valid recipients")
     static let alreadySecured = Reply(503, "5.5.1", "TLS is active already")
     static let transactionInProgress = Reply(503, "5.5.1", "Mail transaction in progress")
-    static let notPermitted = Reply(550, "5.7.0", "Not permitted")
+    public static let notPermitted = Reply(550, "5.7.0", "Not permitted")
     static let outOfStep = Reply(554, "5.5.0", "SMTP protocol synchronization error")
     static let tooManyRecipients = Reply(452, "4.5.3", "Too many recipients")
     static let tooLarge = Reply(552, "5.3.4", "Message size exceeds the limit")
@@ -58,6 +58,8 @@ extension Reply {
     public static let clientInformationNotNegotiated = Reply(451, "4.3.0", "Mail system temporarily unavailable")
     /// The backend cannot be reached, was lost, or made no sense.
     public static let backendUnavailable = Reply(451, "4.4.1", "Mail system temporarily unavailable")
+    /// The backend does not offer what the message asks for, although we had offered it.
+    static let notOfferedNow = Reply(451, "4.3.0", "Mail system does not offer now what the message asks for; please try again")
     static let backendLost = Reply(451, "4.4.2", "Mail system connection lost")
     static let backendTimedOut = Reply(451, "4.4.2", "Mail system timed out")
     static let backendNonsense = Reply(451, "4.3.0", "Mail system error")

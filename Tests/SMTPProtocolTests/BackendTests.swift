@@ -668,7 +668,39 @@ struct BackendTests {
         let utf8 = MailCommand(.null, isSMTPUTF8: true)
         runner.event { $0.recipient(recipient, of: utf8, into: &$1) }
         #expect(runner.takeSent() == "")
-        #expect(runner.takeActions() == [.replied(.backendUnavailable, to: .recipient)])
+        #expect(runner.takeActions() == [.replied(.notOfferedNow, to: .recipient)])
+        #expect(Reply.notOfferedNow.isTransient)
+    }
+
+    @Test("a recipient that asks for what the backend does not offer: 451, and the others pass")
+    func recipientOffersChanged() {
+        for (keywords, isCarried) in [("", false), ("250-DSN\r\n", true)] {
+            var runner = opened(keywords: keywords)
+            let mail = MailCommand(.null)
+            let noted = RecipientCommand(recipient.mailbox, notify: .never)
+            runner.event { $0.recipient(noted, of: mail, into: &$1) }
+            #expect(runner.takeSent().hasPrefix("MAIL FROM:<>"))
+            runner.says("250 ok\r\n")
+            let sent = runner.takeSent()
+            #expect(sent.contains("NOTIFY=NEVER") == isCarried)
+            #expect(sent.contains("RCPT") == isCarried)
+            let refused = runner.takeActions().contains(.replied(.notOfferedNow, to: .recipient))
+            #expect(refused == !isCarried)
+            guard !isCarried else { continue }
+            runner.event { $0.recipient(recipient, of: mail, into: &$1) }
+            #expect(runner.takeSent().hasPrefix("RCPT TO:<"))
+        }
+    }
+
+    @Test("no connection could be made: it says why, and 4.4.1")
+    func notConnected() {
+        var runner = BackendRunner(plain, client: client)
+        runner.event { $0.recipient(recipient, of: mail, into: &$1) }
+        runner.event { $0.notConnected("Connection refused", into: &$1) }
+        #expect(runner.failures == [BackendFailure(.notConnected("Connection refused"))])
+        #expect(runner.failures.first?.reply == .backendUnavailable)
+        #expect(Reply.backendUnavailable.enhancedCode == EnhancedCode(4, 4, 1))
+        #expect(runner.isClosed)
     }
 
     @Test("what an EHLO reply offers, and what may be offered on")

@@ -66,7 +66,7 @@ struct CommandTests {
             "BDAT", "BDAT x", "BDAT -1", "BDAT 1x LAST", "BDAT LAST", "BDAT 1 LAST x", "BDAT 1 LASTS", "BDAT 99999999999999999999",
             "BDAT 18446744073709551616",
         ] {
-            expect(line, .badChunk, code: 501)
+            expect(line, .badChunk, code: 421)
         }
     }
 

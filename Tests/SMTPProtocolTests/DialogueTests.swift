@@ -200,6 +200,7 @@ private struct Script {
         case "framing": settings.framing = words[1] == "reject" ? .reject : .normalize
         case "strict": settings.leniency = .strict
         case "synchronization": settings.synchronization = words[1] == "report" ? .report : .enforce
+        case "unknown-commands": settings.limits.unknownCommands = number
         case "errors": settings.limits.errors = number
         case "commands": settings.limits.commands = number
         case "messages": settings.limits.messages = number

@@ -224,7 +224,7 @@ struct GatewayTests {
         settings.framing = Bool.random(using: &generator) ? .normalize : .reject
         settings.synchronization = Bool.random(using: &generator) ? .enforce : .report
         settings.limits.content.octets = 60
-        settings.limits.badCommands = 50
+        settings.limits.unknownCommands = 50
         settings.limits.errors = 100
         let words = [
             "EHLO a.example\r\n", "HELO a\r\n", "MAIL FROM:<a@b>\r\n", "MAIL FROM:<a@b>\r\n", "RCPT TO:<c@d>\r\n", "RCPT TO:<c@d>\r\n",

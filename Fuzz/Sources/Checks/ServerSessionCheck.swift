@@ -54,7 +54,7 @@ enum ServerSessionCheck {
         if a.has(7) { settings.limits.content = ContentLimits(octets: 50, hops: 1, line: 30) }
         settings.limits.commands = 40
         settings.limits.messages = 3
-        settings.limits.badCommands = b.has(0) ? 3 : 8
+        settings.limits.unknownCommands = b.has(0) ? 3 : 8
         settings.limits.errors = b.has(1) ? 4 : 12
         settings.synchronization = b.has(2) ? .report : .enforce
         if b.has(3) {

@@ -64,6 +64,7 @@ extension GatewaySettings {
         self.limits.messages = limits.messages
         self.limits.commands = limits.commands
         self.limits.errors = limits.errors
+        self.limits.unknownCommands = limits.unknownCommands
         leniency.localPart = limits.localPart
     }
 

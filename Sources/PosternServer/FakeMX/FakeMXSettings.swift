@@ -39,11 +39,18 @@ public struct FakeMXSettings: Equatable, Sendable {
     /// (RFC 1870 §6.1: no limit; RFC 6531 §3.5: a message that needs SMTPUTF8 goes nowhere else).
     var server: ServerSettings {
         var extensions = Extensions(pipelining: true, size: 0, eightBitMIME: true, smtpUTF8: true, dsn: true, enhancedStatusCodes: true)
-        if mode == .sink { extensions.size = Self.largestMessage }
+        var content = ContentLimits()
+        if mode == .sink {
+            extensions.size = Self.largestMessage
+            content.octets = Self.largestMessage
+            // It goes nowhere: what might be taken for another end of the data, or go round in circles, does no harm.
+            content.hops = 0
+            content.refusesFlaws = false
+        }
         return ServerSettings(
             hostname: hostname, extensions: extensions, synchronization: .report,
             limits: ServerLimits(
-                content: ContentLimits(octets: mode == .sink ? Self.largestMessage : 0), commands: Self.mostCommands, badCommands: 10),
+                content: content, commands: Self.mostCommands),
             timeouts: ServerTimeouts(session: min(max(hold, .seconds(1)), .days(1))))
     }
 }

@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import NIOPosix
 import NIOSSL
@@ -90,8 +91,18 @@ final class BackendConnection: ChannelInboundHandler {
                 SocketAddresses.nio(host, port).map { bootstrap.connect(to: $0) }
             case .unix(let path, _, _): bootstrap.connect(unixDomainSocketPath: path)
             }
-        guard let connecting else { return perform { $0.closed(into: &$1) } }
-        connecting.whenFailure { _ in bound.value.perform { $0.closed(into: &$1) } }
+        guard let connecting else { return perform { $0.notConnected("No such address", into: &$1) } }
+        connecting.whenFailure { error in
+            let reason = Self.reason(error)
+            bound.value.perform { $0.notConnected(reason, into: &$1) }
+        }
+    }
+
+    /// Why no connection could be made, in the system's words.
+    private static func reason(_ error: any Error) -> String {
+        if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }
+        if let error = error as? ChannelError, case .connectTimeout = error { return String(cString: strerror(ETIMEDOUT)) }
+        return "\(error)"
     }
 
     func channelActive(context: ChannelHandlerContext) {

@@ -94,7 +94,7 @@ final class Gateway: Sendable {
             case .refusedUs, .closing: !wasReady && !namedClient
             case .clientInformationNotNegotiated, .notLoggedIn: false
             case .connectionLost: !wasReady
-            case .timedOut, .nonsense, .tlsUnavailable, .plaintextAfterStartTLS: true
+            case .notConnected, .timedOut, .nonsense, .tlsUnavailable, .plaintextAfterStartTLS: true
             }
         if failure.reason == .clientInformationNotNegotiated {
             seldom.log(
@@ -103,15 +103,22 @@ final class Gateway: Sendable {
                 metadata: ["listener": "\(name)", "backend": "\(address)"])
         }
         guard says, directory.failed(address, settings.health, now: .now()) else { return }
-        logger.warning(
-            "backend is out", metadata: ["listener": "\(name)", "backend": "\(address)", "reason": "\(failure.reason)"])
+        var metadata: Logger.Metadata = ["listener": "\(name)", "backend": "\(address)", "reason": "\(failure.reason)"]
+        if case .notConnected(let error) = failure.reason {
+            metadata["reason"] = "notConnected"
+            metadata["error"] = "\(error)"
+        }
+        logger.warning("backend is out", metadata: metadata)
     }
 
     // MARK: - Sessions
 
     /// What EHLO offers, by what the backends offer and what we can do.
     func extensions(_ current: Current) -> Extensions {
-        (directory.common ?? Extensions()).offered(limit: current.settings.limits.content.octets, startTLS: current.tls != nil)
+        // While no backend has ever been heard: RFC 6531 §3.5 has a sender return mail for want of an extension that may well be
+        // there. A message that needs what a backend then lacks is put off (`BackendSession`), and the next EHLO tells the truth.
+        let offered = directory.common ?? Extensions(eightBitMIME: true, smtpUTF8: true, dsn: true)
+        return offered.offered(limit: current.settings.limits.content.octets, startTLS: current.tls != nil)
     }
 
     /// What is left of a delay under the load of now.
@@ -140,6 +147,8 @@ final class GatewayLoop {
     let wheel: TimerWheel
     let reads: ReadBuffers
     let writes = WriteBuffers()
+    /// Octets that clients have sent unasked, of all sessions (`MemorySettings.unreadTogether`).
+    var unread = 0
     private(set) lazy var prober = MailboxProber(gate: self)
     private(set) lazy var pool = BackendPool(gate: self)
 

@@ -31,7 +31,7 @@ public final class GatewayListener: Sendable {
         self.nodes = nodes
     }
 
-    /// How long a start waits to learn what the backends offer. Without that only what we do by ourselves is offered.
+    /// How long a start waits to learn what the backends offer. Without that we offer what any of them may have (`Gateway.extensions`).
     static let learningPatience = TimeAmount.seconds(2)
 
     public var counters: GatewayCounters { gateway.counters }
@@ -89,6 +89,8 @@ public final class GatewayListener: Sendable {
                 return channel.eventLoop.makeCompletedFuture {
                     let gate = loops[channel.eventLoop]
                     try gate.setOptions(of: channel)
+                    // Whoever has sent all that it wants to say may close its side, and still has its answers (RFC 9293 §3.6).
+                    try channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
                     let handler = SessionHandler(gate: gate, channel: channel)
                     try channel.pipeline.syncOperations.addHandler(handler)
                 }

@@ -146,8 +146,10 @@ public struct GatewaySettings: Sendable, Equatable {
         /// Output that is not taken by the other side: past it nothing more is read.
         public var highWater = 16_384
         public var lowWater = 4096
-        /// What a client may have sent that was not asked for; it has closed its side then, and the session ends.
+        /// What a client may have sent that was not asked for: it has closed its side then, and what it had sent before comes at
+        /// once. Past this it may have more only while all sessions of an event loop together stay below `unreadTogether`.
         public var unread = 65_536
+        public var unreadTogether = 33_554_432
 
         public init() {}
     }

@@ -37,6 +37,8 @@ final class SessionHandler: ChannelDuplexHandler {
     private var readIsOpen = false
     /// Octets that came although nothing was asked for: the client has closed its side.
     private var unread = 0
+    /// The client sends no more, and may still be reading.
+    private(set) var isHalfClosed = false
     /// Whether a PROXY header must come first.
     private var awaitsProxyHeader = false
 
@@ -132,6 +134,8 @@ final class SessionHandler: ChannelDuplexHandler {
             framing: settings.framing, synchronization: settings.synchronization, limits: settings.limits,
             timeouts: settings.timeouts)
         settings.submission?.apply(to: &server)
+        // Never a 5xx: a node that is not recognised keeps its mail.
+        if let inner = settings.inner { server.xclientRefusal = Reply(450, "4.7.0", inner.advice) }
         machine = ServerSession(settings: server, isSecured: client.isSecured)
         lookUpName()
         if !question.awaitsName { greet() }
@@ -148,7 +152,9 @@ final class SessionHandler: ChannelDuplexHandler {
         var buffer = unwrapInboundIn(data)
         if !readIsOpen, !mayRead {
             unread += buffer.readableBytes
-            guard unread <= current.settings.memory.unread else { return context.close(promise: nil) }
+            gate.unread += buffer.readableBytes
+            let memory = current.settings.memory
+            guard unread <= memory.unread || gate.unread <= memory.unreadTogether else { return context.close(promise: nil) }
         }
         if held == nil {
             held = buffer
@@ -245,6 +251,7 @@ final class SessionHandler: ChannelDuplexHandler {
         writeOutput()
         isPumping = false
         if isGone { return leave() }
+        if isHalfClosed, !isAnswering { endHalfClosed() }
         updateTimer()
         resumeReading()
     }
@@ -353,6 +360,8 @@ final class SessionHandler: ChannelDuplexHandler {
     /// The client is gone: nothing of it is kept, and what was under way at the backend ends without its end.
     private func leave() {
         guard let ticket else { return }
+        gate.unread -= unread
+        unread = 0
         machine?.closed(into: &actions)
         perform(nil)
         backend?.leave()
@@ -376,6 +385,9 @@ final class SessionHandler: ChannelDuplexHandler {
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         switch event {
+        case ChannelEvent.inputClosed:
+            isHalfClosed = true
+            pump()
         case is ShedEvent:
             output.hurry()
             handle { $0.shed(into: &$1) }
@@ -397,7 +409,21 @@ final class SessionHandler: ChannelDuplexHandler {
         context.fireUserInboundEventTriggered(event)
     }
 
+    /// What the client has sent is all there will be. Commands that are queued have their answers, and so has content whose end
+    /// has come; the rest is worth nothing, and content without its end is given up. Whether the client only waits for its answers
+    /// or has gone shows when it is written to: so nobody is kept for a pause of our own.
+    private var isAnswering: Bool { !question.isPaused && !output.isSlow && machine?.awaitsAnswer == true }
+
+    private func endHalfClosed() {
+        output.dropSlow()
+        close()
+        writeOutput()
+    }
+
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // A client of TLS that has closed its side without a word: every command and every message has an end of its own, so what
+        // was cut off is not taken for whole (RFC 8446 §6.1).
+        if let error = error as? NIOSSLError, case .uncleanShutdown = error, !isGone { return }
         gateway.logger.debug(
             "session failed",
             metadata: ["listener": "\(gateway.name)", "client": "\(client.source.address)", "error": "\(error)"])

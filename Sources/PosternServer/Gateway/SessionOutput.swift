@@ -26,9 +26,17 @@ struct SessionOutput {
 
     /// A slow reply is under way, or the session is over: nothing more goes to the machine.
     var isBusy: Bool { slow != nil || closes }
+    var isSlow: Bool { slow != nil }
     /// What the client still sends is thrown away.
     var discardsInput: Bool { closes }
     var nextMoment: NIODeadline { due }
+
+    /// Nobody waits for what is left of a slow reply.
+    mutating func dropSlow() {
+        guard slow != nil else { return }
+        slow = nil
+        due = .distantFuture
+    }
 
     /// What is left of a slow reply leaves at once.
     mutating func hurry() {
@@ -94,7 +102,7 @@ extension SessionHandler {
     private func finishClosing(_ context: ChannelHandlerContext) {
         guard !output.isLingering else { return }
         output.isLingering = true
-        if output.saidGoodbye || client.isSecured { return context.close(promise: nil) }
+        if output.saidGoodbye || client.isSecured || isHalfClosed { return context.close(promise: nil) }
         context.close(mode: .output, promise: nil)
         output.due = .now() + SessionOutput.lingering
         updateTimer()

@@ -43,6 +43,8 @@ struct SessionQuestion {
     /// The name given with the HELO or EHLO that is asked about.
     fileprivate var helo = ""
 
+    /// Its answer is known and held back.
+    var isPaused: Bool { paused != nil }
     var awaitsName: Bool { nameBy != .distantFuture }
     var nextMoment: NIODeadline { min(pausedUntil, nameBy, probeBy) }
 }

@@ -150,6 +150,38 @@ struct FakeMXTests {
         await mx.stop()
     }
 
+    /// What a mail server refuses lest it be taken for another message does no harm where all of it is thrown away.
+    @Test(arguments: ["a\n.\nMAIL FROM:<x@y>\r\n", "a\r\n.\nb\r\n", "a\r.\rb\r\n", "a\u{0}b\r\n", "a\nb\rc\r\n"])
+    func aSinkTakesWhatIsFlawedToo(content: String) async throws {
+        let mx = try await TestFakeMX(.sink)
+        let client = try await mx.greeted()
+        for _ in 0..<2 {
+            client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+            #expect(try await client.replies(3).map { $0?.prefix(3) } == ["250", "250", "354"])
+            client.send(content)
+            // Not before its real end.
+            try await Task.sleep(for: .milliseconds(50))
+            #expect(client.pending.text == "")
+            #expect(try await client.ask("rest\r\n.") == "250 2.0.0 Ok")
+        }
+        let loop = String(repeating: "Received: from x\r\n", count: 300)
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        _ = try await client.replies(3)
+        #expect(try await client.ask(loop + "\r\n.") == "250 2.0.0 Ok")
+        #expect(try await client.ask("QUIT") == "221 2.0.0 Bye")
+        #expect(try await mx.visit().discarded == 3)
+        #expect(mx.listener.totals.discarded == 3)
+        await mx.stop()
+    }
+
+    @Test(arguments: [FakeMXSettings.Mode.deferRecipients, .deferData, .sink])
+    func helpNamesWhatIsThere(mode: FakeMXSettings.Mode) async throws {
+        let mx = try await TestFakeMX(mode)
+        let client = try await mx.greeted()
+        #expect(try await client.ask("HELP") == "214 2.0.0 Commands: HELO EHLO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT")
+        await mx.stop()
+    }
+
     @Test func whoIsLetGoByUsDidNotHangUp() async throws {
         let mx = try await TestFakeMX(.deferRecipients) {
             $0.capacity = 3

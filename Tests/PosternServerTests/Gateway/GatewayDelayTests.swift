@@ -24,7 +24,8 @@ import Testing
         let start = ContinuousClock.now
         let client = try await test.client()
         client.send(text)
-        #expect(try await client.reply()?.hasPrefix("554 5.5.0 ") == true)
+        let answer = try #require(try await client.reply())
+        #expect(answer.hasPrefix("554 5.5.0 Your side talked before the greeting") && answer.contains("(mx.example.org "), "\(answer)")
         try await client.waitUntilClosed()
         #expect(ContinuousClock.now - start < .seconds(20))
         #expect(test.counters.earlyTalkers == 1)

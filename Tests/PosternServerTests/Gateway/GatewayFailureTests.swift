@@ -72,7 +72,55 @@ import Testing
         let hello = try #require(try await client.ask("EHLO client.example"))
         #expect(hello.contains("DSN") && hello.contains("SMTPUTF8"))
         _ = try await client.ask("MAIL FROM:<a@example.com>")
-        #expect(try await client.ask("RCPT TO:<b@example.org>")?.prefix(7) == "451 4.4")
+        #expect(try await client.ask("RCPT TO:<b@example.org>") == "451 4.4.1 Mail system temporarily unavailable")
+        // It is out after three failures; the log says why.
+        for _ in 0..<2 {
+            _ = try await client.ask("RSET")
+            _ = try await client.ask("MAIL FROM:<a@example.com>")
+            _ = try await client.ask("RCPT TO:<b@example.org>")
+        }
+        try await eventually("the log says so") { test.log.lines.contains { $0.hasPrefix("backend is out") } }
+        let line = try #require(test.log.lines.first { $0.hasPrefix("backend is out") })
+        #expect(line.contains("error=Connection refused") && line.contains("reason=notConnected"), "\(line)")
+        await test.stop()
+    }
+
+    /// RFC 6531 §3.5: who misses SMTPUTF8 here returns the mail. So nothing is withheld that a backend may have which was never heard.
+    @Test func aBackendThatWasNeverThereMakesNothingPermanent() async throws {
+        let first = try ScriptedBackend()
+        let port = first.port
+        first.stop()
+        try await eventually("nobody listens") { (try? ScriptedBackend(port: port)).map { $0.stop() } != nil }
+        let test = try await TestGateway([first.address]) { $0.health.refresh = .hours(1) }
+        let client = try await test.client()
+        _ = try await client.reply()
+        let hello = try #require(try await client.ask("EHLO client.example"))
+        for keyword in ["8BITMIME", "SMTPUTF8", "DSN"] { #expect(hello.contains(keyword)) }
+        let asking = "MAIL FROM:<a@example.com> BODY=8BITMIME SMTPUTF8 RET=HDRS"
+        #expect(try await client.ask(asking) == "250 2.1.0 Ok")
+        #expect(try await client.ask("RCPT TO:<b@example.org> NOTIFY=NEVER")?.hasPrefix("451 4.4.1") == true)
+        // It is back, and has nothing of it: put off, and not delivered without what was asked for.
+        var script = ScriptedBackend.Script()
+        script.extensions = ["PIPELINING"]
+        var found: ScriptedBackend?
+        try await eventually("the port is free") {
+            found = found ?? (try? ScriptedBackend(script, port: port))
+            return found != nil
+        }
+        let backend = try #require(found)
+        for (mail, recipient) in [
+            (asking, "RCPT TO:<b@example.org>"), ("MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org> NOTIFY=NEVER"),
+        ] {
+            _ = try await client.ask("RSET")
+            #expect(try await client.ask(mail) == "250 2.1.0 Ok")
+            #expect(try await client.ask(recipient)?.hasPrefix("451 4.3.0 ") == true)
+            #expect(try await client.ask("DATA")?.hasPrefix("554 5.5.1") == true)
+        }
+        #expect(backend.record.messages.isEmpty)
+        // The next session is told the truth.
+        let next = try await test.client()
+        _ = try await next.reply()
+        #expect(try await next.ask("EHLO client.example")?.contains("8BITMIME") == false)
         await test.stop()
     }
 

@@ -39,6 +39,7 @@ import Testing
             ("max_sessions: 7", { $0.maxSessions = 7 }), ("max_message_size: 70000", { $0.limits.content.octets = 70_000 }),
             ("max_recipients: 101", { $0.limits.recipients = 101 }), ("max_messages: 2", { $0.limits.messages = 2 }),
             ("max_commands: 102", { $0.limits.commands = 102 }), ("max_errors: 3", { $0.limits.errors = 3 }),
+            ("max_unknown_commands: 4", { $0.limits.unknownCommands = 4 }),
             ("max_hops: 26", { $0.limits.content.hops = 26 }), ("max_text_line: 1001", { $0.limits.content.line = 1001 }),
             ("max_local_part: 65", { $0.leniency.localPart = 65 }),
             ("command_timeout: 1s", { $0.timeouts.command = .seconds(1) }), ("data_timeout: 2s", { $0.timeouts.content = .seconds(2) }),
