@@ -200,6 +200,28 @@ public final class DecisionService: Sendable {
     /// Whether the admin has named a client as one of ours, or allowed it.
     func isSpared(_ client: Client) -> Bool { engine.standing(of: client, now: clock.now().steady) == .spared }
 
+    /// Whether mail of some domains is taken from wherever their SPF records name.
+    var trustsDomains: Bool {
+        evidence != nil
+            && state.withLockedValue { $0.snapshot.engine.settings.looksUp && !$0.snapshot.engine.settings.trusted.domains.isEmpty }
+    }
+
+    /// Whether mail of this domain is, where SPF passes for it.
+    func trusts(_ domain: DomainName) -> Bool {
+        trustsDomains && state.withLockedValue { $0.snapshot.engine.settings.trusted.vouches(for: domain) }
+    }
+
+    /// Whether SPF passes for a domain that the admin trusts. `completion` is called once, on any thread.
+    func vouches(for attempt: Attempt, completion: @escaping @Sendable (Bool) -> Void) {
+        guard let evidence else { return completion(false) }
+        let settings = engine.settings
+        @Sendable func isVouched(_ findings: Findings) -> Bool {
+            findings.spf?.vouchedDomain.map(settings.trusted.vouches(for:)) ?? false
+        }
+        if let findings = evidence.known(attempt) { return completion(isVouched(findings)) }
+        evidence.gather(attempt, for: settings) { completion(isVouched($0)) }
+    }
+
     /// A client has come to a listener that takes mail.
     func met(_ address: IPAddress, at listener: String) { harvest?.primaryTouched(by: address, listener: listener) }
 

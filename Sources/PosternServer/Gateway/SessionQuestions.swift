@@ -38,6 +38,8 @@ struct SessionQuestion {
     /// The recipient that the backend is being asked about.
     fileprivate var probed: RecipientCommand?
     fileprivate var probeBy = NIODeadline.distantFuture
+    /// The recipient of a stranger at an inner door, while it is seen whether its sender is trusted.
+    fileprivate var doubted: Question?
     /// The greeting is waited for and nothing has been decided.
     fileprivate var isOpen = false
     /// The name given with the HELO or EHLO that is asked about.
@@ -112,6 +114,36 @@ extension SessionHandler {
     // MARK: - Asking
 
     func ask(_ asked: Question) {
+        guard case .recipient = asked, mayBeVouched else { return answer(asked) }
+        question.doubted = asked
+        question.stage = .rcpt
+        question.number &+= 1
+        output.stutter = nil
+        let number = question.number
+        let loop = gate.loop
+        let bound = NIOLoopBound(self, eventLoop: loop)
+        gateway.decisions.vouches(for: attempt(.rcpt, machine?.transaction?.mail)) { isVouched in
+            if loop.inEventLoop {
+                bound.value.doubtEnded(number, isVouched)
+            } else {
+                loop.execute { bound.value.doubtEnded(number, isVouched) }
+            }
+        }
+    }
+
+    private func doubtEnded(_ number: UInt64, _ isVouched: Bool) {
+        guard number == question.number, !isGone, !output.closes, let asked = question.doubted else { return }
+        question.doubted = nil
+        if isVouched, case .recipient(let recipient, _) = asked {
+            welcomeForOneMessage()
+            check(recipient)
+        } else {
+            answer(asked)
+        }
+        pump()
+    }
+
+    private func answer(_ asked: Question) {
         if let decision = answerAtTheDoor(asked) ?? answerOfSubmission(asked) {
             switch asked {
             case .connect: question.stage = .connect

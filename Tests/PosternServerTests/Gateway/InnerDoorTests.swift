@@ -69,10 +69,12 @@ import Testing
     }
 
     /// The answer to RCPT, or what came in its place.
-    private func knock(_ test: TestGateway, _ source: String, to recipient: String = "b@example.org") async throws -> String {
+    private func knock(
+        _ test: TestGateway, _ source: String, to recipient: String = "b@example.org", from sender: String = "a@example.com"
+    ) async throws -> String {
         let client = try await test.client(source: source)
         var answer = try await client.reply() ?? "closed"
-        for command in ["EHLO client.example", "MAIL FROM:<a@example.com>", "RCPT TO:<\(recipient)>"] where answer.hasPrefix("2") {
+        for command in ["EHLO client.example", "MAIL FROM:<\(sender)>", "RCPT TO:<\(recipient)>"] where answer.hasPrefix("2") {
             answer = try await client.ask(command) ?? "closed"
         }
         await client.close()
@@ -94,6 +96,47 @@ import Testing
         let counts = test.counters
         #expect(counts.strangersDeferred == 4 && counts.strangersRefused == 1 && counts.strangersUnanswered == 2)
         await test.stop()
+    }
+
+    @Test func whoWritesForATrustedDomainComesInWhereSPFPasses() async throws {
+        let backend = try ScriptedBackend()
+        func door(_ evidence: FixedEvidence) async throws -> TestGateway {
+            try await TestGateway(
+                [backend.address], evidence: evidence,
+                engine: { settings in
+                    settings.looksUp = true
+                    settings.trusted.domains = [DomainName("example.com")!]
+                    // Everybody else would be greylisted.
+                    settings.greylist.mode = .on
+                }
+            ) { $0.inner = inner([]) }
+        }
+        let test = try await door(.clean)
+        for _ in 0..<5 { #expect(try await knock(test, "127.0.0.9", from: "a@lists.example.com").hasPrefix("250")) }
+        #expect(test.counters.strangersDeferred == 0 && test.counters.strangersRefused == 0)
+        // Others of the same address are strangers; the third session would be refused at once, but for whom it may be.
+        for _ in 0..<2 { #expect(try await knock(test, "127.0.0.9", from: "a@example.net") == "450 4.7.1 Try the others") }
+        #expect(try await knock(test, "127.0.0.9").hasPrefix("250"))
+        for _ in 0..<2 { #expect(try await knock(test, "127.0.0.9", from: "a@example.net") == "450 4.7.1 Try the others") }
+        #expect(try await knock(test, "127.0.0.9", from: "a@example.net") == "421 4.7.0 Try the others")
+        #expect(try await knock(test, "127.0.0.9") == "closed")
+        let counts = test.counters
+        #expect(counts.strangersDeferred == 4 && counts.strangersRefused == 1 && counts.strangersUnanswered == 1)
+        // It is the sender that is welcome, not the session.
+        let client = try await test.greeted(source: "127.0.0.10")
+        for (sender, answer) in [("a@example.com", "250"), ("a@example.net", "450 4.7.1 Try the others"), ("b@example.com", "250")] {
+            _ = try await client.ask("MAIL FROM:<\(sender)>")
+            for name in ["b", "c"] {
+                #expect(try #require(try await client.ask("RCPT TO:<\(name)@example.org>")).hasPrefix(answer), "\(sender)")
+            }
+            _ = try await client.ask("RSET")
+        }
+        await client.close()
+        await test.stop()
+        // Its name alone is no proof.
+        let another = try await door(FixedEvidence(findings: Findings()))
+        #expect(try await knock(another, "127.0.0.9") == "450 4.7.1 Try the others")
+        await another.stop()
     }
 
     @Test func postmasterCanBeReached() async throws {

@@ -79,17 +79,22 @@ final class InnerDoor: Sendable {
             case .stranger(.busy): counts.strangersRefused += 1
             case .stranger(.unanswered): counts.strangersUnanswered += 1
             case .welcome: counts.strangersAdmitted += 1
-            case .node: break
+            case .node, .stranger(.vouched): break
             }
         }
         return guest
     }
 
-    /// One that was taken for a stranger has shown a node's certificate.
+    /// One that was taken for a stranger has shown a node's certificate, or writes for a domain that is trusted.
     func recognised(_ address: IPAddress, as guest: Guest?) {
         state.withLockedValue { $0.strangers.forget(address) }
-        guard guest == .stranger(.deferred) else { return }
-        counters.count { $0.strangersDeferred -= min($0.strangersDeferred, 1) }
+        counters.count { counts in
+            switch guest {
+            case .stranger(.deferred): counts.strangersDeferred -= min(counts.strangersDeferred, 1)
+            case .stranger(.busy): counts.strangersRefused -= min(counts.strangersRefused, 1)
+            default: break
+            }
+        }
     }
 
     /// Which nodes can be reached, as the last round has found.

@@ -13,16 +13,32 @@ extension SessionHandler {
         switch (guest, asked) {
         case (.welcome, _): return nil
         case (.stranger(.unanswered), .connect): return .drop(nil)
-        case (.stranger(.busy), .connect): return .drop(Reply(421, "4.7.0", settings.advice))
-        case (.stranger, .recipient(let recipient, _)):
+        case (.stranger(.busy), .connect):
+            // Where a sender's domain may be trusted its name is waited for.
+            return gateway.decisions.trustsDomains ? .accept : .drop(Reply(421, "4.7.0", settings.advice))
+        case (.stranger(let reception), .recipient(let recipient, _)):
             // RFC 5321 §4.5.1: whoever wants to become known must be able to say so.
             let local = recipient.mailbox.localPart.lowercasedASCII
-            return local == "postmaster" || local == "abuse" ? nil : .defer(Reply(450, "4.7.1", settings.advice))
+            if local == "postmaster" || local == "abuse" { return nil }
+            return reception == .busy ? .drop(Reply(421, "4.7.0", settings.advice)) : .defer(Reply(450, "4.7.1", settings.advice))
         case (.node, .recipient(let recipient, _)):
             if let refusal = relayRefusal(recipient.mailbox) { return .reject(refusal) }
             return .accept
         case (.stranger, _), (.node, _): return .accept
         }
+    }
+
+    /// Whether SPF may show that a stranger writes for a domain that the admin trusts.
+    var mayBeVouched: Bool {
+        guard case .stranger? = guest, let domain = machine?.transaction?.mail.reversePath.mailbox?.domainName else { return false }
+        return gateway.decisions.trusts(domain)
+    }
+
+    /// It does: its address is a stranger's for other senders still, and begins anew as one.
+    func welcomeForOneMessage() {
+        gateway.door?.recognised(client.source.address, as: guest)
+        // Counted out once; the session's next senders are put off again.
+        if guest == .stranger(.busy) || guest == .stranger(.deferred) { guest = .stranger(.vouched) }
     }
 
     /// TLS for a client. Where nodes are known by their certificates and by no authority, it may show any: it is compared as a whole.

@@ -11,6 +11,8 @@ struct Strangers {
         case busy
         /// The connection ends without a word.
         case unanswered
+        /// It has written for a domain that is trusted: each recipient of other senders is put off with advice.
+        case vouched
     }
 
     struct Limits: Equatable, Sendable {
