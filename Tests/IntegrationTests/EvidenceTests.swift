@@ -129,6 +129,12 @@ struct EvidenceTests {
             let postern = try await start(
                 server, "profile: \(profile)\ndns_lists: [\"bl.example=127.0.0.[2..3]*4\", \"bl.example=127.0.0.4*12\"]\n")
             try await waitUntil("look-ups are on") { postern.log.contains("the resolver answers") }
+            // A list is asked once it has shown that it lists its test entry.
+            try await waitUntil("the lists were tested") {
+                let json = try await postern.verb("status", "--json").output
+                let report = try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any]
+                return (report?["dns_lists"] as? [[String: Any]])?.allSatisfy { $0["is_live"] as? Bool == true } == true
+            }
             let clean = try ask(postern, Self.hosts[0], from: "a@pool.example")
             #expect(clean.contains("DEFER") == (profile == "classic"), "\(profile) \(clean) \(postern.log)")
             #expect(try ask(postern, Self.hosts[2], from: "b@pool.example").contains("DEFER"))

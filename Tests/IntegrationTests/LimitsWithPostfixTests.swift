@@ -87,7 +87,7 @@ struct LimitsWithPostfixTests {
 
         let three = ["x@far.test", "y@far.test", "z@far.test"]
         for _ in 0..<3 { #expect(try await send(postfix, as: "alice@own.test", to: three).accepted, "\(postern.log)") }
-        #expect(try await postern.verb("account", "list").output.contains("alice@own.test  since "))
+        #expect(try await postern.verb("account", "list").output.contains("\nalice@own.test "))
         let stopped = try await send(postfix, as: "alice@own.test")
         #expect(stopped.reply(to: "RCPT")?.code == 554, "\(stopped.transcript)")
         try await waitUntil("both are told") { hook.posts.count == 1 && !folder.read("command.json").isEmpty }
