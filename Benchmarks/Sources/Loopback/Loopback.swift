@@ -27,9 +27,11 @@ public func allowDescriptors() {
 /// A connection to a port of 127.0.0.1, from that address or another one of loopback; the program ends where there is none.
 public func connected(to port: UInt16, from source: UInt32 = INADDR_LOOPBACK) -> Int32 {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    var yes: Int32 = 1
+    // Its port is chosen when it connects, when it need not differ from those of connections to elsewhere (ip(7)).
+    setsockopt(descriptor, Int32(IPPROTO_IP), IP_BIND_ADDRESS_NO_PORT, &yes, socklen_t(MemoryLayout<Int32>.size))
     guard descriptor >= 0, source == INADDR_LOOPBACK || call(bind, descriptor, source, 0), call(connect, descriptor, INADDR_LOOPBACK, port)
     else { fail("cannot connect to 127.0.0.1:\(port): \(String(cString: strerror(errno)))", EX_UNAVAILABLE) }
-    var yes: Int32 = 1
     setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &yes, socklen_t(MemoryLayout<Int32>.size))
     return descriptor
 }
