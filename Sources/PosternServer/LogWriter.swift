@@ -74,7 +74,7 @@ public struct LogLine: Sendable {
 }
 
 /// Writes log lines to a descriptor. Lines that come in a flood are written together; a line is never held for longer
-/// than it takes its writer to be called again or `flush` to be called, which the daemon does every 100 ms.
+/// than it takes `flush` to be called, which `keepFlushing` does as soon as anything waits.
 public final class LogWriter: Sendable {
     private struct State {
         var buffer: [UInt8] = []
@@ -85,7 +85,11 @@ public final class LogWriter: Sendable {
     public let format: LogFormat
     private let descriptor: Int32
     private let state: NIOLockedValueBox<State>
+    /// Told when something waits that nothing waited before.
+    private let (waiting, waits) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
 
+    /// How late a line may be.
+    private static let lateness = Duration.milliseconds(100)
     /// Octets held before they are written.
     private static let flushSize = 32_768
     /// Octets held at most, when the descriptor takes none; lines beyond it are dropped and counted.
@@ -101,18 +105,34 @@ public final class LogWriter: Sendable {
     public var redacts: Bool { state.withLockedValue { $0.redact } }
 
     public func write(_ line: LogLine, now flushNow: Bool) {
-        state.withLockedValue { state in
+        let isFirst = state.withLockedValue { state in
             guard state.buffer.count < Self.maximumHeld else {
                 state.dropped += 1
-                return
+                return false
             }
+            let wasEmpty = state.buffer.isEmpty
             line.append(to: &state.buffer)
             if flushNow || state.buffer.count >= Self.flushSize { drain(&state) }
+            return wasEmpty && !state.buffer.isEmpty
         }
+        if isFirst { waits.yield() }
     }
 
     public func flush() {
-        state.withLockedValue { drain(&$0) }
+        let holds = state.withLockedValue { state in
+            drain(&state)
+            return !state.buffer.isEmpty
+        }
+        // The descriptor took not all of it: it is tried again.
+        if holds { waits.yield() }
+    }
+
+    /// Runs until cancelled: writes what waits. Nobody is woken while nothing does.
+    public func keepFlushing() async {
+        for await _ in waiting {
+            try? await Task.sleep(for: Self.lateness)
+            flush()
+        }
     }
 
     private func drain(_ state: inout State) {

@@ -23,13 +23,14 @@ struct BackgroundWork {
         _ configuration: Configuration, log: LogWriter, logger: Logger
     ) {
         let (store, clock, decisions) = (services.store, services.clock, services.decisions)
+        add { await log.keepFlushing() }
         add { await services.lookUps.watch() }
         let primaries = listeners.gateways.filter { !$0.isSubmission }
         services.harvest.watch { primaries.isEmpty ? nil : primaries.allSatisfy(\.hasBackend) }
         add { await services.harvest.run { decisions.engine } }
         add {
             await Upkeep(
-                store: store, clock: clock, decisions: decisions, log: log, logger: logger, keepDecisions: configuration.decisions.keep
+                store: store, clock: clock, decisions: decisions, logger: logger, keepDecisions: configuration.decisions.keep
             ).run()
         }
         add {

@@ -8,17 +8,14 @@ struct Upkeep: Sendable {
     let store: any Store
     let clock: ServiceClock
     let decisions: DecisionService
-    let log: LogWriter
     let logger: Logger
     /// How long decisions stay readable.
     let keepDecisions: WallTime.Span
 
-    /// How late a line of the log may be; each waking costs a daemon that has nothing to do some hundredths of a percent of a core.
-    private static let tick = Duration.milliseconds(100)
-    /// Ticks between steps of expiry, which are small enough never to be felt.
-    private static let expiryTicks = 10
-    private static let anchorTicks = 100
-    private static let reportTicks = 600
+    /// Each waking costs a daemon that has nothing to do some hundredths of a percent of a core.
+    private static let tick = Duration.seconds(1)
+    private static let anchorTicks = 10
+    private static let reportTicks = 60
 
     /// Runs until cancelled.
     func run() async {
@@ -28,22 +25,20 @@ struct Upkeep: Sendable {
         var anchored = clock.anchor()
         while !Task.isCancelled {
             try? await Task.sleep(for: Self.tick)
-            log.flush()
             ticks += 1
-            if ticks % Self.expiryTicks == 0 {
-                let (steady, wall) = clock.now()
-                do {
-                    _ = try await store.expire(now: steady, decisionsBefore: wall - keepDecisions)
-                    try await store.indexStep()
-                    expiryFailed = false
-                } catch {
-                    if !expiryFailed {
-                        logger.warning("expiry of old rows failed, it is tried again each second", metadata: ["error": "\(error)"])
-                    }
-                    expiryFailed = true
+            let (steady, wall) = clock.now()
+            do {
+                // Steps that are small enough never to be felt.
+                _ = try await store.expire(now: steady, decisionsBefore: wall - keepDecisions)
+                try await store.indexStep()
+                expiryFailed = false
+            } catch {
+                if !expiryFailed {
+                    logger.warning("expiry of old rows failed, it is tried again each second", metadata: ["error": "\(error)"])
                 }
-                if ticks % Self.reportTicks == 0 { decisions.update { $0.lists.removeExpired(at: steady) } }
+                expiryFailed = true
             }
+            if ticks % Self.reportTicks == 0 { decisions.update { $0.lists.removeExpired(at: steady) } }
             if ticks % Self.anchorTicks == 0 || clock.hasStepped(since: anchored) {
                 anchored = clock.anchor()
                 // Where this fails the next one is ten seconds away, and the store's failure is told elsewhere.

@@ -23,6 +23,8 @@ public struct ZoneMonitor: Sendable {
     static let silences = 3
     /// How often is looked whether a test is due.
     private static let tick = Duration.milliseconds(250)
+    /// The same where there is no list.
+    private static let idleTick = Duration.seconds(1)
 
     private let lists: DNSLists
     private let logger: Logger
@@ -64,7 +66,7 @@ public struct ZoneMonitor: Sendable {
                 settle(zone, result, silences: record.silences)
                 records[ObjectIdentifier(zone)] = record
             }
-            try? await Task.sleep(for: Self.tick)
+            try? await Task.sleep(for: zones.isEmpty ? Self.idleTick : Self.tick)
         }
     }
 

@@ -15,10 +15,10 @@ public final class HarvestService: PublishedEntries {
     private let logger: Logger
     private let primaryIsWell: NIOLockedValueBox<@Sendable () -> Bool?>
 
-    private static let tick = Duration.milliseconds(200)
-    private static let expiryTicks = 50
+    private static let tick = Duration.milliseconds(500)
+    private static let expiryTicks = 20
     /// Ten minutes: what a crash may forget costs two more days until somebody is harvested.
-    private static let touchTicks = 3000
+    private static let touchTicks = 1200
     /// Changes that wait for a store that does not work; beyond that what is in memory alone counts.
     private static let mostUnsaved = 500_000
 
