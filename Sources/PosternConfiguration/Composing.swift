@@ -24,26 +24,25 @@ struct Position {
 struct Unreadable: Error {
     var mark: Position
     var message: String
+    /// Of a mapping that has a key twice, the first time at `mark`.
+    var repeatedKey: String?
 }
+
+/// Keys that are given again of which one file is told at most.
+private let mostRepeated = 20
 
 /// The tree of a YAML text; `nil` for an empty one.
 ///
-/// - Parameter repeated: told of each key that is given again; the tree has what was given first. So many are told at most.
+/// - Parameter repeated: told of each key that is given again; the tree has what was given first.
 func compose(_ text: String, repeated: (Unreadable) -> Void) throws(Unreadable) -> Node? {
     var text = text
-    for _ in 0..<20 {
-        do {
-            return try Yams.compose(yaml: text)
-        } catch YamlError.duplicatedKeysInMapping(let keys, let context) {
-            guard let key = keys.first, let again = RepeatedKey(key, after: Position(context.mark), in: text) else {
-                throw Unreadable(.duplicatedKeysInMapping(duplicates: keys, context: context), text: text)
-            }
-            repeated(Unreadable(mark: again.mark, message: "the key '\(key.shortened)' is given twice"))
-            text = again.rest
-        } catch let error as YamlError {
-            throw Unreadable(error, text: text)
+    for _ in 0..<mostRepeated {
+        do throws(Unreadable) {
+            return try compose(text)
         } catch {
-            throw Unreadable(mark: Position(line: 1, column: 1), message: "this cannot be read as YAML: \(error)")
+            guard let key = error.repeatedKey, let again = RepeatedKey(key, after: error.mark, in: text) else { throw error }
+            repeated(Unreadable(mark: again.mark, message: Unreadable.givenTwice(key)))
+            text = again.rest
         }
     }
     return try compose(text)
@@ -61,6 +60,8 @@ func compose(_ text: String) throws(Unreadable) -> Node? {
 }
 
 extension Unreadable {
+    fileprivate static func givenTwice(_ key: String) -> String { "the key '\(key.shortened)' is given twice" }
+
     fileprivate init(_ error: YamlError, text: String) {
         switch error {
         case .scanner(let context, let problem, let mark, _), .parser(let context, let problem, let mark, _),
@@ -72,7 +73,7 @@ extension Unreadable {
             let names = keys.map { "'\($0.shortened)'" }.joined(separator: ", ")
             self.init(
                 mark: Position(context.mark),
-                message: keys.count == 1 ? "the key \(names) is given twice" : "the keys \(names) are given twice")
+                message: keys.count == 1 ? Self.givenTwice(keys[0]) : "the keys \(names) are given twice", repeatedKey: keys.first)
         default:
             self.init(mark: Position(line: 1, column: 1), message: "this cannot be read as YAML: \(error)")
         }

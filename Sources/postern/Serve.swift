@@ -25,7 +25,7 @@ struct Serve: AsyncParsableCommand {
             load: { try file.load().configuration }, configuration: configuration, file: file.path,
             review: { ((try? file.load()).map { file.review($0) } ?? []).map { "\($0.file):\($0.line):\($0.column): \($0.message)" } })
         do {
-            try await daemon.run(configuration) { Output.line($0) }
+            try await daemon.run { Output.line($0) }
         } catch let failure as StartFailure {
             let position = failure.listener.flatMap { positions[$0] }
             Output.error(position.map { "\($0): \(failure)" } ?? "postern: \(failure)")

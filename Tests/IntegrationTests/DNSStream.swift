@@ -6,27 +6,10 @@ final class DNSStream {
     private let descriptor: Int32
 
     init(from source: String, port: UInt16) throws {
-        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        func address(_ text: String, _ port: UInt16) -> sockaddr_in {
-            var name = sockaddr_in()
-            name.sin_family = sa_family_t(AF_INET)
-            name.sin_port = port.bigEndian
-            inet_pton(AF_INET, text, &name.sin_addr)
-            return name
-        }
-        var (own, other) = (address(source, 0), address("127.0.0.1", port))
-        let size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let descriptor = descriptor
-        let isBound = withUnsafePointer(to: &own) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, size) } }
-        let isConnected = withUnsafePointer(to: &other) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, size) }
-        }
-        guard isBound == 0, isConnected == 0 else {
-            close(descriptor)
+        guard let descriptor = LoopbackConnection.connected(port: port, from: source) else {
             throw TestFailure("no connection from \(source)")
         }
-        var patience = timeval(tv_sec: 10, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+        self.descriptor = descriptor
     }
 
     deinit { close(descriptor) }

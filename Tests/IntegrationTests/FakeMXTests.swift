@@ -84,47 +84,15 @@ struct FakeMXTests {
         harvest: { quiet: 1s, settle: 2s, apart: 3s }
         """
 
-    /// A connection to port 25 that was made; `nil` where nobody listens.
-    private static func connected(to address: String, from source: String) -> Int32? {
-        func name(_ text: String, _ port: UInt16) -> sockaddr_in {
-            var name = sockaddr_in()
-            name.sin_family = sa_family_t(AF_INET)
-            name.sin_port = port.bigEndian
-            inet_pton(AF_INET, text, &name.sin_addr)
-            return name
-        }
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var (own, other) = (name(source, 0), name(address, 25))
-        let size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let result = withUnsafePointer(to: &own) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, size) } }
-        guard result == 0,
-            withUnsafePointer(to: &other, { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, size) } }) == 0
-        else {
-            close(descriptor)
-            return nil
-        }
-        var patience = timeval(tv_sec: 10, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
-        return descriptor
-    }
-
     private static func reaches(_ address: String) -> Bool {
-        guard let descriptor = connected(to: address, from: "127.0.0.80") else { return false }
+        guard let descriptor = LoopbackConnection.connected(to: address, port: 25, from: "127.0.0.80") else { return false }
         close(descriptor)
         return true
     }
 
     /// A bot: names a recipient, hears 451, and is gone.
     private func hangUp(on address: String, from source: String) async throws {
-        let descriptor = try #require(Self.connected(to: address, from: source))
-        var text = ""
-        var buffer = [UInt8](repeating: 0, count: 4096)
-        for line in ["", "HELO bot", "MAIL FROM:<a@b.test>", "RCPT TO:<bob@example.test>"] {
-            if !line.isEmpty { _ = (line + "\r\n").withCString { send(descriptor, $0, strlen($0), Int32(MSG_NOSIGNAL)) } }
-            let count = recv(descriptor, &buffer, buffer.count, 0)
-            text = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self)
-        }
-        close(descriptor)
+        let text = try #require(LoopbackConnection.hangUp(on: address, port: 25, from: source))
         #expect(text.hasPrefix("451 4.7.1 "), "\(text)")
     }
 

@@ -10,31 +10,7 @@ struct HarvestToListTests {
 
     /// Names a recipient, hears 451, and hangs up.
     private func hangUp(on port: UInt16) throws {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        func address(_ text: String, _ port: UInt16) -> sockaddr_in {
-            var name = sockaddr_in()
-            name.sin_family = sa_family_t(AF_INET)
-            name.sin_port = port.bigEndian
-            inet_pton(AF_INET, text, &name.sin_addr)
-            return name
-        }
-        var (own, other) = (address(Self.bot, 0), address("127.0.0.1", port))
-        let size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        _ = withUnsafePointer(to: &own) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, size) } }
-        let connected = withUnsafePointer(to: &other) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, size) }
-        }
-        guard connected == 0 else { throw TestFailure("the fake MX does not listen") }
-        var patience = timeval(tv_sec: 10, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
-        var text = ""
-        var buffer = [UInt8](repeating: 0, count: 4096)
-        for line in ["", "HELO bot", "MAIL FROM:<a@b.test>", "RCPT TO:<bob@example.test>"] {
-            if !line.isEmpty { _ = (line + "\r\n").withCString { send(descriptor, $0, strlen($0), Int32(MSG_NOSIGNAL)) } }
-            let count = recv(descriptor, &buffer, buffer.count, 0)
-            text = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self)
-        }
+        guard let text = LoopbackConnection.hangUp(port: port, from: Self.bot) else { throw TestFailure("the fake MX does not listen") }
         #expect(text.hasPrefix("451 4.7.1 "), "\(text)")
     }
 

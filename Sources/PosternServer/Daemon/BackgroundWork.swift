@@ -51,12 +51,9 @@ extension Services {
         while !Task.isCancelled {
             try? await Task.sleep(for: .seconds(2))
             guard trustedFiles.refresh() else { continue }
-            let configured = live.current.trusted
-            decisions.update { engine in
-                engine.settings.trusted = configured
-                engine.settings.trusted.formUnion(trustedFiles.trusted)
-            }
-            publisher.trustChanged(decisions.engine.settings.trusted)
+            let trusted = live.current.trusted(with: trustedFiles)
+            decisions.update { $0.settings.trusted = trusted }
+            publisher.trustChanged(trusted)
             logger.info("trusted senders were read anew")
         }
     }

@@ -32,7 +32,8 @@ public final class Daemon: Sendable {
 
     /// Runs until SIGTERM or SIGINT, then drains. `announce` is called once everything is ready, with the lines a person
     /// who started it by hand will want.
-    public func run(_ configuration: Configuration, announce: @Sendable (String) -> Void) async throws {
+    public func run(announce: @Sendable (String) -> Void) async throws {
+        let configuration = live.current
         signal(SIGPIPE, SIG_IGN)
         let descriptors = ServiceManners.raiseDescriptorLimit()
         let signals = ProcessSignals([SIGHUP, SIGTERM, SIGINT])

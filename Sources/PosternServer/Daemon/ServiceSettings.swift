@@ -11,8 +11,15 @@ extension Configuration {
     /// With what the files of trusted senders say.
     func engineSettings(with files: TrustedFiles) -> EngineSettings {
         var settings = engineSettings
-        settings.trusted.formUnion(files.trusted)
+        settings.trusted = trusted(with: files)
         return settings
+    }
+
+    /// The same of trusted senders alone.
+    func trusted(with files: TrustedFiles) -> Trusted {
+        var all = trusted
+        all.formUnion(files.trusted)
+        return all
     }
 
     /// The store that the configuration names, for the daemon and for a command that runs without one.

@@ -1,0 +1,16 @@
+import PosternCore
+
+/// An account that was stopped, until it is released.
+public struct Suspension: Equatable, Sendable {
+    public var account: String
+    /// By the steady clock.
+    public var since: WallTime
+    /// For people.
+    public var reason: String
+
+    public init(account: String, since: WallTime, reason: String) {
+        self.account = account
+        self.since = since
+        self.reason = reason
+    }
+}
