@@ -7,27 +7,40 @@ public struct DomainName: Hashable, Sendable {
 
     /// RFC 1035 §3.1: 253 octets in text form, RFC 2181 §11 leaves the octets of a label free; here no white space,
     /// no control characters, no `@`, no empty label. An underscore is let through: it stands in many reverse names.
-    public init?(_ text: some StringProtocol) {
-        var lowered = String(text).lowercasedASCII
+    public init?(_ text: String) {
+        var lowered = text.lowercasedASCII
         lowered.dropFinalDot()
+        self.init(lowered: lowered)
+    }
+
+    public init?(_ text: some StringProtocol) {
+        self.init(String(text))
+    }
+
+    /// The same from octets; what is not UTF-8 becomes U+FFFD.
+    public init?(octets: UnsafeBufferPointer<UInt8>) {
+        self.init(lowered: String(loweringASCII: octets.withoutFinalDot))
+    }
+
+    private init?(lowered: consuming String) {
         guard !lowered.isEmpty, lowered.utf8.count <= 253 else { return nil }
         guard lowered.withUTF8(Self.isWellFormed) else { return nil }
-        self.text = lowered
+        text = lowered
     }
 
     private static func isWellFormed(_ octets: UnsafeBufferPointer<UInt8>) -> Bool {
-        var label = 0
-        for octet in octets {
+        let label = 1...63
+        var start = 0
+        for place in octets.indices {
+            let octet = octets[place]
             if octet == UInt8(ascii: ".") {
-                guard label > 0 else { return false }
-                label = 0
+                guard label.contains(place - start) else { return false }
+                start = place + 1
             } else {
                 guard octet > 0x20, octet != 0x7f, octet != UInt8(ascii: "@") else { return false }
-                label += 1
-                guard label <= 63 else { return false }
             }
         }
-        return label > 0
+        return label.contains(octets.count - start)
     }
 
     /// Split by octets, not by characters: a dot before a combining mark is a dot.
@@ -57,18 +70,20 @@ extension DomainName: CustomStringConvertible {
 extension String {
     /// With ASCII letters in lower case and all else untouched.
     public var lowercasedASCII: String {
+        let lowered: String?? = utf8.withContiguousStorageIfAvailable { $0.holdsUpperCase ? String(loweringASCII: $0) : nil }
+        if let lowered { return lowered ?? self }
         var text = self
-        return text.withUTF8 { octets in
-            guard octets.contains(where: Self.isUpperCase) else { return nil }
-            return String(decoding: octets.lazy.map { Self.isUpperCase($0) ? $0 | 0x20 : $0 }, as: UTF8.self)
-        } ?? self
+        return text.withUTF8 { String(loweringASCII: $0) }
     }
-
-    private static func isUpperCase(_ octet: UInt8) -> Bool { octet >= UInt8(ascii: "A") && octet <= UInt8(ascii: "Z") }
 
     /// Takes off one final dot, and the dot only: as a character it may be one with what stands before it.
     mutating func dropFinalDot() {
-        guard utf8.last == UInt8(ascii: ".") else { return }
+        let isFinal = utf8.withContiguousStorageIfAvailable { $0.last == UInt8(ascii: ".") } ?? (utf8.last == UInt8(ascii: "."))
+        guard isFinal else { return }
         self = String(decoding: utf8.dropLast(), as: UTF8.self)
     }
+}
+
+extension UnsafeBufferPointer<UInt8> {
+    var withoutFinalDot: Self { last == UInt8(ascii: ".") ? Self(rebasing: self[..<(count - 1)]) : self }
 }

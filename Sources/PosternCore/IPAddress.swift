@@ -77,8 +77,7 @@ extension IPAddress {
     /// Reads dotted IPv4 (four decimal octets without leading zeros) or IPv6 (RFC 4291 §2.2, no zone). `nil` otherwise.
     public init?(_ text: some StringProtocol) {
         var copy = String(text)
-        let parsed = copy.withUTF8 { IPAddress(bytes: $0) }
-        guard let parsed else { return nil }
+        guard let parsed = copy.withUTF8({ IPAddress(bytes: $0) }) else { return nil }
         self = parsed
     }
 
@@ -86,7 +85,9 @@ extension IPAddress {
     public init?(bytes: UnsafeBufferPointer<UInt8>) {
         // The longest is an IPv6 address with an IPv4 tail: 45 characters.
         guard bytes.count >= 2, bytes.count <= 45 else { return nil }
-        if let v4 = Self.parseV4(bytes[...]) {
+        // Most names are told from an address by their first letter.
+        guard bytes[0] == UInt8(ascii: ":") || bytes[0].hexDigitValue != nil else { return nil }
+        if let v4 = Self.parseV4(bytes) {
             self.init(v4: v4)
         } else if let (high, low) = Self.parseV6(bytes) {
             self.init(v6High: high, low: low)
@@ -95,7 +96,7 @@ extension IPAddress {
         }
     }
 
-    private static func parseV4(_ bytes: Slice<UnsafeBufferPointer<UInt8>>) -> UInt32? {
+    private static func parseV4(_ bytes: UnsafeBufferPointer<UInt8>) -> UInt32? {
         var result: UInt32 = 0
         var octet: UInt32 = 0
         var digits = 0
@@ -122,13 +123,10 @@ extension IPAddress {
 
     private static func parseV6(_ bytes: UnsafeBufferPointer<UInt8>) -> (UInt64, UInt64)? {
         let colon = UInt8(ascii: ":")
-        var high: UInt64 = 0
-        var low: UInt64 = 0
-        func set(_ group: UInt64, at index: Int, _ high: inout UInt64, _ low: inout UInt64) {
-            if index < 4 { high |= group << UInt64(48 - 16 * index) } else { low |= group << UInt64(48 - 16 * (index - 4)) }
-        }
-        var head: [UInt64] = []
-        var tail: [UInt64] = []
+        // Groups before the `::` and behind it, the last lowermost.
+        var head: UInt128 = 0
+        var tail: UInt128 = 0
+        var (heads, tails) = (0, 0)
         var compressed = false
         var index = 0
         if bytes[0] == colon {
@@ -139,22 +137,28 @@ extension IPAddress {
         while index < bytes.count {
             var end = index
             while end < bytes.count, bytes[end] != colon { end += 1 }
-            let piece = bytes[index..<end]
-            var groups: [UInt64] = []
+            let piece = UnsafeBufferPointer(rebasing: bytes[index..<end])
+            var value: UInt128 = 0
+            var groups = 1
             if end == bytes.count, piece.contains(UInt8(ascii: ".")) {
                 guard let v4 = parseV4(piece) else { return nil }
-                groups = [UInt64(v4 >> 16), UInt64(v4 & 0xffff)]
+                value = UInt128(v4)
+                groups = 2
             } else {
                 guard !piece.isEmpty, piece.count <= 4 else { return nil }
-                var group: UInt64 = 0
                 for byte in piece {
                     guard let digit = byte.hexDigitValue else { return nil }
-                    group = group << 4 | UInt64(digit)
+                    value = value << 4 | UInt128(digit)
                 }
-                groups = [group]
             }
-            if compressed { tail += groups } else { head += groups }
-            guard head.count + tail.count <= 8 else { return nil }
+            if compressed {
+                tail = tail << UInt128(16 * groups) | value
+                tails += groups
+            } else {
+                head = head << UInt128(16 * groups) | value
+                heads += groups
+            }
+            guard heads + tails <= 8 else { return nil }
             index = end
             guard index < bytes.count else { break }
             index += 1
@@ -165,10 +169,9 @@ extension IPAddress {
                 index += 1
             }
         }
-        guard compressed ? head.count + tail.count < 8 : head.count == 8 else { return nil }
-        for (position, group) in head.enumerated() { set(group, at: position, &high, &low) }
-        for (position, group) in tail.enumerated() { set(group, at: 8 - tail.count + position, &high, &low) }
-        return (high, low)
+        guard compressed ? heads + tails < 8 : heads == 8 else { return nil }
+        let bits = head << UInt128(16 * (8 - heads)) | tail
+        return (UInt64(truncatingIfNeeded: bits >> 64), UInt64(truncatingIfNeeded: bits))
     }
 }
 

@@ -16,26 +16,38 @@ public struct Mailbox: Hashable, Sendable {
     ///
     /// The text comes from an MTA that has parsed it already, so this is lenient: `SMTPProtocol` holds the grammar.
     public init?(_ text: some StringProtocol) {
-        guard !text.isEmpty else { return nil }
         var text = String(text)
-        let parts = text.withUTF8 { octets -> (local: String, domain: String)? in
-            // By octets: as a character the `@` may be one with a combining mark behind it.
-            guard let at = octets.lastIndex(of: UInt8(ascii: "@")) else { return nil }
-            func part(_ range: Range<Int>) -> String { String(decoding: UnsafeBufferPointer(rebasing: octets[range]), as: UTF8.self) }
-            return (part(0..<at), part(at + 1..<octets.count))
-        }
-        self.init(localPart: parts?.local ?? text, domain: parts?.domain ?? "")
+        guard let mailbox = text.withUTF8({ Mailbox(octets: $0) }) else { return nil }
+        self = mailbox
+    }
+
+    /// The same from octets; what is not UTF-8 becomes U+FFFD.
+    public init?(octets: UnsafeBufferPointer<UInt8>) {
+        guard !octets.isEmpty else { return nil }
+        // By octets: as a character the `@` may be one with a combining mark behind it.
+        let at = octets.lastIndex(of: UInt8(ascii: "@")) ?? octets.count
+        localPart = String(decoding: UnsafeBufferPointer(rebasing: octets[..<at]), as: UTF8.self)
+        domain = at < octets.count ? String(loweringASCII: UnsafeBufferPointer(rebasing: octets[(at + 1)...]).withoutFinalDot) : ""
     }
 
     /// The domain as a name; `nil` where it is empty, an address literal or malformed.
     public var domainName: DomainName? { domain.utf8.first == UInt8(ascii: "[") ? nil : DomainName(domain) }
 
     /// With the local part in lower case too: for looking up entries that people typed.
-    public var folded: String { domain.isEmpty ? localPart.lowercasedASCII : "\(localPart.lowercasedASCII)@\(domain)" }
+    public var folded: String { Self.text(localPart.lowercasedASCII, domain) }
+
+    private static func text(_ localPart: String, _ domain: String) -> String {
+        guard !domain.isEmpty else { return localPart }
+        return String(octets: localPart.utf8.count + 1 + domain.utf8.count) { text in
+            text.add(localPart)
+            text.add(UInt8(ascii: "@"))
+            text.add(domain)
+        }
+    }
 }
 
 extension Mailbox: CustomStringConvertible {
-    public var description: String { domain.isEmpty ? localPart : "\(localPart)@\(domain)" }
+    public var description: String { Self.text(localPart, domain) }
 }
 
 /// The envelope sender: a mailbox, or the null reverse-path `<>` of bounces and callouts (RFC 5321 §4.5.5).

@@ -132,15 +132,27 @@ extension WallTime: CustomStringConvertible {
         let day = dayOfYear - (153 * shifted + 2) / 5 + 1
         let month = shifted < 10 ? shifted + 3 : shifted - 9
         let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
-        func padded(_ n: Int64, _ width: Int) -> String {
-            let digits = String(n)
-            return n < 0 ? "-" + padded(-n, width) : String(repeating: "0", count: max(0, width - digits.count)) + digits
-        }
-        let date = "\(padded(year, 4))-\(padded(month, 2))-\(padded(day, 2))"
         let seconds = rest / 1000
-        let time = "\(padded(seconds / 3600, 2)):\(padded(seconds / 60 % 60, 2)):\(padded(seconds % 60, 2)).\(padded(rest % 1000, 3))"
-        return "\(date)T\(time)Z"
+        return String(octets: Self.longestDescription) { text in
+            text.add(decimal: year, width: 4)
+            text.add(UInt8(ascii: "-"))
+            text.add(decimal: month, width: 2)
+            text.add(UInt8(ascii: "-"))
+            text.add(decimal: day, width: 2)
+            text.add(UInt8(ascii: "T"))
+            text.add(decimal: seconds / 3600, width: 2)
+            text.add(UInt8(ascii: ":"))
+            text.add(decimal: seconds / 60 % 60, width: 2)
+            text.add(UInt8(ascii: ":"))
+            text.add(decimal: seconds % 60, width: 2)
+            text.add(UInt8(ascii: "."))
+            text.add(decimal: rest % 1000, width: 3)
+            text.add(UInt8(ascii: "Z"))
+        }
     }
+
+    /// Octets; the year of the last moment there is has nine digits.
+    private static let longestDescription = 32
 }
 
 extension Int64 {

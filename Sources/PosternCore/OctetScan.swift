@@ -1,0 +1,106 @@
+/// Octets looked at eight at a time: they stand in the way of every question that is asked.
+extension UnsafeBufferPointer<UInt8> {
+    /// Whether any is an ASCII letter in upper case.
+    var holdsUpperCase: Bool {
+        let upper = UInt8(ascii: "A")...UInt8(ascii: "Z")
+        return UnsafeRawBufferPointer(self).holds { (word: UInt64) in
+            // Without their upper bits octets can be added to without a carry into the next.
+            let heptets = word & ~Words.upperBits
+            let atLeastA = heptets &+ Words.each(0x80 - upper.lowerBound)
+            let beyondZ = heptets &+ Words.each(0x7f - upper.upperBound)
+            let isUpper = atLeastA & ~beyondZ & ~word
+            return isUpper & Words.upperBits != 0
+        } octet: {
+            upper.contains($0)
+        }
+    }
+
+    /// Whether all are printable ASCII, spaces among them.
+    public var arePrintable: Bool {
+        let printable: ClosedRange<UInt8> = 0x20...0x7e
+        return !UnsafeRawBufferPointer(self).holds { (word: UInt64) in
+            // Below a space something is borrowed; DEL and one more is beyond ASCII, as is what was beyond it already.
+            let belowSpace: UInt64 = (word &- Words.each(0x20)) & ~word
+            let beyondTilde: UInt64 = (word &+ Words.each(1)) | word
+            return (belowSpace | beyondTilde) & Words.upperBits != 0
+        } octet: {
+            !printable.contains($0)
+        }
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    /// Whether `other` stands at `offset`.
+    @inlinable
+    public func holds(_ other: UnsafeRawBufferPointer, at offset: Int = 0) -> Bool {
+        guard offset >= 0, offset <= count, other.count <= count - offset else { return false }
+        func differs<Word: FixedWidthInteger & BitwiseCopyable>(at place: Int, _: Word.Type) -> Bool {
+            loadUnaligned(fromByteOffset: offset + place, as: Word.self) != other.loadUnaligned(fromByteOffset: place, as: Word.self)
+        }
+        // The last word reaches back over octets that were compared.
+        switch other.count {
+        case 8...:
+            var place = 0
+            while place + 8 < other.count {
+                if differs(at: place, UInt64.self) { return false }
+                place += 8
+            }
+            return !differs(at: other.count - 8, UInt64.self)
+        case 4...: return !differs(at: 0, UInt32.self) && !differs(at: other.count - 4, UInt32.self)
+        default: return !(0..<other.count).contains { differs(at: $0, UInt8.self) }
+        }
+    }
+
+    /// Whether the octets are a text's.
+    @inlinable
+    public func equals(_ text: StaticString) -> Bool {
+        count == text.utf8CodeUnitCount && holds(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+
+    /// Where the first line feed or NUL from `start` on is, or where the octets end.
+    @inlinable
+    public func firstLineFeedOrNUL(from start: Int) -> Int {
+        var index = start
+        while index + 8 <= count {
+            let word = UInt64(littleEndian: loadUnaligned(fromByteOffset: index, as: UInt64.self))
+            let other = word ^ Words.each(UInt8(ascii: "\n"))
+            // The lowest octet with its upper bit set is the first that is zero here; those above it may be set by its borrow.
+            let nul: UInt64 = (word &- Words.each(1)) & ~word
+            let lineFeed: UInt64 = (other &- Words.each(1)) & ~other
+            let zeros = (nul | lineFeed) & Words.upperBits
+            if zeros != 0 { return index + zeros.trailingZeroBitCount / 8 }
+            index += 8
+        }
+        while index < count, self[index] != 0, self[index] != UInt8(ascii: "\n") { index += 1 }
+        return index
+    }
+
+    /// Whether `word` is true for any eight octets, or `octet` for any of so few that they do not fill a word.
+    @inline(__always)
+    fileprivate func holds(_ word: (UInt64) -> Bool, octet: (UInt8) -> Bool) -> Bool {
+        var index = 0
+        while index + 8 <= count {
+            if word(loadUnaligned(fromByteOffset: index, as: UInt64.self)) { return true }
+            index += 8
+        }
+        // The last word reaches back over octets that were looked at.
+        if count >= 8 { return index < count && word(loadUnaligned(fromByteOffset: count - 8, as: UInt64.self)) }
+        while index < count {
+            if octet(self[index]) { return true }
+            index += 1
+        }
+        return false
+    }
+}
+
+/// Words of eight octets.
+@usableFromInline
+enum Words {
+    /// The upper bit of each octet.
+    @inlinable
+    static var upperBits: UInt64 { each(0x80) }
+
+    /// Eight of one octet.
+    @inlinable
+    static func each(_ octet: UInt8) -> UInt64 { 0x0101_0101_0101_0101 &* UInt64(octet) }
+}
