@@ -177,7 +177,7 @@ let package = Package(
         .testTarget(
             name: "PublishedListsTests",
             dependencies: ["AddressTables", "DNSProtocol", "PosternCore", "PosternEngine", "PublishedLists"], swiftSettings: strict),
-        .testTarget(name: "PolicyProtocolTests", dependencies: ["PolicyProtocol"], swiftSettings: strict),
+        .testTarget(name: "PolicyProtocolTests", dependencies: ["PolicyProtocol", "PosternCore"], swiftSettings: strict),
         .testTarget(name: "PosternCoreTests", dependencies: ["PosternCore"], swiftSettings: strict),
         .testTarget(
             name: "PosternEngineTests", dependencies: ["EngineTestSupport", "PosternCore", "PosternEngine"], swiftSettings: strict),

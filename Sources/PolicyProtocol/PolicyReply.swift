@@ -1,3 +1,5 @@
+import PosternCore
+
 /// An answer of the policy delegation protocol: one action of access(5), its text, and an empty line.
 public enum PolicyReply: Equatable, Sendable {
     /// Nothing to say: the next restriction decides.
@@ -21,33 +23,62 @@ public enum PolicyReply: Equatable, Sendable {
 
     /// What goes over the wire.
     public var encoded: String {
+        String(unsafeUninitializedCapacity: longestEncoding) { encode(into: UnsafeMutableRawBufferPointer($0)) }
+    }
+
+    /// Octets that the encoded reply takes at most.
+    public var longestEncoding: Int {
         switch self {
-        case .dunno: "action=DUNNO\n\n"
-        case .deferIfPermit(let text): Self.line("action=DEFER_IF_PERMIT 4.7.1 ", text)
-        case .defer(let code, let enhanced, let text), .reject(let code, let enhanced, let text):
-            Self.line("action=\(code) \(enhanced) ", text)
-        case .hold(let text): Self.line("action=HOLD ", text)
-        case .prepend(let field): Self.line("action=PREPEND ", field, maximum: Self.maximumField)
+        case .dunno: Self.longestFrame
+        case .deferIfPermit(let text), .hold(let text): Self.longestFrame + min(text.utf8.count, Self.maximumText)
+        case .defer(_, let enhanced, let text), .reject(_, let enhanced, let text):
+            Self.longestFrame + enhanced.utf8.count + min(text.utf8.count, Self.maximumText)
+        case .prepend(let field): Self.longestFrame + min(field.utf8.count, Self.maximumField)
         }
     }
 
-    private static func line(_ action: String, _ text: String, maximum: Int = maximumText) -> String {
-        var line = ""
-        line.reserveCapacity(action.utf8.count + min(text.utf8.count, maximum) + 2)
-        line += action
-        line += printable(text, maximum: maximum)
-        line += "\n\n"
-        return line
-    }
+    /// Octets of the longest action, or of `action=` with a code, and of what ends the answer.
+    private static let longestFrame = 40
 
+    /// Writes what goes over the wire; returns how many octets that took.
+    /// - Parameter memory: `longestEncoding` octets or more.
+    public func encode(into memory: UnsafeMutableRawBufferPointer) -> Int {
+        var line = TextWriter(memory)
+        switch self {
+        case .dunno: line.add("action=DUNNO")
+        case .deferIfPermit(let text):
+            line.add("action=DEFER_IF_PERMIT 4.7.1 ")
+            line.add(printable: text, maximum: Self.maximumText)
+        case .defer(let code, let enhanced, let text), .reject(let code, let enhanced, let text):
+            line.add("action=")
+            line.add(decimal: Int64(code))
+            line.add(" ")
+            line.add(enhanced)
+            line.add(" ")
+            line.add(printable: text, maximum: Self.maximumText)
+        case .hold(let text):
+            line.add("action=HOLD ")
+            line.add(printable: text, maximum: Self.maximumText)
+        case .prepend(let field):
+            line.add("action=PREPEND ")
+            line.add(printable: field, maximum: Self.maximumField)
+        }
+        line.add("\n\n")
+        return line.count
+    }
+}
+
+extension TextWriter {
     /// On one line, in printable ASCII, bounded: whatever a client sent may stand in a text without harm.
-    static func printable(_ text: String, maximum: Int = maximumText) -> String {
+    fileprivate mutating func add(printable text: String, maximum: Int) {
         var text = text
-        let isPlain = text.withUTF8 { octets in octets.count <= maximum && octets.allSatisfy(isPrintable) }
-        guard !isPlain else { return text }
-        let bytes = text.utf8.prefix(maximum).map { isPrintable($0) ? $0 : UInt8(ascii: "?") }
-        return String(decoding: bytes, as: UTF8.self)
+        text.withUTF8 { octets in
+            let octets = UnsafeBufferPointer(rebasing: octets.prefix(maximum))
+            if octets.arePrintable {
+                add(octets)
+            } else {
+                for octet in octets { add(octet >= 0x20 && octet <= 0x7e ? octet : UInt8(ascii: "?")) }
+            }
+        }
     }
-
-    private static func isPrintable(_ octet: UInt8) -> Bool { octet >= 0x20 && octet <= 0x7e }
 }
