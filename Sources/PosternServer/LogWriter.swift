@@ -23,14 +23,9 @@ public struct LogLine: Sendable {
         switch format {
         case .logfmt:
             if !bytes.isEmpty { bytes.append(UInt8(ascii: " ")) }
-            bytes.append(contentsOf: key.utf8)
+            bytes.append(octetsOf: key)
             bytes.append(UInt8(ascii: "="))
-            let plain =
-                !value.isEmpty
-                && value.utf8.allSatisfy {
-                    $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "=") && $0 != UInt8(ascii: "\\")
-                }
-            if plain { bytes.append(contentsOf: value.utf8) } else { Self.quote(value, into: &bytes) }
+            if Self.isPlain(value) { bytes.append(octetsOf: value) } else { Self.quote(value, into: &bytes) }
         case .json:
             bytes.append(bytes.isEmpty ? UInt8(ascii: "{") : UInt8(ascii: ","))
             Self.quote(key, into: &bytes)
@@ -50,26 +45,55 @@ public struct LogLine: Sendable {
         buffer.append(UInt8(ascii: "\n"))
     }
 
+    /// Whether a value can stand in logfmt as it is.
+    private static func isPlain(_ value: String) -> Bool {
+        var value = value
+        return value.withUTF8 { octets in
+            !octets.isEmpty && octets.allSatisfy { $0 > 0x20 && !isEscaped($0) && $0 < 0x7f && $0 != UInt8(ascii: "=") }
+        }
+    }
+
+    private static func isEscaped(_ octet: UInt8) -> Bool {
+        octet < 0x20 || octet == 0x7f || octet == UInt8(ascii: "\"") || octet == UInt8(ascii: "\\")
+    }
+
     /// As a JSON string (RFC 8259 §7), which logfmt readers take too. A client cannot forge a line: control characters
     /// are escaped.
     private static func quote(_ text: String, into buffer: inout [UInt8]) {
         buffer.append(UInt8(ascii: "\""))
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "\\"):
-                buffer.append(UInt8(ascii: "\\"))
-                buffer.append(byte)
-            case UInt8(ascii: "\n"): buffer.append(contentsOf: "\\n".utf8)
-            case UInt8(ascii: "\r"): buffer.append(contentsOf: "\\r".utf8)
-            case UInt8(ascii: "\t"): buffer.append(contentsOf: "\\t".utf8)
-            case ..<0x20, 0x7f:
-                buffer.append(contentsOf: "\\u00".utf8)
-                buffer.append(contentsOf: (byte < 16 ? "0" : "").utf8)
-                buffer.append(contentsOf: String(byte, radix: 16).utf8)
-            default: buffer.append(byte)
+        var text = text
+        text.withUTF8 { octets in
+            // What need not be escaped is taken over in one piece.
+            var rest = octets[...]
+            while let place = rest.firstIndex(where: isEscaped) {
+                buffer.append(contentsOf: UnsafeBufferPointer(rebasing: rest[..<place]))
+                escape(rest[place], into: &buffer)
+                rest = rest[(place + 1)...]
             }
+            buffer.append(contentsOf: UnsafeBufferPointer(rebasing: rest))
         }
         buffer.append(UInt8(ascii: "\""))
+    }
+
+    private static func escape(_ octet: UInt8, into buffer: inout [UInt8]) {
+        switch octet {
+        case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+            buffer.append(UInt8(ascii: "\\"))
+            buffer.append(octet)
+        case UInt8(ascii: "\n"): buffer.append(octetsOf: "\\n")
+        case UInt8(ascii: "\r"): buffer.append(octetsOf: "\\r")
+        case UInt8(ascii: "\t"): buffer.append(octetsOf: "\\t")
+        default:
+            buffer.append(octetsOf: octet < 16 ? "\\u000" : "\\u00")
+            buffer.append(octetsOf: String(octet, radix: 16))
+        }
+    }
+}
+
+extension [UInt8] {
+    fileprivate mutating func append(octetsOf text: String) {
+        let isDone: Void? = text.utf8.withContiguousStorageIfAvailable { append(contentsOf: $0) }
+        if isDone == nil { append(contentsOf: text.utf8) }
     }
 }
 

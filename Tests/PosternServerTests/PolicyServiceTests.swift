@@ -442,4 +442,40 @@ extension Findings {
         line.append(to: &buffer)
         #expect(String(decoding: buffer, as: UTF8.self) == expected)
     }
+
+    @Test func everyCharacterStandsForItselfOrIsEscaped() {
+        for value in (UInt8.min...0x7f).map({ String(UnicodeScalar($0)) }) + ["ü", "…", ""] {
+            // At the beginning, amid other text and at the end.
+            for text in ["\(value)bc", "ab\(value)\(value)cd", "abc\(value)", value] {
+                #expect(logfmt(text) == "key=" + (text.utf8.allSatisfy(isBare) && !text.isEmpty ? text : quoted(text)) + "\n")
+            }
+        }
+    }
+
+    private func logfmt(_ text: String) -> String {
+        var line = LogLine(.logfmt)
+        line.add("key", text)
+        var buffer: [UInt8] = []
+        line.append(to: &buffer)
+        return String(decoding: buffer, as: UTF8.self)
+    }
+
+    private func isBare(_ octet: UInt8) -> Bool { octet > 0x20 && octet < 0x7f && !"\"=\\".utf8.contains(octet) }
+
+    /// RFC 8259 §7.
+    private func quoted(_ text: String) -> String {
+        "\""
+            + text.unicodeScalars.map { scalar in
+                switch scalar {
+                case "\"": "\\\""
+                case "\\": "\\\\"
+                case "\n": "\\n"
+                case "\r": "\\r"
+                case "\t": "\\t"
+                case _ where scalar.value < 0x20 || scalar.value == 0x7f:
+                    "\\u00" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
+                default: String(scalar)
+                }
+            }.joined() + "\""
+    }
 }
