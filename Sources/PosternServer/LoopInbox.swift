@@ -5,8 +5,14 @@ import NIOCore
 /// one task.
 final class LoopInbox<Value: Sendable>: Sendable {
     private let loop: any EventLoop
-    private let waiting = NIOLockedValueBox<[Value]>([])
+    private let queue = NIOLockedValueBox(Queue())
     private let deliver: @Sendable (Value) -> Void
+
+    private struct Queue {
+        var waiting: [Value] = []
+        /// Memory for those that come next.
+        var spare: [Value] = []
+    }
 
     /// `deliver` is called on the loop, once for each value.
     init(loop: any EventLoop, deliver: @escaping @Sendable (Value) -> Void) {
@@ -17,24 +23,25 @@ final class LoopInbox<Value: Sendable>: Sendable {
     var isOnLoop: Bool { loop.inEventLoop }
 
     func send(_ value: Value) {
-        let isFirst = waiting.withLockedValue { waiting in
-            waiting.append(value)
-            return waiting.count == 1
+        let isFirst = queue.withLockedValue { queue in
+            queue.waiting.append(value)
+            return queue.waiting.count == 1
         }
         if isFirst { loop.execute { self.empty() } }
     }
 
     private func empty() {
-        let values = waiting.withLockedValue { waiting in
-            defer {
-                waiting = []
-                waiting.reserveCapacity(Self.usual)
-            }
-            return waiting
+        var values: [Value] = []
+        queue.withLockedValue { queue in
+            swap(&values, &queue.waiting)
+            swap(&queue.waiting, &queue.spare)
         }
-        for value in values { deliver(value) }
+        for index in values.indices { deliver(values[index]) }
+        guard values.count <= Self.usual else { return }
+        values.removeAll(keepingCapacity: true)
+        queue.withLockedValue { swap(&values, &$0.spare) }
     }
 
-    /// As many values as cross together under load.
-    private static var usual: Int { 32 }
+    /// As many values as cross together under load; memory for more is not kept.
+    private static var usual: Int { 256 }
 }

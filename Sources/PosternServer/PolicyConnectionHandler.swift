@@ -34,6 +34,8 @@ final class PolicyConnectionHandler: ChannelDuplexHandler, IdleWatched {
     private var replies: CircularBuffer<PolicyReply?> = []
     /// The number of the request that `replies` begins with.
     private var firstReply = 0
+    /// What is written; its memory serves the next answer, once it has left.
+    private var out = ByteBuffer()
     private var isReading = false
     private var readIsWithheld = false
     /// No more requests will be read: the peer has half-closed, sent nonsense, or we are draining.
@@ -75,7 +77,7 @@ final class PolicyConnectionHandler: ChannelDuplexHandler, IdleWatched {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isEnding else { return }
         lastActivity = context.eventLoop.now
-        decoder.feed(unwrapInboundIn(data).readableBytesView)
+        unwrapInboundIn(data).withUnsafeReadableBytes { decoder.feed($0) }
         do throws(PolicyRequestError) {
             while let request = try decoder.next() { ask(request, context) }
         } catch {
@@ -91,26 +93,24 @@ final class PolicyConnectionHandler: ChannelDuplexHandler, IdleWatched {
     private func ask(_ request: PolicyRequest, _ context: ChannelHandlerContext) {
         let number = firstReply + replies.count
         replies.append(nil)
-        let connection = NIOLoopBound(self, eventLoop: context.eventLoop)
-        service.answer(request, listener: listener) { [inbox, loop = context.eventLoop] reply, wait in
-            if wait > .zero {
-                loop.scheduleTask(in: .milliseconds(wait.milliseconds)) { connection.value.answered(number, reply) }
-            } else if inbox.isOnLoop {
-                connection.value.answered(number, reply)
-            } else {
-                inbox.send(PolicyAnswer(connection: connection, number: number, reply: reply))
-            }
-        }
+        let asker = PolicyAsker(connection: NIOLoopBound(self, eventLoop: context.eventLoop), inbox: inbox, number: number)
+        service.answer(request, listener: listener, to: asker)
     }
 
     /// The answer to a request; nobody waits for it when the connection has gone.
     func answered(_ number: Int, _ reply: PolicyReply) {
         guard let context, number >= firstReply else { return }
-        replies[offset: number - firstReply] = reply
-        guard replies.first != .some(nil) else { return }
-        var out = context.channel.allocator.buffer(capacity: 128)
+        guard number == firstReply else {
+            replies[offset: number - firstReply] = reply
+            return
+        }
+        out.clear(minimumCapacity: reply.longestEncoding)
+        out.write(reply)
+        replies.removeFirst()
+        firstReply += 1
+        // Later requests may have been answered before.
         while let first = replies.first, let reply = first {
-            out.writeString(reply.encoded)
+            out.write(reply)
             replies.removeFirst()
             firstReply += 1
         }
@@ -174,6 +174,24 @@ final class PolicyConnectionHandler: ChannelDuplexHandler, IdleWatched {
     }
 }
 
+/// Who waits for an answer: a connection, for that to one of its requests.
+struct PolicyAsker: Sendable {
+    let connection: NIOLoopBound<PolicyConnectionHandler>
+    let inbox: LoopInbox<PolicyAnswer>
+    let number: Int
+
+    /// Hands over the answer, on any thread; it is held back for `wait`.
+    func take(_ reply: PolicyReply, after wait: WallTime.Span) {
+        if wait > .zero {
+            connection.eventLoop.scheduleTask(in: .milliseconds(wait.milliseconds)) { connection.value.answered(number, reply) }
+        } else if inbox.isOnLoop {
+            connection.value.answered(number, reply)
+        } else {
+            inbox.send(PolicyAnswer(connection: connection, number: number, reply: reply))
+        }
+    }
+}
+
 /// An answer on its way back to the connection that waits for it.
 struct PolicyAnswer: Sendable {
     let connection: NIOLoopBound<PolicyConnectionHandler>
@@ -181,6 +199,12 @@ struct PolicyAnswer: Sendable {
     let reply: PolicyReply
 
     func deliver() { connection.value.answered(number, reply) }
+}
+
+extension ByteBuffer {
+    fileprivate mutating func write(_ reply: PolicyReply) {
+        writeWithUnsafeMutableBytes(minimumWritableBytes: reply.longestEncoding) { reply.encode(into: $0) }
+    }
 }
 
 /// Tells a connection that the daemon is stopping: what was asked is answered, then it closes.

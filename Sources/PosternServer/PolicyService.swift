@@ -30,16 +30,19 @@ public final class PolicyService: Sendable {
         }
     }
 
-    /// Answers one request. `completion` is called once, at once or on the store's thread, with the reply and how long to hold
-    /// it back.
-    func answer(_ request: PolicyRequest, listener: String, completion: @escaping @Sendable (PolicyReply, WallTime.Span) -> Void) {
-        guard let attempt = Attempt(request) else { return completion(.dunno, .zero) }
+    /// Answers one request. `asker` gets the reply once, at once or on the store's thread, and how long to hold it back.
+    func answer(_ request: PolicyRequest, listener: String, to asker: PolicyAsker) {
+        guard let attempt = Attempt(request) else { return asker.take(.dunno, after: .zero) }
         if let address = attempt.client.address, attempt.account == nil { decisions.met(address, at: listener) }
         if attempt.stage == .rcpt { decisions.named(attempt, at: listener) }
         // What follows is kept until the answer comes; of the attempt that is little.
         let (stage, instance, isStressed) = (attempt.stage, attempt.instance, attempt.stressed)
         let memory = messages.withLockedValue { $0[instance] } ?? MessageMemory()
         decisions.decide(attempt, memory: memory, listener: listener) { [self] outcome in
+            guard outcome.verdict.action.passes else {
+                if outcome.memory != memory { remember(outcome.memory, of: instance) }
+                return asker.take(outcome.reply(field: nil), after: .zero)
+            }
             var now = outcome.memory
             let field = Self.field(of: outcome, at: stage, &now)
             var wait = WallTime.Span.zero
@@ -48,69 +51,69 @@ public final class PolicyService: Sendable {
                 wait = min(span, hold)
                 now.held = wait > .zero
             }
-            if !instance.isEmpty, now != memory {
-                messages.withLockedValue { [now] in $0[instance] = now }
-            }
-            completion(PolicyReply(outcome, field: field), wait)
+            if now != memory { remember(now, of: instance) }
+            asker.take(outcome.reply(field: field), after: wait)
         }
     }
-}
 
-extension PolicyService {
-    /// The header field that this answer puts on the message, if any. An answer has room for one: what else is owed waits for
-    /// the next recipient, or for DATA.
+    private func remember(_ memory: MessageMemory, of instance: String) {
+        if !instance.isEmpty { messages.withLockedValue { $0[instance] = memory } }
+    }
+
+    /// The header field that the answer to a message that passes puts on it, if any. An answer has room for one: what else is owed
+    /// waits for the next recipient, or for DATA.
     private static func field(of outcome: DecisionService.Outcome, at stage: Stage, _ memory: inout MessageMemory) -> String? {
-        switch outcome.verdict.action {
-        case .accept, .hold, .tarpit: break
-        case .defer, .reject, .drop: return nil
-        }
-        memory.fieldsOwed += [outcome.spfField, outcome.verdict.header].compactMap { $0 }
+        for case let field? in [outcome.spfField, outcome.verdict.header] { memory.fieldsOwed.append(field) }
         // SMTPD_POLICY_README: PREPEND is not for the end of a message.
         guard stage == .rcpt || stage == .data, !memory.fieldsOwed.isEmpty else { return nil }
         return memory.fieldsOwed.removeFirst()
     }
 }
 
-extension Attempt {
-    /// From a policy request; `nil` for a protocol state that is not known, where nothing is checked either.
-    init?(_ request: PolicyRequest) {
-        guard let stage = Stage(rawValue: request[.protocolState]) else { return nil }
-        // Postfix writes "unknown" for a name that is not there or is not confirmed (SMTPD_POLICY_README).
-        let name = request[.clientName]
-        var client = Client(
-            address: IPAddress(request[.clientAddress]), confirmedName: name == "unknown" ? nil : DomainName(name), helo: request[.heloName]
-        )
-        if let confirmed = client.confirmedName {
-            client.reverseName = .confirmed(confirmed)
-        } else if name == "unknown", !request.isEmpty(.reverseClientName) {
-            // The name that is not confirmed. "unknown" stands for no name and for a DNS that failed a moment ago
-            // (smtpd_peer.c), so that it says nothing: we ask ourselves.
-            let reverse = request[.reverseClientName]
-            if reverse != "unknown" { client.reverseName = DomainName(reverse).map { .unconfirmed($0) } ?? .none }
+extension Verdict.Action {
+    /// Whether Postfix is to go on; it has no slow answers of ours.
+    fileprivate var passes: Bool {
+        switch self {
+        case .accept, .hold, .tarpit: true
+        case .defer, .reject, .drop: false
         }
-        let account = request[.saslUsername]
-        self.init(
-            stage: stage, client: client, sender: ReversePath(request[.sender]), recipient: Mailbox(request[.recipient]),
-            recipientCount: request.number(.recipientCount), instance: request[.instance], account: account.isEmpty ? nil : account,
-            size: request.number(.size), stressed: request[.stress] == "yes")
     }
 }
 
-extension PolicyReply {
+extension Attempt {
+    /// From a policy request; `nil` for a protocol state that is not known, where nothing is checked either.
+    init?(_ request: PolicyRequest) {
+        // Nearly every question is about a recipient.
+        guard let stage = request.holds(.protocolState, "RCPT") ? .rcpt : Stage(rawValue: request[.protocolState]) else { return nil }
+        // Postfix writes "unknown" for a name that is not there or is not confirmed (SMTPD_POLICY_README).
+        let isUnknown = request.holds(.clientName, "unknown")
+        var client = Client(
+            address: request.address(.clientAddress), confirmedName: isUnknown ? nil : request.domainName(.clientName),
+            helo: request[.heloName])
+        if let confirmed = client.confirmedName {
+            client.reverseName = .confirmed(confirmed)
+        } else if isUnknown, !request.isEmpty(.reverseClientName), !request.holds(.reverseClientName, "unknown") {
+            // The name that is not confirmed. "unknown" stands for no name and for a DNS that failed a moment ago
+            // (smtpd_peer.c), so that it says nothing: we ask ourselves.
+            client.reverseName = request.domainName(.reverseClientName).map { .unconfirmed($0) } ?? .none
+        }
+        self.init(
+            stage: stage, client: client, sender: request.mailbox(.sender).map { .mailbox($0) } ?? .null,
+            recipient: request.mailbox(.recipient), recipientCount: request.number(.recipientCount), instance: request[.instance],
+            account: request.isEmpty(.saslUsername) ? nil : request[.saslUsername], size: request.number(.size),
+            stressed: request.holds(.stress, "yes"))
+    }
+}
+
+extension DecisionService.Outcome {
     /// The reply that says what the verdict says.
-    init(_ outcome: DecisionService.Outcome, field: String?) {
-        let verdict = outcome.verdict
+    fileprivate func reply(field: String?) -> PolicyReply {
         switch verdict.action {
-        case .accept, .hold, .tarpit:
-            self = field.map(PolicyReply.prepend) ?? .dunno
-        case .defer:
-            self =
-                outcome.deferralReply == .deferIfPermit
-                ? .deferIfPermit(outcome.text) : .defer(code: 451, enhanced: "4.7.1", text: outcome.text)
-        case .reject where verdict.holdsMessage:
-            self = .hold(outcome.text)
-        case .reject, .drop:
-            self = .reject(code: 554, enhanced: "5.7.1", text: outcome.text)
+        case .accept, .hold, .tarpit: field.map(PolicyReply.prepend) ?? .dunno
+        case .defer where deferralReply == .deferIfPermit: .deferIfPermit(text)
+        case .defer: .defer(code: 451, enhanced: "4.7.1", text: text)
+        case .reject where verdict.holdsMessage: .hold(text)
+        case .reject, .drop: .reject(code: 554, enhanced: "5.7.1", text: text)
         }
     }
 }
