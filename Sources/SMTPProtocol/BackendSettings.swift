@@ -161,7 +161,7 @@ public enum BackendAction: Hashable, Sendable {
     /// Starts the TLS handshake as a client, and calls `tlsEstablished`.
     case startTLS
     /// The session is open; what the backend said to EHLO, `nil` where it knows only HELO.
-    case ready(Extensions?)
+    indirect case ready(Extensions?)
     /// The answer to what was relayed; relays are answered in their order.
     case replied(Reply, to: BackendStep)
     /// The answer to `authenticate`.
@@ -171,7 +171,7 @@ public enum BackendAction: Hashable, Sendable {
     /// The transaction was taken back, and the connection may be used again for the same client.
     case idle
     /// The connection is of no more use. Whatever is unanswered, or comes, is answered with the failure's reply.
-    case failed(BackendFailure)
+    indirect case failed(BackendFailure)
     case deadline(BackendDeadline?)
     case close
 }

@@ -1,7 +1,7 @@
 /// What is sent to a backend and has a reply.
 enum BackendCommand: Hashable, Sendable {
-    case mail(MailCommand)
-    case recipient(RecipientCommand)
+    indirect case mail(MailCommand)
+    indirect case recipient(RecipientCommand)
     case data
     case authenticate(Credentials)
     /// A step of a log-in that was sent.
@@ -32,7 +32,7 @@ extension BackendSession {
     public mutating func recipient(_ recipient: RecipientCommand, of mail: MailCommand, into actions: inout [BackendAction]) {
         guard isUsable(&actions) else { return }
         // Never an open relay: a connection of our own carries no one's mail.
-        guard client != nil else { return fail(BackendFailure(.clientInformationNotNegotiated), &actions) }
+        if case nil = client { return fail(BackendFailure(.clientInformationNotNegotiated), &actions) }
         guard isLoggedIn || !settings.requiresLogIn else { return fail(BackendFailure(.notLoggedIn), &actions) }
         if let refusal = sessionRefusal ?? transactionRefusal {
             actions.append(.replied(refusal, to: .recipient))
@@ -69,7 +69,7 @@ extension BackendSession {
 
     /// Pieces of content, which refer to `input`; one call for each input makes the fewest chunks.
     public mutating func content(
-        _ pieces: some Collection<ContentPiece>, of input: UnsafeRawBufferPointer, into actions: inout [BackendAction]
+        _ pieces: [ContentPiece], of input: UnsafeRawBufferPointer, into actions: inout [BackendAction]
     ) {
         switch content {
         case .none, .ending: return
@@ -176,7 +176,7 @@ extension BackendSession {
 
     /// Sends what may be sent: everything with PIPELINING, else one command at a time (RFC 2920 §3.1).
     mutating func pump(_ actions: inout [BackendAction]) {
-        guard phase == .open else { return }
+        guard phase == .open, !outbox.isEmpty else { return }
         var bytes: [UInt8] = []
         while let command = outbox.first, expected.isEmpty || (extensions.pipelining && expected.last?.endsGroup != true) {
             outbox.removeFirst()
@@ -186,17 +186,17 @@ extension BackendSession {
                     refuseTransaction(.notOfferedNow, &actions)
                     continue
                 }
-                bytes += mail.encoded(for: extensions)
+                mail.encode(for: extensions, into: &bytes)
             case .recipient(let recipient):
                 if recipient.unsupportedParameter(by: carried) != nil {
                     actions.append(.replied(.notOfferedNow, to: .recipient))
                     continue
                 }
-                bytes += recipient.encoded(for: extensions)
-            case .data: bytes += "DATA\r\n".utf8
-            case .reset, .probeReset: bytes += "RSET\r\n".utf8
-            case .probeMail: bytes += "MAIL FROM:<>\r\n".utf8
-            case .probeRecipient(let mailbox): bytes += "RCPT TO:<\(mailbox)>\r\n".utf8
+                recipient.encode(for: extensions, into: &bytes)
+            case .data: bytes.append("DATA\r\n")
+            case .reset, .probeReset: bytes.append("RSET\r\n")
+            case .probeMail: bytes.append("MAIL FROM:<>\r\n")
+            case .probeRecipient(let mailbox): bytes.append("RCPT TO:<\(mailbox)>\r\n")
             case .authenticate(let credentials):
                 if !bytes.isEmpty { actions.append(.send(bytes)) }
                 bytes = []

@@ -15,15 +15,23 @@ enum ByteScan {
         first(bytes, from: start, match: controls) { $0 < 0x0e }
     }
 
+    /// High bits set in bytes of `word` that are `octet`; as above, the lowest is exact.
+    @inline(__always)
+    private static func equals(_ word: UInt64, _ octet: UInt8) -> UInt64 {
+        let difference = word ^ (ones &* UInt64(octet))
+        return (difference &- ones) & ~difference & highs
+    }
+
     /// The index of the first LF at or after `start`, or the count.
     @inline(__always)
     static func firstLF(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Int {
-        first(
-            bytes, from: start,
-            match: { word in
-                let difference = word ^ (ones &* 0x0a)
-                return (difference &- ones) & ~difference & highs
-            }, test: { $0 == 0x0a })
+        first(bytes, from: start, match: { equals($0, Octet.lf) }) { $0 == Octet.lf }
+    }
+
+    /// The index of the first dot at or after `start`, or the count.
+    @inline(__always)
+    static func firstDot(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Int {
+        first(bytes, from: start, match: { equals($0, Octet.dot) }) { $0 == Octet.dot }
     }
 
     @inline(__always)
@@ -78,6 +86,14 @@ enum Octet {
     static func isLetter(_ octet: UInt8) -> Bool { (octet | 0x20) >= 0x61 && (octet | 0x20) <= 0x7a }
     static func isAlphanumeric(_ octet: UInt8) -> Bool { isDigit(octet) || isLetter(octet) }
     static func lowercased(_ octet: UInt8) -> UInt8 { octet >= 0x41 && octet <= 0x5a ? octet | 0x20 : octet }
+}
+
+extension [UInt8] {
+    /// Appends the octets of a text.
+    mutating func append(_ text: String) {
+        var text = text
+        text.withUTF8 { append(contentsOf: $0) }
+    }
 }
 
 extension Sequence<UInt8> {

@@ -4,8 +4,8 @@ import PosternCore
 public enum Command: Hashable, Sendable {
     case helo(HeloName)
     case ehlo(HeloName)
-    case mail(MailCommand)
-    case recipient(RecipientCommand)
+    indirect case mail(MailCommand)
+    indirect case recipient(RecipientCommand)
     case data
     /// RFC 3030 §2.
     case chunk(size: UInt64, last: Bool)
@@ -22,7 +22,7 @@ public enum Command: Hashable, Sendable {
     /// RFC 4954 §4; the initial response is not decoded.
     case authenticate(mechanism: String, initialResponse: Secret?)
     /// Postfix XCLIENT_README.
-    case xclient(XClientAttributes)
+    indirect case xclient(XClientAttributes)
 
     public var verb: Verb {
         switch self {
@@ -65,7 +65,9 @@ public enum Verb: String, Hashable, Sendable, CaseIterable {
     case starttls = "STARTTLS"
     case xclient = "XCLIENT"
 
-    private static let packed: [(name: UInt64, verb: Verb)] = allCases.map { (pack($0.rawValue.utf8), $0) }
+    private static let packed: [(name: UInt64, count: Int, verb: Verb)] = allCases.map {
+        (pack($0.rawValue.utf8), $0.rawValue.utf8.count, $0)
+    }
 
     /// At most 8 octets, letters in upper case, in one word.
     private static func pack(_ octets: some Sequence<UInt8>) -> UInt64 {
@@ -76,7 +78,7 @@ public enum Verb: String, Hashable, Sendable, CaseIterable {
     init?(_ octets: ArraySlice<UInt8>) {
         guard octets.count >= 4, octets.count <= 8 else { return nil }
         let name = Self.pack(octets)
-        guard let known = Self.packed.first(where: { $0.name == name }), known.verb.rawValue.utf8.count == octets.count else { return nil }
+        guard let known = Self.packed.first(where: { $0.name == name && $0.count == octets.count }) else { return nil }
         self = known.verb
     }
 

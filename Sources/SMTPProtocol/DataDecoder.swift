@@ -80,18 +80,19 @@ public struct DataEncoder: Sendable {
             atLineStart = insertion.endsLine
         case .input(let range):
             guard !range.isEmpty else { return }
-            if atLineStart, input[range.lowerBound] == Octet.dot { pieces.append(.insert(.dot)) }
             let window = UnsafeRawBufferPointer(rebasing: input[..<range.upperBound])
             var run = range.lowerBound
             var index = run
             while true {
-                index = ByteScan.firstLF(window, from: index) + 1
+                // Dots are no more frequent than line ends, and in much content there are none at all.
+                index = ByteScan.firstDot(window, from: index)
                 guard index < range.upperBound else { break }
-                if window[index] == Octet.dot {
-                    pieces.append(.input(run..<index))
+                if index == range.lowerBound ? atLineStart : window[index - 1] == Octet.lf {
+                    if run < index { pieces.append(.input(run..<index)) }
                     pieces.append(.insert(.dot))
                     run = index
                 }
+                index += 1
             }
             pieces.append(.input(run..<range.upperBound))
             atLineStart = window[range.upperBound - 1] == Octet.lf

@@ -127,15 +127,23 @@ extension MailCommand {
     /// The command for a server with these extensions, with CRLF. A parameter that it does not know is left out, and so is AUTH:
     /// who has logged in is not believed to speak for others (RFC 4954 §5).
     public func encoded(for extensions: Extensions) -> [UInt8] {
-        var text = "MAIL FROM:<\(wirePath)>"
-        if let size, extensions.size != nil { text += " SIZE=\(size)" }
-        if let body, body != .binaryMIME, extensions.eightBitMIME { text += " BODY=\(body.rawValue)" }
-        if isSMTPUTF8, extensions.smtpUTF8 { text += " SMTPUTF8" }
+        var octets: [UInt8] = []
+        encode(for: extensions, into: &octets)
+        return octets
+    }
+
+    func encode(for extensions: Extensions, into octets: inout [UInt8]) {
+        octets.append("MAIL FROM:<")
+        octets.append(wirePath)
+        octets.append(">")
+        if let size, extensions.size != nil { octets.append(" SIZE=\(size)") }
+        if let body, body != .binaryMIME, extensions.eightBitMIME { octets.append(" BODY=\(body.rawValue)") }
+        if isSMTPUTF8, extensions.smtpUTF8 { octets.append(" SMTPUTF8") }
         if extensions.dsn {
-            if let returnedContent { text += " RET=\(returnedContent.rawValue)" }
-            if let envelopeID { text += " ENVID=\(envelopeID)" }
+            if let returnedContent { octets.append(" RET=\(returnedContent.rawValue)") }
+            if let envelopeID { octets.append(" ENVID=\(envelopeID)") }
         }
-        return Array("\(text)\r\n".utf8)
+        octets.append("\r\n")
     }
 }
 
@@ -148,17 +156,25 @@ extension RecipientCommand {
 
     /// The command for a server with these extensions, with CRLF. A parameter that it does not know is left out.
     public func encoded(for extensions: Extensions) -> [UInt8] {
-        var text = "RCPT TO:<\(wirePath)>"
+        var octets: [UInt8] = []
+        encode(for: extensions, into: &octets)
+        return octets
+    }
+
+    func encode(for extensions: Extensions, into octets: inout [UInt8]) {
+        octets.append("RCPT TO:<")
+        octets.append(wirePath)
+        octets.append(">")
         if extensions.dsn {
             switch notify {
-            case .never: text += " NOTIFY=NEVER"
+            case .never: octets.append(" NOTIFY=NEVER")
             case .on(let events):
                 let names = [(RecipientCommand.Events.success, "SUCCESS"), (.failure, "FAILURE"), (.delay, "DELAY")]
-                text += " NOTIFY=\(names.filter { events.contains($0.0) }.map(\.1).joined(separator: ","))"
+                octets.append(" NOTIFY=\(names.filter { events.contains($0.0) }.map(\.1).joined(separator: ","))")
             case nil: break
             }
-            if let originalRecipient { text += " ORCPT=\(originalRecipient)" }
+            if let originalRecipient { octets.append(" ORCPT=\(originalRecipient)") }
         }
-        return Array("\(text)\r\n".utf8)
+        octets.append("\r\n")
     }
 }

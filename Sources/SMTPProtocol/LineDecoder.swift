@@ -15,13 +15,16 @@ public struct LineDecoder: Sendable {
         public var authentication: Int
 
         public init(command: Int = 512, envelope: Int = 2048, authentication: Int = 512) {
-            precondition(command >= 512 && envelope >= 512 && authentication >= 512, "RFC 5321 §4.5.3.1.4 demands 512 octets")
+            precondition(
+                command >= Self.least && envelope >= Self.least && authentication >= Self.least, "RFC 5321 §4.5.3.1.4 demands 512 octets")
             self.command = command
             self.envelope = envelope
             self.authentication = authentication
         }
 
         var longest: Int { max(command, max(envelope, authentication)) }
+        /// What every line may have.
+        static let least = 512
 
         func limit(of line: [UInt8], isResponse: Bool) -> Int {
             if isResponse { return authentication }
@@ -83,7 +86,7 @@ public struct LineDecoder: Sendable {
                 note(.bareCR)
             }
             let stop = ByteScan.firstControl(input, from: position)
-            append(input[position..<stop])
+            append(UnsafeRawBufferPointer(rebasing: input[position..<stop]))
             position = stop
             guard stop < input.count else { break }
             position += 1
@@ -91,7 +94,7 @@ public struct LineDecoder: Sendable {
             case Octet.cr: sawCR = true
             case Octet.lf: note(.bareLF)
             case Octet.nul: note(.nul)
-            default: append(input[stop...stop])
+            default: append(UnsafeRawBufferPointer(rebasing: input[stop...stop]))
             }
         }
         return .needsMore
@@ -114,7 +117,7 @@ public struct LineDecoder: Sendable {
         flaws = []
     }
 
-    private mutating func append(_ octets: Slice<UnsafeRawBufferPointer>) {
+    private mutating func append(_ octets: UnsafeRawBufferPointer) {
         guard !overlong else { return }
         if line.count + octets.count + 2 > limits.longest {
             overlong = true
@@ -131,7 +134,8 @@ public struct LineDecoder: Sendable {
 
     private mutating func endLine(_ isResponse: Bool) -> Outcome {
         finished = true
-        if overlong || line.count + 2 > limits.limit(of: line, isResponse: isResponse) { return .tooLong }
+        let length = line.count + 2
+        if overlong || length > Limits.least && length > limits.limit(of: line, isResponse: isResponse) { return .tooLong }
         return flaws.isEmpty ? .line : .flawed
     }
 }

@@ -85,13 +85,13 @@ extension CommandParser {
             guard (verb == .rcpt && local.equalsIgnoringCase("postmaster")) || leniency.unqualifiedPaths else { throw .badPath(verb) }
         }
         let wire = line[start..<index]
-        guard let wireText = text(wire, utf8: true), let localText = text(local[...], utf8: true) else { throw .eightBit(verb) }
+        guard let wireText = text(wire, utf8: true), let localText = text(local, utf8: true) else { throw .eightBit(verb) }
         return ParsedPath(
             mailbox: Mailbox(localPart: localText, domain: domainText), wire: wireText, isEightBit: wire.contains { $0 >= 0x80 })
     }
 
     /// A dot-string or a quoted string. Quotes are dropped where a dot-string says the same (RFC 5321 §4.1.2).
-    private mutating func localPart(_ verb: Verb) throws(CommandError) -> [UInt8] {
+    private mutating func localPart(_ verb: Verb) throws(CommandError) -> ArraySlice<UInt8> {
         let start = index
         if skip(Octet.quote) {
             var content: [UInt8] = []
@@ -109,11 +109,12 @@ extension CommandParser {
                 guard plain >= 0x20, plain != 0x7f else { throw .badPath(verb) }
                 content.append(plain)
             }
-            return Self.isDotString(content[...]) ? content : Array(line[start..<index])
+            return Self.isDotString(content[...]) ? content[...] : line[start..<index]
         }
         while let octet = peek, PathSyntax.isAtext(octet) || octet == Octet.dot || octet >= 0x80 { index += 1 }
-        guard Self.isDotString(line[start..<index]) else { throw .badPath(verb) }
-        return Array(line[start..<index])
+        let local = line[start..<index]
+        guard Self.isDotString(local) else { throw .badPath(verb) }
+        return local
     }
 
     private static func isDotString(_ octets: ArraySlice<UInt8>) -> Bool {
@@ -125,6 +126,8 @@ extension CommandParser {
         return previous != Octet.dot
     }
 
+    private static func joinsLabels(_ octet: UInt8) -> Bool { octet == Octet.hyphen || octet == Octet.dot || octet == UInt8(ascii: "_") }
+
     /// A domain name or an address literal with its brackets.
     private mutating func domain(_ verb: Verb) throws(CommandError) -> ArraySlice<UInt8> {
         let start = index
@@ -134,7 +137,7 @@ extension CommandParser {
             guard skip(UInt8(ascii: "]")), PathSyntax.addressLiteral(body) != nil else { throw .badPath(verb) }
             return line[start..<index]
         }
-        while let octet = peek, Octet.isAlphanumeric(octet) || octet >= 0x80 || "-._".utf8.contains(octet) { index += 1 }
+        while let octet = peek, Octet.isAlphanumeric(octet) || octet >= 0x80 || Self.joinsLabels(octet) { index += 1 }
         let name = line[start..<index]
         if name.count > PathSyntax.longestDomain { throw .pathTooLong(verb) }
         guard PathSyntax.isDomain(name, utf8: true, underscores: true) else { throw .badPath(verb) }

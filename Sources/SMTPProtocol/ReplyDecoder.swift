@@ -48,6 +48,7 @@ public struct ReplyDecoder: Sendable {
     /// - Returns: the reply, or `nil` when all bytes are consumed and it is not complete. `position` moves past what was
     ///   consumed.
     public mutating func decode(_ input: UnsafeRawBufferPointer, at position: inout Int) throws(ReplyFlaw) -> Reply? {
+        if isEmpty, let reply = wholeReply(input, at: &position) { return reply }
         while position < input.count {
             if sawCR {
                 guard input[position] == Octet.lf else { throw .badLineEnd }
@@ -58,7 +59,7 @@ public struct ReplyDecoder: Sendable {
             }
             let stop = ByteScan.firstControl(input, from: position)
             guard line.count + (stop - position) <= limits.line else { throw .lineTooLong }
-            line.append(contentsOf: input[position..<stop])
+            line.append(contentsOf: UnsafeRawBufferPointer(rebasing: input[position..<stop]))
             position = stop
             guard stop < input.count else { break }
             position += 1
@@ -71,6 +72,24 @@ public struct ReplyDecoder: Sendable {
             }
         }
         return nil
+    }
+
+    /// A reply of one line that has come as a whole, as nearly all do, goes on as it stands. `nil` for what has to be looked at closer.
+    private func wholeReply(_ input: UnsafeRawBufferPointer, at position: inout Int) -> Reply? {
+        let start = position
+        let stop = ByteScan.firstControl(input, from: start)
+        let length = stop - start
+        guard stop + 1 < input.count, input[stop] == Octet.cr, input[stop + 1] == Octet.lf, length <= limits.line, limits.lines > 0,
+            length == 3 || (length > 4 && input[start + 3] == Octet.space)
+        else { return nil }
+        var code: UInt16 = 0
+        for octet in input[start..<start + 3] {
+            guard Octet.isDigit(octet) else { return nil }
+            code = code * 10 + UInt16(octet - 0x30)
+        }
+        guard (200...599).contains(code) else { return nil }
+        position = stop + 2
+        return Reply(code: code, wire: Array(UnsafeRawBufferPointer(rebasing: input[start..<position])))
     }
 
     private mutating func endLine() throws(ReplyFlaw) -> Reply? {

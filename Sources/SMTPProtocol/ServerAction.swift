@@ -1,4 +1,4 @@
-/// What the runtime does for a server session, in order.
+/// What the runtime does for a server session, in order. Those with much to say hold it at arm's length: actions are copied.
 public enum ServerAction: Hashable, Sendable {
     /// Sends a reply to the client.
     case write(Reply)
@@ -17,7 +17,7 @@ public enum ServerAction: Hashable, Sendable {
     /// Starts the TLS handshake once what was written has left, and calls `tlsEstablished`.
     case startTLS
     /// XCLIENT told who the client is. What was known of it is void.
-    case clientInformation(XClientAttributes)
+    indirect case clientInformation(XClientAttributes)
     case violation(Violation)
     /// Starts the deadline anew; `nil` stops it: the runtime itself is being waited for.
     case deadline(ServerDeadline?)
@@ -30,9 +30,9 @@ public enum Question: Hashable, Sendable {
     /// Before the greeting, or again after XCLIENT.
     case connect
     case helo(HeloName, extended: Bool)
-    case mail(MailCommand)
+    indirect case mail(MailCommand)
     /// `count` recipients of this message were accepted before.
-    case recipient(RecipientCommand, count: Int)
+    indirect case recipient(RecipientCommand, count: Int)
     /// Before the content: in reply to DATA, or before the first BDAT chunk is read.
     case content(recipients: Int)
 }
@@ -51,7 +51,7 @@ public enum Decision: Hashable, Sendable {
 /// What goes to the backend. At most one is unanswered at a time.
 public enum Relay: Hashable, Sendable {
     /// The reply is that to RCPT, or to a MAIL that was refused.
-    case recipient(MailCommand, RecipientCommand)
+    indirect case recipient(MailCommand, RecipientCommand)
     /// The reply is 354 when content may flow; anything else goes to the client.
     case beginContent
     /// The reply is the message's.

@@ -344,7 +344,12 @@ enum OtherProtocol {
     ].map { Array($0.utf8) }
 
     static func begins(_ line: [UInt8]) -> Bool {
-        guard let first = line.first, "GPHDOCTS".utf8.contains(first & 0xdf) else { return false }
+        switch (line.first ?? 0) & 0xdf {
+        case UInt8(ascii: "G"), UInt8(ascii: "P"), UInt8(ascii: "H"), UInt8(ascii: "D"), UInt8(ascii: "O"), UInt8(ascii: "C"),
+            UInt8(ascii: "T"), UInt8(ascii: "S"):
+            break
+        default: return false
+        }
         return openings.contains { opening in
             line.count >= opening.count && zip(line, opening).allSatisfy { ($0 >= 0x61 && $0 <= 0x7a ? $0 & 0xdf : $0) == $1 }
         }

@@ -64,8 +64,8 @@ public struct ServerSession: Sendable {
     enum Pending: Hashable, Sendable {
         case connect(again: Bool)
         case helo(HeloName, extended: Bool)
-        case mail(MailCommand)
-        case recipient(RecipientCommand)
+        indirect case mail(MailCommand)
+        indirect case recipient(RecipientCommand)
         case data
         case chunk(size: UInt64, last: Bool)
     }

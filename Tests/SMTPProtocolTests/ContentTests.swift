@@ -383,19 +383,21 @@ struct ContentTests {
     @Test("the scan finds every octet at every offset")
     func scan() {
         var wrong: [String] = []
-        for length in 0...70 {
+        // Shorter and longer than what is looked at in one step, and than two steps.
+        for length in [Int](0...82) + [127, 128, 129, 145] {
             for place in 0..<max(1, length) {
-                for octet: UInt8 in [0, 9, 10, 13, 14, 0x80, 0x8d, 0xff] {
+                for octet: UInt8 in [0, 9, 10, 13, 14, 0x2e, 0x80, 0x8d, 0xae, 0xff] {
                     var input = [UInt8](repeating: 0x8a, count: length)
                     if place < length { input[place] = octet }
                     input.withUnsafeBytes { buffer in
                         let control = octet < 14 && length > 0 ? place : length
                         let feed = octet == 10 && length > 0 ? place : length
+                        let dot = octet == 0x2e && length > 0 ? place : length
                         let found = [
                             ByteScan.firstControl(buffer, from: 0), ByteScan.firstControl(buffer, from: place),
-                            ByteScan.firstLF(buffer, from: 0),
+                            ByteScan.firstLF(buffer, from: 0), ByteScan.firstDot(buffer, from: 0),
                         ]
-                        if found != [control, control, feed] { wrong.append("octet \(octet) at \(place) of \(length): \(found)") }
+                        if found != [control, control, feed, dot] { wrong.append("octet \(octet) at \(place) of \(length): \(found)") }
                     }
                 }
             }
