@@ -18,11 +18,18 @@ public final class Ruling: Sendable {
 /// one step against every other transaction of this process.
 public protocol StoreTransaction: AnyObject, Sendable {
     var needs: Needs { get }
+    /// Whether somebody waits for it to be committed. What nobody waits for may be kept back for some milliseconds, so that it shares
+    /// its commit with others.
+    var isAwaited: Bool { get }
     /// Decides on the evidence. Called once, on the store's own thread; must not block.
     func decide(_ evidence: Evidence) -> Ruling
     /// Called once, on the store's own thread, after the changes are committed, never before; must not block. A transaction
     /// that is refused (overloaded, closed, store out of order) is completed within `submit`, on its caller's thread.
     func completed(_ result: Result<Ruling, StoreFailure>)
+}
+
+extension StoreTransaction {
+    public var isAwaited: Bool { true }
 }
 
 /// A transaction made of closures, for what is done seldom.

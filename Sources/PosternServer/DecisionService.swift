@@ -411,6 +411,7 @@ public final class DecisionService: Sendable {
             self.ruling = ruling
         }
 
+        var isAwaited: Bool { false }
         var needs: Needs { Needs() }
         func decide(_ evidence: Evidence) -> Ruling { ruling }
         func completed(_ result: Result<Ruling, StoreFailure>) {}

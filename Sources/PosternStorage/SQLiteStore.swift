@@ -66,7 +66,8 @@ public final class SQLiteStore: Store {
 
     public func submit(_ transaction: any StoreTransaction) {
         let keys = HashedNeeds(transaction.needs, hasher: opening.hasher)
-        if let refusal = queue.append(.transaction(transaction, keys), isUpkeep: false) { transaction.completed(.failure(refusal)) }
+        let refusal = queue.append(.transaction(transaction, keys), isUpkeep: false, isAwaited: transaction.isAwaited)
+        if let refusal { transaction.completed(.failure(refusal)) }
     }
 
     public func read(_ needs: Needs) async throws(StoreFailure) -> Evidence {

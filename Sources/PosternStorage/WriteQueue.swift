@@ -7,13 +7,18 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
     private let condition = NSCondition()
     private var items: [Item] = []
     private var spare: [Item] = []
+    /// Whether somebody waits for one of the items.
+    private var isAwaited = false
     /// At how many items a waiting writer is woken; `nil` while it does not wait.
     private var wakeAt: Int?
+    /// Whether it is woken by any item that somebody waits for.
+    private var wakesForAwaited = false
     private var lastTaken = ContinuousClock.now
     private var refusal: StoreFailure?
     private var isClosed = false
 
     private let bound: Int
+    private let lateness: TimeInterval
     /// What may wait beyond the bound for the sake of those who look after a store that is too busy.
     static var reserve: Int { 1000 }
 
@@ -24,19 +29,25 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
     static var gathering: TimeInterval { 0.0002 }
     static var enough: Int { 32 }
 
-    init(bound: Int) {
+    /// Up to how many items the writer waits for more where nobody waits for it.
+    static var plenty: Int { 256 }
+
+    /// - Parameter lateness: for how long at most, in seconds, it does so.
+    init(bound: Int, lateness: TimeInterval = 0.005) {
         self.bound = max(bound, 1)
+        self.lateness = lateness
     }
 
     /// `nil` when the item was taken, otherwise why not.
-    func append(_ item: Item, isUpkeep: Bool) -> StoreFailure? {
+    func append(_ item: Item, isUpkeep: Bool, isAwaited: Bool = true) -> StoreFailure? {
         condition.lock()
         defer { condition.unlock() }
         if isClosed { return .closed }
         if let refusal { return refusal }
         if items.count >= (isUpkeep ? bound + Self.reserve : bound) { return .overloaded(items.count) }
         items.append(item)
-        if let count = wakeAt, items.count >= count {
+        if isAwaited { self.isAwaited = true }
+        if let count = wakeAt, items.count >= count || (isAwaited && wakesForAwaited) {
             wakeAt = nil
             condition.signal()
         }
@@ -56,17 +67,23 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
         defer { condition.unlock() }
         wait(for: 1, timeout: timeout)
         if items.isEmpty { return isClosed ? .closed : .idle }
+        if !isAwaited {
+            wakesForAwaited = true
+            wait(for: min(Self.plenty, max(bound / 2, 1)), timeout: lateness)
+            wakesForAwaited = false
+        }
         if ContinuousClock.now - lastTaken < Self.busy { wait(for: Self.enough, timeout: Self.gathering) }
         lastTaken = .now
         let taken = items
         items = spare
         spare = []
+        isAwaited = false
         return .items(taken)
     }
 
     private func wait(for count: Int, timeout: TimeInterval) {
         let until = Date(timeIntervalSinceNow: timeout)
-        while items.count < count, !isClosed {
+        while items.count < count, !isClosed, !(isAwaited && wakesForAwaited) {
             wakeAt = count
             defer { wakeAt = nil }
             if !condition.wait(until: until) { break }
@@ -89,6 +106,7 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
         guard failure != nil else { return [] }
         let taken = items
         items = []
+        isAwaited = false
         return taken
     }
 
