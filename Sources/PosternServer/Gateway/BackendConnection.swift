@@ -36,6 +36,8 @@ final class BackendConnection: ChannelInboundHandler {
     typealias OutboundOut = ByteBuffer
 
     let address: ListenAddress
+    /// Its address, for the log.
+    let name: String
     /// Whether it was opened: commands of the client may have reached the backend.
     private(set) var isReady = false
     private(set) var session: BackendSession
@@ -48,6 +50,7 @@ final class BackendConnection: ChannelInboundHandler {
     private var hasEnded = false
     /// What is to be written at the end of this turn.
     private var out = ByteBuffer()
+    private let writer = SocketWriter()
     private var ticket: TimerWheel.Ticket?
     private var deadline: BackendDeadline?
     /// Octets of content sent on, as the backend receives them.
@@ -66,6 +69,7 @@ final class BackendConnection: ChannelInboundHandler {
         user: any BackendUser
     ) {
         self.address = address
+        name = address.description
         self.gate = gate
         self.tls = tls
         self.user = user
@@ -109,6 +113,7 @@ final class BackendConnection: ChannelInboundHandler {
         self.context = context
         // It may have been given up while it was being made.
         guard !hasEnded else { return context.close(promise: nil) }
+        writer.open(context)
         perform { $0.connected(into: &$1) }
     }
 
@@ -118,6 +123,8 @@ final class BackendConnection: ChannelInboundHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         self.context = nil
+        writer.close()
+        isWritable = true
         perform { $0.closed(into: &$1) }
     }
 
@@ -127,7 +134,11 @@ final class BackendConnection: ChannelInboundHandler {
         gate.reads.giveBack(buffer)
     }
 
+    // Nobody behind us wants to know.
+    func channelReadComplete(context: ChannelHandlerContext) {}
+
     func channelWritabilityChanged(context: ChannelHandlerContext) {
+        isWritable = context.channel.isWritable
         user?.backendWritabilityChanged(self)
     }
 
@@ -147,7 +158,7 @@ final class BackendConnection: ChannelInboundHandler {
     // MARK: - What its user wants
 
     /// Whether content flows, and none is waiting.
-    var isWritable: Bool { context?.channel.isWritable ?? true }
+    private(set) var isWritable = true
 
     func recipient(_ recipient: RecipientCommand, of mail: MailCommand) {
         perform { $0.recipient(recipient, of: mail, into: &$1) }
@@ -221,7 +232,7 @@ final class BackendConnection: ChannelInboundHandler {
         guard out.readableBytes > 0, let context else { return }
         let buffer = out
         out = ByteBuffer()
-        context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+        writer.write(buffer, context)
         gate.writes.giveBack(buffer)
     }
 
@@ -236,7 +247,7 @@ final class BackendConnection: ChannelInboundHandler {
             perform(actions[index], input)
             index += 1
         }
-        actions.removeAll(keepingCapacity: true)
+        actions.clear()
         isPerforming = false
         if input == nil { flush() }
         user?.backendTurnEnded(self)
@@ -275,6 +286,7 @@ final class BackendConnection: ChannelInboundHandler {
 
     private func startTLS() {
         flush()
+        writer.close()
         guard let context, let tls else { return close() }
         isHandshaking = true
         do {

@@ -122,9 +122,9 @@ final class Gateway: Sendable {
     }
 
     /// What is left of a delay under the load of now.
-    func shortened(_ delay: WallTime.Span, automatic: Bool, _ settings: GatewaySettings) -> WallTime.Span {
+    func shortened(_ delay: WallTime.Span, automatic: Bool, _ current: Current) -> WallTime.Span {
         guard delay > .zero else { return delay }
-        let factor = Self.delayFactor(open: sessions.open, automatic: automatic, settings)
+        let factor = Self.delayFactor(open: sessions.open, automatic: automatic, current.settings)
         guard factor < 1 else { return delay }
         counters.count { $0.delaysShortened += 1 }
         return WallTime.Span(milliseconds: Int64(Double(delay.milliseconds) * factor))

@@ -54,6 +54,9 @@ final class SessionHandler: ChannelDuplexHandler {
 
     // What is written.
     var output = SessionOutput()
+    let writer = SocketWriter()
+    /// Whether what was written has been taken, as far as the channel has said.
+    private var isWritable = true
 
     // The backend.
     var backend: BackendConnection?
@@ -95,6 +98,7 @@ final class SessionHandler: ChannelDuplexHandler {
 
     func channelActive(context: ChannelHandlerContext) {
         self.context = context
+        writer.open(context)
         ticket = gate.wheel.add(self)
         let now = startedAt
         sessionEndsAt = now + .milliseconds(current.settings.timeouts.session.milliseconds)
@@ -208,12 +212,11 @@ final class SessionHandler: ChannelDuplexHandler {
     /// Whether more may be read: nothing is held, and whatever was written has been taken.
     private var mayRead: Bool {
         if output.discardsInput || awaitsProxyHeader { return true }
-        return held == nil && (backend?.isWritable ?? true) && (context?.channel.isWritable ?? true)
+        return held == nil && isWritable && (backend?.isWritable ?? true)
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
         readIsOpen = false
-        context.fireChannelReadComplete()
     }
 
     func read(context: ChannelHandlerContext) {
@@ -233,6 +236,7 @@ final class SessionHandler: ChannelDuplexHandler {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
+        isWritable = context.channel.isWritable
         resumeReading()
         context.fireChannelWritabilityChanged()
     }
@@ -310,7 +314,7 @@ final class SessionHandler: ChannelDuplexHandler {
                 index += 1
             }
         }
-        actions.removeAll(keepingCapacity: true)
+        actions.clear()
     }
 
     private func perform(_ action: ServerAction) {
@@ -353,6 +357,7 @@ final class SessionHandler: ChannelDuplexHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         isGone = true
+        writer.close()
         if !isPumping { leave() }
         context.fireChannelInactive()
     }
@@ -433,6 +438,7 @@ final class SessionHandler: ChannelDuplexHandler {
     private func startTLS() {
         guard let tls = current.tls, let context else { return close() }
         writeOutput()
+        writer.close()
         do {
             try context.pipeline.syncOperations.addHandler(tlsHandler(tls), position: .first)
         } catch {
@@ -447,7 +453,7 @@ extension SessionHandler: Timed {
     /// Waits for the first of all moments.
     func updateTimer() {
         guard let ticket else { return }
-        let first = min(deadlineAt, sessionEndsAt, proxyHeaderBy, handshakeBy, question.nextMoment, output.nextMoment)
+        let first = min(min(deadlineAt, sessionEndsAt), min(proxyHeaderBy, handshakeBy), min(question.nextMoment, output.nextMoment))
         guard first != waitsUntil else { return }
         waitsUntil = first
         gate.wheel.set(ticket, first)

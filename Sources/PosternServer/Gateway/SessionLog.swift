@@ -53,7 +53,7 @@ extension SessionHandler {
             line.add("recipients", String(message.recipients))
             line.add("refused", String(message.refused))
             line.add("bytes", String(message.octets))
-            line.add(nonEmpty: "backend", backend?.address.description ?? "")
+            line.add(nonEmpty: "backend", backend?.name ?? "")
             line.add("ms", String((NIODeadline.now() - message.startedAt).nanoseconds / 1_000_000))
         }
     }

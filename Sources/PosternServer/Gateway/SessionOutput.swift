@@ -80,11 +80,11 @@ extension SessionHandler {
 
     /// At the end of a turn: what is ready leaves, and the connection closes where that is all.
     func writeOutput() {
-        guard let context else { return }
+        guard output.ready.readableBytes > 0 || output.closes, let context else { return }
         if output.ready.readableBytes > 0 {
             let buffer = output.ready
             output.ready = ByteBuffer()
-            context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+            writer.write(buffer, context)
             gate.writes.giveBack(buffer)
         }
         if output.closes, output.slow == nil { finishClosing(context) }
@@ -118,7 +118,7 @@ extension SessionHandler {
         guard var rest = output.slow, let context else { return }
         // Each is a write of its own, so that TLS does not make one record of several.
         if let bytes = rest.readSlice(length: min(output.perStep, rest.readableBytes)) {
-            context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
+            writer.write(bytes, context)
         }
         if rest.readableBytes > 0 {
             output.slow = rest

@@ -48,7 +48,7 @@ struct SessionQuestion {
     /// Its answer is known and held back.
     var isPaused: Bool { paused != nil }
     var awaitsName: Bool { nameBy != .distantFuture }
-    var nextMoment: NIODeadline { min(pausedUntil, nameBy, probeBy) }
+    var nextMoment: NIODeadline { min(pausedUntil, min(nameBy, probeBy)) }
 }
 
 extension SessionHandler {
@@ -343,7 +343,7 @@ extension SessionHandler {
             question.holdsPlace = true
         } else {
             let automatic = stage == .connect && outcome.delays.greeting == .auto
-            delay = gateway.shortened(delay, automatic: automatic, current.settings)
+            delay = gateway.shortened(delay, automatic: automatic, current)
         }
         guard delay > .zero else { return go(decision) }
         gateway.decisions.metrics?.holds(forMilliseconds: delay.milliseconds)
@@ -356,7 +356,7 @@ extension SessionHandler {
     }
 
     private func stutterPause(_ outcome: DecisionService.Outcome) -> TimeAmount {
-        .milliseconds(gateway.shortened(outcome.delays.stutter, automatic: false, current.settings).milliseconds)
+        .milliseconds(gateway.shortened(outcome.delays.stutter, automatic: false, current).milliseconds)
     }
 
     /// It waits for a limit no more.

@@ -49,11 +49,13 @@ extension SessionHandler: BackendUser {
             backend = nil
         }
         relay.client = wanted
-        let route = current.settings.route(to: recipient.mailbox) ?? []
-        if !current.settings.routes.isEmpty, message?.recipients ?? 0 == 0, relay.route != route {
-            relay.route = route
-            backend?.leave()
-            backend = nil
+        if !current.settings.routes.isEmpty {
+            let route = current.settings.route(to: recipient.mailbox) ?? []
+            if message?.recipients ?? 0 == 0, relay.route != route {
+                relay.route = route
+                backend?.leave()
+                backend = nil
+            }
         }
         if let backend {
             relay.wasReused = message?.recipients ?? 0 == 0

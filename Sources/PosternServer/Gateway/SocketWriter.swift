@@ -1,0 +1,38 @@
+import Glibc
+import NIOCore
+import NIOPosix
+
+/// What one connection writes: straight to its socket, as long as that takes it all.
+///
+/// A channel's own way is made for what has to wait: a queue, two walks through the pipeline, a state machine. Replies and content hardly ever
+/// wait. What the socket does not take, and everything until that has left, goes the channel's way, and so does what fails here: the channel
+/// finds the failure by itself. So the channel's writability and its closing mean what they always mean.
+final class SocketWriter {
+    /// `nil` where all goes the channel's way: TLS, or a channel without a socket.
+    private var descriptor: CInt?
+    /// Writes that the channel has not finished.
+    private var waiting = 0
+
+    /// The connection is open, in the clear.
+    func open(_ context: ChannelHandlerContext) {
+        descriptor = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
+    }
+
+    /// From here on all goes the channel's way.
+    func close() { descriptor = nil }
+
+    func write(_ buffer: ByteBuffer, _ context: ChannelHandlerContext) {
+        var rest = buffer
+        // A channel that is closed has no descriptor any more: the number may be another connection's.
+        if let descriptor, waiting == 0, context.channel.isActive {
+            let sent = rest.withUnsafeReadableBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            if sent > 0 { rest.moveReaderIndex(forwardBy: sent) }
+            if rest.readableBytes == 0 { return }
+        }
+        guard descriptor != nil else { return context.writeAndFlush(NIOAny(rest), promise: nil) }
+        waiting += 1
+        let promise = context.eventLoop.makePromise(of: Void.self)
+        promise.futureResult.assumeIsolated().whenComplete { _ in self.waiting -= 1 }
+        context.writeAndFlush(NIOAny(rest), promise: promise)
+    }
+}
