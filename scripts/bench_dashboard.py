@@ -6,6 +6,7 @@ import signal
 import socket
 import sqlite3
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -130,19 +131,26 @@ with tempfile.TemporaryDirectory(prefix="postern-bench.") as name:
 
     # A million decisions as a site has them over days, written straight into the table.
     db = sqlite3.connect(folder / "data" / "postern.db")
-    db.execute("DELETE FROM decisions")
+    db.execute("DELETE FROM decision_lots")
     now = int(time.time() * 1000)
     step = max(6 * 86_400_000 // decisions, 1)
 
-    def rows():
-        for n in range(decisions):
-            at = now - (decisions - n) * step
-            x = n * 2654435761 & 0xFFFFFFFF
-            yield (at << 12, at, None, "defer" if n % 3 else "accept", f"{1 + (x >> 24) % 223}.{x >> 16 & 255}.{x >> 8 & 255}.{x & 255}",
-                   f"user{x % 400_000}@org{n % 5000}.example.com", f"box{n % 977}@example.org", "", f"host{n}.example.net", "", "policy",
-                   "RCPT", "first attempt" if n % 3 else "passed before", b"")
+    def packed(n):
+        """A decision as DecisionLot reads it."""
+        at = now - (decisions - n) * step
+        x = n * 2654435761 & 0xFFFFFFFF
+        texts = ["defer" if n % 3 else "accept", f"{1 + (x >> 24) % 223}.{x >> 16 & 255}.{x >> 8 & 255}.{x & 255}",
+                 f"user{x % 400_000}@org{n % 5000}.example.com", f"box{n % 977}@example.org", "", f"host{n}.example.net", "", "policy",
+                 "RCPT", "first attempt" if n % 3 else "passed before"]
+        body = struct.pack("<qqq", at << 12, at, -(1 << 63)) + b"".join(bytes([len(t)]) + t.encode() for t in texts)
+        return struct.pack("<I", len(body)) + body
 
-    db.executemany("INSERT INTO decisions VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", rows())
+    def rows(size=10):
+        for n in range(0, decisions, size):
+            some = range(n, min(n + size, decisions))
+            yield (now - (decisions - some[-1]) * step) << 12, len(some), b"".join(map(packed, reversed(some)))
+
+    db.executemany("INSERT INTO decision_lots VALUES (?,?,?)", rows())
     db.execute("UPDATE counts SET decisions = ?", (decisions,))
     db.commit()
     db.close()

@@ -1,7 +1,6 @@
 import NIOConcurrencyHelpers
 import PosternCore
 import PosternEngine
-import Synchronization
 
 /// What the decisions on disk may hold, in memory: so that a search reads only those that may match.
 ///
@@ -9,8 +8,9 @@ import Synchronization
 /// a row of a text set one of them. A search for a text of four octets or more leaves out every block that lacks one of the
 /// text's bits. A block takes 8 KiB, sixteen octets a decision.
 ///
-/// Blocks are made beside the writer, from rows that are committed (`SQLiteStore.indexStep`). What has no block is always read. A
-/// decision that comes late, with a reference below what has a block, is noted by the writer before it is committed.
+/// The writer fills a block with what it is about to write; what was there before it began is read beside it, from the newest
+/// to the oldest (`SQLiteStore.indexStep`). What has no block is always read. A decision that comes late, with a reference below
+/// what has a block, is noted by the writer before it is committed. Bits of what is not committed in the end do no harm.
 final class DecisionIndex: Sendable {
     /// Decisions of a block, while none comes late.
     static let blockRows = 512
@@ -33,6 +33,13 @@ final class DecisionIndex: Sendable {
         private var words = [UInt64](repeating: 0, count: DecisionIndex.blockBits / 64)
 
         mutating func insert(_ place: UInt16) { words[Int(place >> 6)] |= 1 << UInt64(place & 63) }
+
+        mutating func insert(_ text: UnsafeRawBufferPointer, _ field: Field) {
+            words.withUnsafeMutableBufferPointer { words in
+                DecisionIndex.places(text, field) { words[Int($0 >> 6)] |= 1 << UInt64($0 & 63) }
+            }
+        }
+
         func contains(_ place: UInt16) -> Bool { words[Int(place >> 6)] & 1 << UInt64(place & 63) != 0 }
     }
 
@@ -47,6 +54,16 @@ final class DecisionIndex: Sendable {
         init(low: Int64, high: Int64) {
             self.low = low
             self.high = high
+        }
+
+        /// Sets the bits of a decision.
+        mutating func insert(_ decision: PackedDecision) {
+            newest = max(newest, decision.time)
+            var texts = decision.texts
+            bits.insert(DecisionIndex.place(ofWord: texts.next(), .action))
+            bits.insert(texts.next(), .address)
+            bits.insert(texts.next(), .sender)
+            bits.insert(texts.next(), .recipient)
         }
     }
 
@@ -74,8 +91,6 @@ final class DecisionIndex: Sendable {
     }
 
     private let state = NIOLockedValueBox(State())
-    /// Up to here decisions may be among those that blocks are made of.
-    private let claimed = Synchronization.Atomic<Int64>(.min)
 
     // MARK: - Places of bits
 
@@ -94,29 +109,64 @@ final class DecisionIndex: Sendable {
         place(word.reduce(0) { ($0 << 5) ^ ($0 >> 3) ^ UInt64($1) }, field)
     }
 
+    /// The upper bits of a product with 2⁶⁴ divided by the golden ratio, which hang on all bits of the value.
     private static func place(_ value: UInt64, _ field: Field) -> UInt16 {
-        var hash = (value | field.rawValue << 32) &* 0x9e37_79b9_7f4a_7c15
-        hash ^= hash >> 29
-        return UInt16(truncatingIfNeeded: (hash &* 0xbf58_476d_1ce4_e5b9) >> 48)
+        UInt16(truncatingIfNeeded: ((value | field.rawValue << 32) &* 0x9e37_79b9_7f4a_7c15) >> 48)
     }
 
     // MARK: - Called by the writer
 
-    /// Notes a decision that is about to be written, where it comes late. Costs a comparison where it does not.
-    func willWrite(_ reference: Int64, _ record: DecisionRecord) {
-        guard reference <= claimed.load(ordering: .relaxed) else { return }
-        var places: [UInt16] = []
-        for (column, field) in [(StoredDecision.Column.address, Field.address), (.sender, .sender), (.recipient, .recipient)] {
-            var octets: [UInt8] = []
-            record.append(column, to: &octets)
-            octets.withUnsafeBytes { text in Self.places(text, field) { places.append($0) } }
+    /// Forgets everything, at a start, and where another process has written; `highest` is the highest reference that is written, `.min`
+    /// where there is none. Returns where the blocks of what is written from now on begin.
+    func start(highest: Int64) -> Int64 {
+        // Of the last reference that there can be nothing is above.
+        let top = min(highest, .max - 1)
+        state.withLockedValue { state in
+            let generation = state.generation
+            state = State()
+            state.generation = generation + 1
+            guard top > .min else {
+                state.isComplete = true
+                state.bottom = .min
+                return
+            }
+            state.top = top
+            state.bottom = top + 1
         }
-        places.append(Self.place(ofWord: record.verdict.action.name.utf8, .action))
-        let late = Late(reference: reference, time: record.time.milliseconds, places: places)
+        return top > .min ? top + 1 : .min
+    }
+
+    /// Takes in a block of what is written, which follows the last without a gap.
+    func append(_ block: Block) {
+        state.withLockedValue { state in
+            state.blocks.append(block)
+            state.top = block.high
+        }
+    }
+
+    /// Notes a decision that is about to be written, and has a reference below what `append` will take in next.
+    func note(late decision: PackedDecision) {
+        var places: [UInt16] = []
+        var texts = decision.texts
+        places.append(Self.place(ofWord: texts.next(), .action))
+        for field in [Field.address, .sender, .recipient] { Self.places(texts.next(), field) { places.append($0) } }
+        let late = Late(reference: decision.reference, time: decision.time, places: places)
         state.withLockedValue { state in
             Self.note(late, in: &state.blocks)
             guard state.isBuilding else { return }
             if state.late.count < Self.maximumLate { state.late.append(late) } else { state.hasTooManyLate = true }
+        }
+    }
+
+    /// Of what was written up to a reference all is thrown away.
+    func pruned(through reference: Int64) {
+        state.withLockedValue { state in
+            guard state.isComplete, !state.isBuilding else { return }
+            let gone = state.blocks.prefix { $0.high <= reference }.count
+            // The last stays, so that it is known how far blocks reach.
+            state.blocks.removeFirst(min(gone, max(state.blocks.count - 1, 0)))
+            // The lowest stands for all that may still come below it.
+            if !state.blocks.isEmpty { state.blocks[0].low = .min }
         }
     }
 
@@ -127,78 +177,50 @@ final class DecisionIndex: Sendable {
         for place in late.places { blocks[index].bits.insert(place) }
     }
 
-    /// Forgets everything: another process has written.
-    func clear() {
-        state.withLockedValue { state in
-            let generation = state.generation
-            state = State()
-            state.generation = generation + 1
-        }
-    }
-
-    // MARK: - Making blocks
+    // MARK: - Making blocks of what was there
 
     /// Where the next blocks are to be made.
     struct Work: Sendable {
         fileprivate var generation: Int
-        /// Decisions above it, up to `through`, the lowest first.
-        var above: Int64?
-        var through: Int64
-        /// Decisions below it, the highest first; `nil` where all of them have blocks.
-        var below: Int64?
+        /// Of the decisions below it, the highest first.
+        var below: Int64
     }
 
-    /// Begins to make blocks; on the writer's thread, between two transactions, with the highest reference that is committed.
-    /// `nil` where somebody else is at it.
-    func begin(highest: Int64) -> Work? {
+    /// Whether `begin` would find something to do.
+    var isWanting: Bool { state.withLockedValue { !$0.isComplete && !$0.isBuilding } }
+
+    /// Begins to make blocks; on the writer's thread, between two transactions, so that whatever comes later knows that it is late.
+    /// `nil` where somebody else is at it, or nothing is left.
+    func begin() -> Work? {
         state.withLockedValue { state in
-            guard !state.isBuilding, highest > .min, highest < .max else { return nil }
+            guard !state.isBuilding, !state.isComplete else { return nil }
             state.isBuilding = true
             state.late = []
             state.hasTooManyLate = false
-            claimed.store(max(claimed.load(ordering: .relaxed), highest), ordering: .relaxed)
-            let bottom = state.top == nil ? highest + 1 : state.bottom
-            return Work(
-                generation: state.generation, above: state.top, through: highest, below: state.isComplete ? nil : bottom)
+            return Work(generation: state.generation, below: state.bottom)
         }
     }
 
-    /// Takes in what was made. `risen` continues upwards, `sunk` downwards (the highest first); `isComplete` where nothing lies
-    /// below. `lowest` is the lowest reference that there is: blocks of what was thrown away go.
-    func finish(_ work: Work, risen: [Block], sunk: [Block], isComplete: Bool, lowest: Int64?) {
+    /// Takes in what was made, the highest first. `isComplete` where nothing lies below.
+    func finish(_ work: Work, _ made: [Block], isComplete: Bool) {
         state.withLockedValue { state in
+            // Whoever began after everything was forgotten is at it still.
+            guard state.generation == work.generation else { return }
             state.isBuilding = false
             let late = state.late
             state.late = []
-            guard state.generation == work.generation, !state.hasTooManyLate else { return }
-            var risen = risen
-            var sunk = Array(sunk.reversed())
-            for late in late {
-                Self.note(late, in: &risen)
-                Self.note(late, in: &sunk)
-            }
-            state.blocks = sunk + state.blocks + risen
-            if let last = state.blocks.last { state.top = last.high }
-            if let first = state.blocks.first { state.bottom = first.low }
-            if isComplete { state.isComplete = true }
-            defer {
-                // The lowest block stands for all that may still come below it.
-                if state.isComplete, !state.blocks.isEmpty {
-                    state.blocks[0].low = .min
-                    state.bottom = .min
-                }
-            }
-            guard let lowest else { return }
-            let gone = state.blocks.prefix { $0.high < lowest }.count
-            // The last stays, so that it is known how far blocks reach.
-            if gone > 0, gone < state.blocks.count {
-                state.blocks.removeFirst(gone)
-                state.isComplete = true
-            }
+            guard !state.hasTooManyLate else { return }
+            var made = Array(made.reversed())
+            for late in late { Self.note(late, in: &made) }
+            state.blocks.insert(contentsOf: made, at: 0)
+            if let first = made.first { state.bottom = first.low }
+            state.isComplete = isComplete
         }
     }
 
-    func abandon() { state.withLockedValue { $0.isBuilding = false } }
+    func abandon(_ work: Work) {
+        state.withLockedValue { if $0.generation == work.generation { $0.isBuilding = false } }
+    }
 
     // MARK: - Searching
 

@@ -2,110 +2,278 @@ import GRDBSQLite
 import PosternCore
 import PosternEngine
 
-/// The readable decisions, on the writer's connection.
+/// The readable decisions, on the writer's connection, in lots (`DecisionLot`).
+///
+/// A lot's row has a number that no decision in it exceeds, and that all in the lots of lower rows are below: so the rows lie
+/// in the order of the references, and no two lots overlap. A transaction's decisions are gathered, and written by `flush`:
+/// what is newer than everything goes into lots of its own, and what comes late into the lot whose place it belongs to, or a
+/// new one between two.
 final class DecisionTable {
     private let replace: Statement
-    private let exists: Statement
+    private let delete: Statement
+    /// The lot that a reference belongs into: the lowest that may hold it.
+    private let lot: Statement
+    private let sizes: Statement
     private let newest: Statement
-    private let pruneOldest: Statement
-    private let pruneAged: Statement
-    private let connection: OpaquePointer
     private let index: DecisionIndex
-    /// The texts of one row, one after the other, while they are bound.
-    private var texts: [UInt8] = []
-    /// Where each ends.
-    private var ends: [Int] = []
-    private(set) var highest: Int64
+    private let path: String
+
+    /// Decisions of the transaction under way, packed, as they came.
+    private var pending: [UInt8] = []
+    private var places: [Place] = []
+    /// A lot while it is put together.
+    private var octets: [UInt8] = []
+    /// The highest number of a row that was written.
+    private var top = Int64.min
+    /// The highest reference, of the transaction under way too; `.min` where there is none.
+    private(set) var highest = Int64.min
+    /// The block of the index that the newest decisions go into, and how many there are in it.
+    private var filling = DecisionIndex.Block(low: .min, high: .min)
+    private var filled = 0
+
+    private struct Place {
+        var reference: Int64
+        var range: Range<Int>
+    }
 
     init(_ connection: OpaquePointer, path: String, index: DecisionIndex) throws(StoreFailure) {
-        self.connection = connection
         self.index = index
-        replace = try Statement(
-            "REPLACE INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", on: connection, path: path)
-        exists = try Statement("SELECT 1 FROM decisions WHERE reference = ?", on: connection, path: path)
-        newest = try Statement("SELECT max(reference) FROM decisions", on: connection, path: path)
-        pruneOldest = try Statement(
-            "DELETE FROM decisions WHERE reference IN (SELECT reference FROM decisions ORDER BY reference LIMIT ?)", on: connection,
-            path: path)
-        pruneAged = try Statement(
-            "DELETE FROM decisions WHERE reference IN (SELECT reference FROM decisions ORDER BY reference LIMIT ?) AND time < ?",
-            on: connection, path: path)
-        texts.reserveCapacity(4096)
-        highest = .min
+        self.path = path
+        replace = try Statement("REPLACE INTO decision_lots VALUES (?, ?, ?)", on: connection, path: path)
+        delete = try Statement("DELETE FROM decision_lots WHERE highest = ?", on: connection, path: path)
+        lot = try Statement(
+            "SELECT highest, decisions FROM decision_lots WHERE highest >= ? ORDER BY highest LIMIT 1", on: connection, path: path)
+        sizes = try Statement(
+            "SELECT highest, count FROM decision_lots WHERE highest > ? ORDER BY highest LIMIT 1", on: connection, path: path)
+        newest = try Statement("SELECT max(highest) FROM decision_lots", on: connection, path: path)
+        pending.reserveCapacity(65_536)
+        octets.reserveCapacity(4096)
     }
 
     /// To be called when another process has written, or a transaction failed.
     func synchronise() throws(StoreFailure) {
+        clearPending()
         defer { newest.reset() }
         _ = try newest.step()
-        highest = newest.optionalInteger(0) ?? .min
-        index.clear()
+        top = newest.optionalInteger(0) ?? .min
+        highest = top
+        let start = index.start(highest: highest)
+        filling = DecisionIndex.Block(low: start, high: start)
+        filled = 0
     }
 
-    /// Writes a decision in place of one of the same reference; `false` where there was one. `key` tells a triplet's key.
-    func put(_ record: DecisionRecord, key: (TripletKey) -> Int64) throws(StoreFailure) -> Bool {
-        let reference = record.reference.value
-        var isNew = true
-        if reference <= highest {
-            exists.bind(1, reference)
-            defer { exists.reset() }
-            isNew = try !exists.step()
-        }
+    private func clearPending() {
+        pending.removeAll(keepingCapacity: true)
+        places.removeAll(keepingCapacity: true)
+    }
+
+    /// Takes a decision in, which `flush` writes in place of one of the same reference. `key` tells a triplet's key.
+    func put(_ record: borrowing DecisionRecord, key: (TripletKey) -> Int64) {
+        // Taken out while it is filled, so that its owner is not asked at each step.
+        var pending: [UInt8] = []
+        swap(&pending, &self.pending)
+        let start = pending.count
+        pending.pack(record, key: key)
+        pending.withUnsafeBytes { note(PackedDecision(octets: UnsafeRawBufferPointer(rebasing: $0[start...]))) }
+        places.append(Place(reference: record.reference.value, range: start..<pending.count))
+        swap(&pending, &self.pending)
+    }
+
+    /// Takes in a decision that `pack` appends to others.
+    func take(reference: Int64, _ pack: (inout [UInt8]) -> Void) {
+        let start = pending.count
+        pack(&pending)
+        places.append(Place(reference: reference, range: start..<pending.count))
+    }
+
+    /// Sees to it that a search finds the decision.
+    private func note(_ decision: PackedDecision) {
+        let reference = decision.reference
         highest = max(highest, reference)
-        index.willWrite(reference, record)
-
-        // Taken out while they are filled, so that their owner is not asked at each step.
-        var texts: [UInt8] = []
-        var ends: [Int] = []
-        swap(&texts, &self.texts)
-        swap(&ends, &self.ends)
-        defer {
-            texts.removeAll(keepingCapacity: true)
-            ends.removeAll(keepingCapacity: true)
-            swap(&texts, &self.texts)
-            swap(&ends, &self.ends)
+        guard reference >= filling.low else { return index.note(late: decision) }
+        filling.insert(decision)
+        filling.high = max(filling.high, reference)
+        filled += 1
+        if filled >= DecisionIndex.blockRows, filling.high < .max {
+            index.append(filling)
+            filling = DecisionIndex.Block(low: filling.high + 1, high: filling.high + 1)
+            filled = 0
         }
-        for column in StoredDecision.Column.allCases {
-            record.append(column, to: &texts)
-            ends.append(texts.count)
-        }
-        record.appendTripletGroups(to: &texts, key: key)
+    }
 
-        let replace = replace
-        let result: Result<Void, StoreFailure> = texts.withUnsafeBytes { bytes in
-            replace.bind(1, reference)
-            replace.bind(2, record.time.milliseconds)
-            replace.bind(3, record.verdict.passesAt?.milliseconds)
-            var start = 0
-            var parameter: Int32 = 4
-            for end in ends {
-                replace.bind(parameter, text: UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
-                start = end
-                parameter += 1
+    // MARK: - Writing
+
+    /// Writes what was taken in; returns how many of them there were none of the same reference of.
+    func flush() throws(StoreFailure) -> Int {
+        guard !places.isEmpty else { return 0 }
+        sortPlaces()
+        var written = 0
+        var first = 0
+        // Several threads hand decisions over, so that some come a little later than others.
+        while first < places.count, places[first].reference <= top {
+            if try insert(late: places[first]) { written += 1 }
+            first += 1
+        }
+        while first < places.count {
+            var end = first + 1
+            var size = places[first].range.count
+            while end < places.count, size + places[end].range.count <= DecisionLot.octets {
+                size += places[end].range.count
+                end += 1
             }
-            replace.bind(parameter, blob: UnsafeRawBufferPointer(rebasing: bytes[start...]))
+            octets.removeAll(keepingCapacity: true)
+            pending.withUnsafeBytes { bytes in
+                for place in places[first..<end].reversed() {
+                    octets.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[place.range]))
+                }
+            }
+            top = places[end - 1].reference
+            try write(top, count: end - first, octets)
+            written += end - first
+            first = end
+        }
+        clearPending()
+        return written
+    }
+
+    /// By reference; of those with the same the last stays.
+    private func sortPlaces() {
+        let isSorted = zip(places, places.dropFirst()).allSatisfy { $0.reference < $1.reference }
+        guard !isSorted else { return }
+        places.sort { ($0.reference, $0.range.lowerBound) < ($1.reference, $1.range.lowerBound) }
+        var kept: [Place] = []
+        for place in places {
+            if kept.last?.reference == place.reference { kept.removeLast() }
+            kept.append(place)
+        }
+        places = kept
+    }
+
+    /// `false` where one of the same reference was there.
+    private func insert(late place: Place) throws(StoreFailure) -> Bool {
+        let packed = Array(pending[place.range])
+        guard let (number, old) = try read(from: place.reference) else {
+            try write(place.reference, count: 1, packed)
+            return true
+        }
+        var before: [UInt8] = []
+        var behind: [UInt8] = []
+        var counts = (before: 0, behind: 0)
+        /// The highest reference behind it.
+        var first: Int64?
+        var isNew = true
+        try each(of: old) { decision in
+            if decision.reference > place.reference {
+                before.append(contentsOf: decision.octets)
+                counts.before += 1
+            } else if decision.reference < place.reference {
+                first = first ?? decision.reference
+                behind.append(contentsOf: decision.octets)
+                counts.behind += 1
+            } else {
+                isNew = false
+            }
+        }
+        if isNew, behind.isEmpty {
+            // Between this lot and the next below.
+            try write(place.reference, count: 1, packed)
+        } else if before.count + packed.count + behind.count <= DecisionLot.maximumOctets {
+            try write(number, count: counts.before + 1 + counts.behind, before + packed + behind)
+        } else if before.isEmpty {
+            if let first { try write(first, count: counts.behind, behind) }
+            try write(number, count: 1, packed)
+        } else {
+            try write(place.reference, count: counts.behind + 1, packed + behind)
+            try write(number, count: counts.before, before)
+        }
+        return isNew
+    }
+
+    /// The lot that a reference belongs into.
+    private func read(from reference: Int64) throws(StoreFailure) -> (number: Int64, octets: [UInt8])? {
+        lot.bind(1, reference)
+        defer { lot.reset() }
+        guard try lot.step() else { return nil }
+        return (lot.integer(0), Array(lot.octets(1)))
+    }
+
+    private func each(of octets: [UInt8], _ body: (PackedDecision) -> Void) throws(StoreFailure) {
+        let isDamaged = octets.withUnsafeBytes { bytes in
+            var lot = DecisionLot(bytes)
+            while let decision = lot.next() { body(decision) }
+            return lot.isDamaged
+        }
+        if isDamaged { throw .damagedDecisions(path: path) }
+    }
+
+    private func write(_ number: Int64, count: Int, _ octets: [UInt8]) throws(StoreFailure) {
+        let replace = replace
+        let result: Result<Void, StoreFailure> = octets.withUnsafeBytes { bytes in
+            replace.bind(1, number)
+            replace.bind(2, Int64(count))
+            replace.bind(3, blob: bytes)
             do throws(StoreFailure) {
                 try replace.run()
                 return .success(())
             } catch { return .failure(error) }
         }
         try result.get()
-        return isNew
     }
+
+    // MARK: - Throwing away
 
     /// Drops the oldest; returns how many.
-    func prune(oldest count: Int) throws(StoreFailure) -> Int {
-        pruneOldest.bind(1, Int64(count))
-        try pruneOldest.run()
-        return Int(sqlite3_changes(connection))
-    }
+    func prune(oldest count: Int) throws(StoreFailure) -> Int { try prune(count, before: nil) }
 
     /// Drops those of the oldest that are older than `before`; returns how many.
-    func prune(oldest count: Int, before: WallTime) throws(StoreFailure) -> Int {
-        pruneAged.bind(1, Int64(count))
-        pruneAged.bind(2, before.milliseconds)
-        try pruneAged.run()
-        return Int(sqlite3_changes(connection))
+    func prune(oldest count: Int, before: WallTime) throws(StoreFailure) -> Int { try prune(count, before: before.milliseconds) }
+
+    private func prune(_ count: Int, before: Int64?) throws(StoreFailure) -> Int {
+        var seen = 0
+        var removed = 0
+        var number = Int64.min
+        /// Up to here nothing is left.
+        var gone: Int64?
+        var isWhole = true
+        while seen < count {
+            sizes.bind(1, number)
+            let found = try sizes.step() ? (number: sizes.integer(0), count: Int(sizes.integer(1))) : nil
+            sizes.reset()
+            guard let found else { break }
+            number = found.number
+            var left = 0
+            if before != nil || found.count > count - seen {
+                guard let (_, old) = try read(from: number) else { break }
+                var kept: [UInt8] = []
+                // The newest come first: those beyond the number that is looked at.
+                var unseen = max(found.count - (count - seen), 0)
+                try each(of: old) { decision in
+                    let stays = unseen > 0 || before.map { decision.time >= $0 } ?? false
+                    unseen -= 1
+                    guard stays else { return }
+                    kept.append(contentsOf: decision.octets)
+                    left += 1
+                }
+                if left > 0, left < found.count { try write(number, count: left, kept) }
+            }
+            if left == 0 {
+                delete.bind(1, number)
+                try delete.run()
+                if isWhole { gone = number }
+            } else {
+                isWhole = false
+            }
+            seen += min(found.count, count - seen)
+            removed += found.count - left
+        }
+        if let gone { index.pruned(through: gone) }
+        return removed
+    }
+}
+
+extension StoreFailure {
+    static func damagedDecisions(path: String) -> StoreFailure {
+        .sqlite(SQLITE_CORRUPT, "a row of decisions has an impossible length", path: path)
     }
 }
 

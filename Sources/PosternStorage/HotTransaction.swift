@@ -22,17 +22,14 @@ final class HotTransaction {
         self.path = path
     }
 
-    /// The highest reference of a decision that is written; `.min` where there is none.
-    var highestReference: Int64 { statements.decisions.highest }
-
     func triplet(_ key: Int64) throws(StoreFailure) -> TripletRow? { try statements.triplets.row(key) }
 
     func evidence(_ keys: HashedNeeds) throws(StoreFailure) -> Evidence {
         var evidence = Evidence()
-        evidence.triplets.reserveCapacity(keys.triplets.count)
-        evidence.identities.reserveCapacity(keys.identities.count)
-        for key in keys.triplets { evidence.triplets.append(try statements.triplets.row(key)) }
-        for key in keys.identities { evidence.identities.append(try statements.identities.row(key)) }
+        evidence.triplets.reserveCapacity(keys.tripletCount)
+        evidence.identities.reserveCapacity(keys.identityCount)
+        for index in 0..<keys.tripletCount { evidence.triplets.append(try statements.triplets.row(keys.triplet(index))) }
+        for index in 0..<keys.identityCount { evidence.identities.append(try statements.identities.row(keys.identity(index))) }
         return evidence
     }
 
@@ -44,37 +41,43 @@ final class HotTransaction {
         let needs = transaction.needs
 
         var triplets = Positions(needs.triplets)
-        // A message may name a recipient twice.
-        var created: [Int64] = []
         for change in changes.triplets {
             let index = triplets.index(of: change.key)
-            let key = index.map { keys.triplets[$0] } ?? hasher.key(of: change.key)
+            let key = index.map(keys.triplet) ?? hasher.key(of: change.key)
             let existed = if let index { evidence.triplets[index] != nil } else { try statements.triplets.row(key) != nil }
-            statements.triplets.put(key, change.row)
+            // A message may name a recipient twice.
+            let isFirst = statements.triplets.put(key, change.row)
             changed += 1
-            if !existed, !created.contains(key) { created.append(key) }
+            if !existed, isFirst { counts.triplets += 1 }
         }
-        counts.triplets += Int64(created.count)
+        if !changes.identities.isEmpty { try write(changes.identities, evidence, needs.identities, keys) }
 
-        created.removeAll(keepingCapacity: true)
-        var identities = Positions(needs.identities)
-        for change in changes.identities {
+        if ruling.record != nil {
+            keep(ruling) { triplet in triplets.index(of: triplet).map(keys.triplet) ?? hasher.key(of: triplet) }
+        }
+        return ruling
+    }
+
+    private func keep(_ ruling: Ruling, key: (TripletKey) -> Int64) {
+        guard let record = ruling.record else { return }
+        statements.decisions.put(record, key: key)
+        written += 1
+    }
+
+    /// They change only when mail passes.
+    private func write(
+        _ changes: [Changes.IdentityCount], _ evidence: Evidence, _ needs: [Identity], _ keys: HashedNeeds
+    ) throws(StoreFailure) {
+        var created: [Int64] = []
+        var identities = Positions(needs)
+        for change in changes {
             let index = identities.index(of: change.identity)
-            let key = index.map { keys.identities[$0] } ?? hasher.key(of: change.identity)
+            let key = index.map(keys.identity) ?? hasher.key(of: change.identity)
             let existed = if let index { evidence.identities[index] != nil } else { try statements.identities.row(key) != nil }
             try statements.identities.put(key, change.row)
             if !existed, !created.contains(key) { created.append(key) }
         }
         counts.identities += Int64(created.count)
-
-        if let record = ruling.record {
-            let isNew = try statements.decisions.put(record) { triplet in
-                triplets.index(of: triplet).map { keys.triplets[$0] } ?? hasher.key(of: triplet)
-            }
-            if isNew { counts.decisions += 1 }
-            written += 1
-        }
-        return ruling
     }
 
     /// Where a value stands among those that were asked for; quick where they are looked for in their order.
@@ -102,6 +105,7 @@ final class HotTransaction {
     /// most a few times the transaction's own work.
     func finish(maximumDecisions: Int, merging: Int?) throws(StoreFailure) {
         counts.journal = try statements.triplets.flush()
+        counts.decisions += Int64(try statements.decisions.flush())
         try statements.triplets.merge(merging ?? statements.triplets.pace(changed))
         counts.merging = statements.triplets.progress
         let excess = Int(counts.decisions) - max(maximumDecisions, 1)
@@ -173,11 +177,21 @@ final class HotTransaction {
 
 /// The keys of a transaction's needs, in their order; made by whoever submits, to spare the writer's thread.
 struct HashedNeeds: Sendable {
-    let triplets: [Int64]
-    let identities: [Int64]
+    /// Those of triplets, then those of identities.
+    private let keys: [Int64]
+    let tripletCount: Int
+    var identityCount: Int { keys.count - tripletCount }
 
     init(_ needs: Needs, hasher: KeyHasher) {
-        triplets = needs.triplets.map { hasher.key(of: $0) }
-        identities = needs.identities.map { hasher.key(of: $0) }
+        var keys: [Int64] = []
+        keys.reserveCapacity(needs.triplets.count + needs.identities.count)
+        // By their places, since to take each out costs more than to hash it.
+        for index in needs.triplets.indices { keys.append(hasher.key(of: needs.triplets[index])) }
+        for index in needs.identities.indices { keys.append(hasher.key(of: needs.identities[index])) }
+        self.keys = keys
+        tripletCount = needs.triplets.count
     }
+
+    func triplet(_ index: Int) -> Int64 { keys[index] }
+    func identity(_ index: Int) -> Int64 { keys[tripletCount + index] }
 }

@@ -75,15 +75,29 @@ public struct KeyHasher: Sendable {
         case .network(let prefix):
             tag(prefix.address.family == .v4 ? 3 : 4)
             tag(UInt8(prefix.length))
-            for octet in prefix.address.octets { tag(octet) }
+            // In network order.
+            if prefix.address.family == .v4 {
+                append(UInt32(truncatingIfNeeded: prefix.address.low).bigEndian, to: buffer, at: &position)
+            } else {
+                append(prefix.address.high.bigEndian, to: buffer, at: &position)
+                append(prefix.address.low.bigEndian, to: buffer, at: &position)
+            }
         }
     }
 
     private static func append(_ text: String, to buffer: UnsafeMutableRawBufferPointer, at position: inout Int) {
         let count = text.utf8.count
-        buffer.storeBytes(of: UInt32(truncatingIfNeeded: count).littleEndian, toByteOffset: position, as: UInt32.self)
-        position += lengthOctets
-        UnsafeMutableRawBufferPointer(rebasing: buffer[position..<position + count]).copyBytes(from: text.utf8)
+        append(UInt32(truncatingIfNeeded: count).littleEndian, to: buffer, at: &position)
+        let room = UnsafeMutableRawBufferPointer(rebasing: buffer[position..<position + count])
+        let isDone: Void? = text.utf8.withContiguousStorageIfAvailable { room.copyMemory(from: UnsafeRawBufferPointer($0)) }
+        if isDone == nil { room.copyBytes(from: text.utf8) }
         position += count
+    }
+
+    private static func append(
+        _ number: some FixedWidthInteger & BitwiseCopyable, to buffer: UnsafeMutableRawBufferPointer, at position: inout Int
+    ) {
+        buffer.storeBytes(of: number, toByteOffset: position, as: type(of: number))
+        position += number.bitWidth / 8
     }
 }

@@ -109,18 +109,12 @@ extension SQLiteStore {
 
 /// A search through the decisions on a reader's connection.
 private enum DecisionSearch {
-    /// Columns in the order in which a search needs them: SQLite reads a row only as far as it is asked to.
-    private static let sql = """
-        SELECT reference, time, passes_at, action, address, sender, recipient, name, helo, account, listener, stage, reason, triplets
-        FROM decisions WHERE reference >= ? AND reference <= ? ORDER BY reference DESC
-        """
-
     /// What matches among the next rows of the ranges, and what is left of them; nothing when all have been seen.
     static func step(
         _ db: Database, path: String, _ ranges: [ClosedRange<Int64>], match: DecisionMatch, action: String?, limit: Int, wanted: Int
     ) throws -> ([SQLiteStore.Match], [ClosedRange<Int64>]) {
         guard let connection = db.sqliteConnection else { throw StoreFailure.closed }
-        let statement = try Statement(sql, on: connection, path: path)
+        let statement = try Statement(DecisionLot.selection, on: connection, path: path)
         let action = action.map { Array($0.utf8) }
         var found: [SQLiteStore.Match] = []
         var seen = 0
@@ -129,27 +123,37 @@ private enum DecisionSearch {
             statement.bind(2, range.upperBound)
             defer { statement.reset() }
             while try statement.step() {
-                let reference = statement.integer(0)
-                // What is left of this range, when the step ends here.
-                if seen >= limit || found.count >= wanted {
-                    return (found, [range.lowerBound...reference] + ranges[(place + 1)...])
+                var lot = DecisionLot(statement.octets(0))
+                while let decision = lot.next() {
+                    let reference = decision.reference
+                    // The lots at both ends may reach over the range.
+                    guard reference <= range.upperBound else { continue }
+                    guard reference >= range.lowerBound else { break }
+                    // What is left of this range, when the step ends here.
+                    if seen >= limit || found.count >= wanted {
+                        return (found, [range.lowerBound...reference] + ranges[(place + 1)...])
+                    }
+                    seen += 1
+                    guard matches(decision, match, action) else { continue }
+                    guard let (stored, groups) = StoredDecision.read(decision) else { throw StoreFailure.damagedDecisions(path: path) }
+                    found.append(SQLiteStore.Match(decision: stored, groups: groups))
                 }
-                seen += 1
-                guard statement.integer(1) >= match.since, action.map({ statement.octets(3).elementsEqual($0) }) ?? true,
-                    match.address?.isPart(of: statement.octets(4)) ?? true, match.sender?.isPart(of: statement.octets(5)) ?? true,
-                    match.recipient?.isPart(of: statement.octets(6)) ?? true
-                else { continue }
-                found.append(
-                    SQLiteStore.Match(
-                        decision: StoredDecision(
-                            reference: Reference(value: reference), time: WallTime(milliseconds: statement.integer(1)),
-                            listener: statement.text(10), stage: statement.text(11), address: statement.text(4), name: statement.text(7),
-                            helo: statement.text(8), sender: statement.text(5), recipient: statement.text(6), account: statement.text(9),
-                            action: statement.text(3), reason: statement.text(12),
-                            passesAt: statement.optionalInteger(2).map(WallTime.init(milliseconds:))),
-                        groups: TripletGroups.decode(statement.octets(13))))
+                if lot.isDamaged { throw StoreFailure.damagedDecisions(path: path) }
             }
         }
         return (found, [])
+    }
+
+    /// Looks at the texts in the order in which they lie there, and no further than it has to.
+    private static func matches(_ decision: PackedDecision, _ match: DecisionMatch, _ action: [UInt8]?) -> Bool {
+        guard decision.time >= match.since else { return false }
+        var texts = decision.texts
+        let word = texts.next()
+        if let action, !word.elementsEqual(action) { return false }
+        let address = texts.next()
+        if let wanted = match.address, !wanted.isPart(of: address) { return false }
+        let sender = texts.next()
+        if let wanted = match.sender, !wanted.isPart(of: sender) { return false }
+        return match.recipient?.isPart(of: texts.next()) ?? true
     }
 }

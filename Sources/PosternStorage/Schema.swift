@@ -77,7 +77,14 @@ enum Schema {
         CREATE INDEX tallies_expires ON tallies(expires);
         CREATE TABLE suspensions(account TEXT PRIMARY KEY, since INTEGER NOT NULL, reason TEXT NOT NULL) STRICT, WITHOUT ROWID;
         """,
+        """
+        -- Decisions, some to a row, as `DecisionLot` reads them: all references are at most `highest`, and above the next lower row's.
+        CREATE TABLE decision_lots(highest INTEGER PRIMARY KEY, count INTEGER NOT NULL, decisions BLOB NOT NULL) STRICT;
+        """,
     ]
+
+    /// The version since which decisions lie in lots.
+    private static let lots = 4
 
     static var version: Int { migrations.count }
 
@@ -120,9 +127,41 @@ enum Schema {
             if found > version {
                 throw StoreFailure(.newer, "the database \(path) has version \(found), this program knows versions up to \(version)")
             }
-            for step in migrations.dropFirst(found) { try db.execute(sql: step) }
+            for (version, step) in migrations.enumerated().dropFirst(found).map({ ($0 + 1, $1) }) {
+                try db.execute(sql: step)
+                if version == lots { try packDecisions(db, path: path) }
+            }
             try db.execute(sql: "PRAGMA application_id = \(applicationID); PRAGMA user_version = \(version)")
             return .commit
         }
+    }
+
+    /// Takes the decisions of earlier versions, a row each, into lots. Some seconds for each million.
+    private static func packDecisions(_ db: Database, path: String) throws {
+        guard let connection = db.sqliteConnection else { throw StoreFailure.closed }
+        do {
+            let table = try DecisionTable(connection, path: path, index: DecisionIndex())
+            let rows = try Statement(
+                """
+                SELECT reference, time, passes_at, action, address, sender, recipient, name, helo, account, listener, stage, reason, triplets
+                FROM decisions ORDER BY reference
+                """, on: connection, path: path)
+            var waiting = 0
+            while try rows.step() {
+                table.take(reference: rows.integer(0)) { octets in
+                    let start = octets.beginDecision(rows.integer(0), time: rows.integer(1), passesAt: rows.optionalInteger(2))
+                    for column in Int32(3)...12 { octets.packText(rows.octets(column)) }
+                    octets.append(contentsOf: rows.octets(13))
+                    octets.endDecision(start)
+                }
+                waiting += 1
+                if waiting == 1000 {
+                    _ = try table.flush()
+                    waiting = 0
+                }
+            }
+            _ = try table.flush()
+        }
+        try db.execute(sql: "DROP TABLE decisions")
     }
 }

@@ -25,19 +25,19 @@ extension DecisionRecord {
     /// Appends the text of a column as UTF-8; nothing where it is not known.
     func append(_ column: StoredDecision.Column, to octets: inout [UInt8]) {
         switch column {
-        case .action: octets += verdict.action.name.utf8
-        case .address: if let address = attempt.client.address { octets += address.description.utf8 }
+        case .action: octets.append(utf8: verdict.action.name)
+        case .address: if let address = attempt.client.address { octets.append(utf8: address.description) }
         case .sender: if case .mailbox(let mailbox) = attempt.sender { octets.append(mailbox) }
         case .recipient: appendRecipients(to: &octets)
-        case .name: if let name = attempt.client.confirmedName { octets += name.text.utf8 }
-        case .helo: octets += attempt.client.helo.utf8
-        case .account: if let account = attempt.account { octets += account.utf8 }
-        case .listener: octets += listener.utf8
-        case .stage: octets += attempt.stage.rawValue.utf8
+        case .name: if let name = attempt.client.confirmedName { octets.append(utf8: name.text) }
+        case .helo: octets.append(utf8: attempt.client.helo)
+        case .account: if let account = attempt.account { octets.append(utf8: account) }
+        case .listener: octets.append(utf8: listener)
+        case .stage: octets.append(utf8: attempt.stage.rawValue)
         case .reason:
-            for (index, cause) in verdict.causes.enumerated() {
+            for index in verdict.causes.indices {
                 if index > 0 { octets += "; ".utf8 }
-                octets += cause.description.utf8
+                octets.append(utf8: verdict.causes[index].description)
             }
         }
     }
@@ -61,7 +61,7 @@ extension DecisionRecord {
             while end < triplets.count, triplets[start].isSameMail(as: triplets[end]) { end += 1 }
             let kept = start..<min(end, start + TripletGroups.maximumKeys)
             octets.append(UInt8(kept.count))
-            for index in kept { withUnsafeBytes(of: key(triplets[index]).littleEndian) { octets.append(contentsOf: $0) } }
+            for index in kept { octets.append(key(triplets[index]).littleEndian) }
             start = end
         }
     }
@@ -74,10 +74,10 @@ extension TripletKey {
 
 extension [UInt8] {
     fileprivate mutating func append(_ mailbox: Mailbox) {
-        self += mailbox.localPart.utf8
+        append(utf8: mailbox.localPart)
         guard !mailbox.domain.isEmpty else { return }
         append(UInt8(ascii: "@"))
-        self += mailbox.domain.utf8
+        append(utf8: mailbox.domain)
     }
 }
 

@@ -78,7 +78,9 @@ final class TripletTable {
         return try stored(key)
     }
 
-    func put(_ key: Int64, _ row: TripletRow) { change(key, Change(row)) }
+    /// Writes a row; `false` where it takes the place of one that was put lately.
+    @discardableResult
+    func put(_ key: Int64, _ row: TripletRow) -> Bool { change(key, Change(row)).map(\.isRemoval) ?? true }
 
     func remove(_ key: Int64) { change(key, .removal) }
 
@@ -105,9 +107,13 @@ final class TripletTable {
         return removed
     }
 
-    private func change(_ key: Int64, _ change: Change) {
-        if recent.updateValue(change, forKey: key) == nil { order.append(key) }
+    /// Returns the recent change that it takes the place of.
+    @discardableResult
+    private func change(_ key: Int64, _ change: Change) -> Change? {
         change.append(to: &pending, key: key)
+        let old = recent.updateValue(change, forKey: key)
+        if old == nil { order.append(key) }
+        return old
     }
 
     private func stored(_ key: Int64) throws(StoreFailure) -> TripletRow? {
@@ -292,8 +298,10 @@ private struct Change: Sendable {
             expires: max(row.expires.milliseconds, Self.none + 1), deferrals: row.deferrals, passes: row.passes)
     }
 
+    var isRemoval: Bool { expires == Self.none }
+
     var row: TripletRow? {
-        guard expires != Self.none else { return nil }
+        guard !isRemoval else { return nil }
         return TripletRow(
             firstSeen: WallTime(milliseconds: first), lastSeen: WallTime(milliseconds: last),
             passedAt: passed == Self.none ? nil : WallTime(milliseconds: passed), deferrals: deferrals, passes: passes,
@@ -305,9 +313,11 @@ private struct Change: Sendable {
     static let octets = 48
 
     func append(to bytes: inout [UInt8], key: Int64) {
-        for part in [key, first, last, passed, expires, Int64(deferrals) | Int64(passes) << 32] {
-            withUnsafeBytes(of: part.littleEndian) { bytes.append(contentsOf: $0) }
-        }
+        let counts = Int64(deferrals) | Int64(passes) << 32
+        bytes.append(
+            (
+                key.littleEndian, first.littleEndian, last.littleEndian, passed.littleEndian, expires.littleEndian, counts.littleEndian
+            ))
     }
 
     static func read(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> (key: Int64, change: Change) {

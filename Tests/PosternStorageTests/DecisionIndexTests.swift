@@ -63,7 +63,7 @@ struct DecisionIndexTests {
 
     @Test func `With blocks a search finds what it finds without`() async throws {
         let folder = try Folder()
-        let store = try SQLiteStore(path: folder.database)
+        var store = try SQLiteStore(path: folder.database)
         var dice = Dice(state: 42)
         var all: [Int64: DecisionRecord] = [:]
         // Even references first, so that odd ones can come late.
@@ -72,11 +72,15 @@ struct DecisionIndexTests {
         func note(_ records: [DecisionRecord]) { for record in records { all[record.reference.value] = record } }
         try await keep(batch, in: store)
         note(batch)
+        try await compare(store, all, "blocks of what was written")
+        #expect(store.index.progress.blocks == 2 && store.index.progress.isComplete)
+        await store.close()
+        store = try SQLiteStore(path: folder.database)
         try await compare(store, all, "no blocks")
-        #expect(store.index.progress.blocks == 0)
+        #expect(store.index.progress.blocks == 0 && !store.index.progress.isComplete)
         try await store.indexStep()
         #expect(store.index.progress.blocks == 3 && store.index.progress.isComplete)
-        try await compare(store, all, "blocks downwards")
+        try await compare(store, all, "blocks of what was read")
 
         // Late ones, into blocks, below them all, and replacing others; and new ones above.
         let late = (0..<400).map { _ in random(Int64.random(in: 1...3900, using: &dice), &dice) }
@@ -88,15 +92,17 @@ struct DecisionIndexTests {
         let above = (Int64(2000)..<2700).map { random($0 * 2, &dice) }
         try await keep(above, in: store)
         note(above)
-        try await compare(store, all, "new ones without blocks")
-        try await store.indexStep()
         #expect(store.index.progress.blocks == 4)
-        try await compare(store, all, "blocks upwards")
+        try await compare(store, all, "new ones above")
+        // Into the block that is being filled, out of order.
+        let odd = (Int64(2400)..<2650).map { random($0 * 2 + 1, &dice) }
+        try await keep(odd, in: store)
+        note(odd)
+        try await compare(store, all, "late ones among the newest")
 
         // The oldest go, and with them their blocks.
         for _ in 0..<20 { _ = try await store.expire(now: noon, decisionsBefore: noon + .milliseconds(3000)) }
         all = all.filter { $0.value.time >= noon + .milliseconds(3000) }
-        try await store.indexStep()
         #expect(store.index.progress.blocks < 4)
         try await compare(store, all, "after expiry")
         // Below all that is left.
@@ -109,7 +115,7 @@ struct DecisionIndexTests {
 
     @Test func `Decisions that come while blocks are made are found`() async throws {
         let folder = try Folder()
-        let store = try SQLiteStore(path: folder.database)
+        var store = try SQLiteStore(path: folder.database)
         var dice = Dice(state: 7)
         var all: [Int64: DecisionRecord] = [:]
         for round in Int64(0)..<12 {
@@ -118,6 +124,11 @@ struct DecisionIndexTests {
             var once: [Int64: DecisionRecord] = [:]
             for record in records + late { once[record.reference.value] = record }
             let batch = Array(once.values)
+            if round % 3 == 2 {
+                await store.close()
+                store = try SQLiteStore(path: folder.database)
+            }
+            let store = store
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await self.keep(batch, in: store) }
                 for _ in 0..<3 { group.addTask { try await store.indexStep() } }
@@ -132,11 +143,9 @@ struct DecisionIndexTests {
 
     @Test func `A text without a match reads hardly anything`() async throws {
         let index = DecisionIndex()
-        guard let work = index.begin(highest: 5_119) else {
-            Issue.record("no work")
-            return
-        }
-        #expect(index.begin(highest: 9) == nil, "one at a time")
+        #expect(index.start(highest: 5_119) == 5_120)
+        let work = try #require(index.begin())
+        #expect(index.begin() == nil, "one at a time")
         var blocks: [DecisionIndex.Block] = []
         for number in Int64(0)..<10 {
             var block = DecisionIndex.Block(low: number * 512, high: number * 512 + 511)
@@ -144,7 +153,9 @@ struct DecisionIndexTests {
             block.newest = number
             blocks.append(block)
         }
-        index.finish(work, risen: [], sunk: blocks.reversed(), isComplete: true, lowest: 0)
+        blocks[0].low = .min
+        index.finish(work, blocks.reversed(), isComplete: true)
+        #expect(!index.isWanting && index.begin() == nil)
         func ranges(_ filter: DecisionFilter) -> [ClosedRange<Int64>] { index.ranges(DecisionMatch(filter), action: nil) }
         #expect(ranges(DecisionFilter(sender: "nobody@elsewhere.test")) == [5_120...Int64.max])
         #expect(ranges(DecisionFilter(sender: "SENDER7@EX")) == [5_120...Int64.max, 3_584...4_095])
@@ -152,7 +163,14 @@ struct DecisionIndexTests {
         #expect(ranges(DecisionFilter(recipient: "sender7@example.org")) == [5_120...Int64.max])
         #expect(ranges(DecisionFilter(since: WallTime(milliseconds: 8))) == [4_096...Int64.max])
         #expect(ranges(DecisionFilter(sender: "sender7", before: Reference(value: 3_600))) == [3_584...3_599])
-        index.clear()
+        index.pruned(through: 3_583)
+        #expect(ranges(DecisionFilter(sender: "sender7")) == [5_120...Int64.max, Int64.min...4_095])
+        #expect(index.start(highest: .max) == .max)
+        #expect(ranges(DecisionFilter(sender: "nobody@elsewhere.test")) == [Int64.min...Int64.max])
+        let outdated = try #require(index.begin())
+        #expect(index.start(highest: .min) == .min)
+        index.finish(outdated, blocks, isComplete: true)
+        #expect(index.progress.blocks == 0)
         #expect(ranges(DecisionFilter(sender: "nobody@elsewhere.test")) == [Int64.min...Int64.max])
     }
 }

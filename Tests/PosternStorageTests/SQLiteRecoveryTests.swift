@@ -76,9 +76,9 @@ struct SQLiteRecoveryTests {
         try await Task.sleep(for: .seconds(1))
         #expect(store.failure?.kind == .full)
         let other = try RawDatabase(folder.database)
-        #expect(try other.integer("SELECT count(*) FROM decisions") == stored)
+        #expect(try other.integer("SELECT sum(count) FROM decision_lots") == stored)
         #expect(try other.integer("SELECT decisions FROM counts") == stored)
-        try other.execute("BEGIN IMMEDIATE; DELETE FROM decisions WHERE reference > 5; UPDATE counts SET decisions = 5; COMMIT")
+        try other.execute("BEGIN IMMEDIATE; DELETE FROM decision_lots WHERE highest > 5; UPDATE counts SET decisions = 5; COMMIT")
         try await eventually("works again") { store.failure == nil }
         try await store.commit(record: record(3000))
         #expect(try await store.decisions(DecisionFilter()).map(\.reference.value) == [3000, 5, 4, 3, 2, 1])
