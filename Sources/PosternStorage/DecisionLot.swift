@@ -137,8 +137,8 @@ extension [UInt8] {
     /// Appends what comes before a decision's texts; returns where it began.
     mutating func beginDecision(_ reference: Int64, time: Int64, passesAt: Int64?) -> Int {
         let start = count
-        append(UInt32(0))
-        append((reference.littleEndian, time.littleEndian, (passesAt ?? DecisionLot.noTime).littleEndian))
+        append(octetsOf: UInt32(0))
+        append(octetsOf: (reference.littleEndian, time.littleEndian, (passesAt ?? DecisionLot.noTime).littleEndian))
         return start
     }
 
@@ -171,7 +171,7 @@ extension [UInt8] {
     }
 
     /// Appends the octets of a value that has no gaps between its parts.
-    mutating func append<Value: BitwiseCopyable>(_ value: Value) {
+    mutating func append<Value: BitwiseCopyable>(octetsOf value: Value) {
         Swift.withUnsafeBytes(of: value) { append(contentsOf: $0) }
     }
 

@@ -206,6 +206,7 @@ final class HotDatabase {
         guard version != self.version || !isTrusted else { return }
         counts = try readCounts(statements)
         try statements.decisions.synchronise()
+        try statements.identities.synchronise(count: counts.identities)
         try statements.triplets.synchronise(sequence: counts.journal, progress: counts.merging, trusting: isTrusted)
         self.version = version
         isTrusted = true

