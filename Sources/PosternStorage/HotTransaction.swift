@@ -13,6 +13,8 @@ final class HotTransaction {
     /// Decisions written, and triplets changed.
     private var written = 0
     private var changed = 0
+    /// What one decision's evidence was in, for the next one's.
+    private var room = Evidence()
 
     init(statements: HotDatabase.Statements, hasher: KeyHasher, counts: HotDatabase.Counts, db: Database, path: String) {
         self.statements = statements
@@ -26,16 +28,23 @@ final class HotTransaction {
 
     func evidence(_ keys: HashedNeeds) throws(StoreFailure) -> Evidence {
         var evidence = Evidence()
-        evidence.triplets.reserveCapacity(keys.tripletCount)
-        evidence.identities.reserveCapacity(keys.identityCount)
+        try read(keys, into: &evidence)
+        return evidence
+    }
+
+    private func read(_ keys: HashedNeeds, into evidence: inout Evidence) throws(StoreFailure) {
+        evidence.triplets.removeAll(keepingCapacity: true)
+        evidence.identities.removeAll(keepingCapacity: true)
         for index in 0..<keys.tripletCount { evidence.triplets.append(try statements.triplets.row(keys.triplet(index))) }
         for index in 0..<keys.identityCount { evidence.identities.append(try statements.identities.row(keys.identity(index))) }
-        return evidence
     }
 
     /// Reads, decides, writes. `decide` is called once, unless reading fails.
     func carryOut(_ transaction: any StoreTransaction, _ keys: HashedNeeds) throws(StoreFailure) -> Ruling {
-        let evidence = try evidence(keys)
+        var evidence = Evidence()
+        swap(&evidence, &room)
+        defer { swap(&evidence, &room) }
+        try read(keys, into: &evidence)
         let ruling = transaction.decide(evidence)
         guard let changes = ruling.decision?.changes else { return ruling }
         let needs = transaction.needs
