@@ -36,7 +36,7 @@ final class DecisionIndex: Sendable {
 
         mutating func insert(_ text: UnsafeRawBufferPointer, _ field: Field) {
             words.withUnsafeMutableBufferPointer { words in
-                DecisionIndex.places(text, field) { words[Int($0 >> 6)] |= 1 << UInt64($0 & 63) }
+                DecisionIndex.places(text, field) { words[Int($0 >> 6)] |= 1 &<< UInt64($0) }
             }
         }
 
@@ -94,13 +94,18 @@ final class DecisionIndex: Sendable {
 
     // MARK: - Places of bits
 
+    /// Inlined, since it is done for every octet of every decision.
+    @inline(__always)
     static func places(_ text: UnsafeRawBufferPointer, _ field: Field, _ insert: (UInt16) -> Void) {
         guard text.count >= gram else { return }
-        var window: UInt64 = 0
-        for (index, octet) in text.enumerated() {
-            let folded = octet >= UInt8(ascii: "A") && octet <= UInt8(ascii: "Z") ? octet | 0x20 : octet
-            window = (window << 8 | UInt64(folded)) & 0xffff_ffff
-            if index >= gram - 1 { insert(place(window, field)) }
+        func folded(_ index: Int) -> UInt32 {
+            let octet = text[index]
+            return UInt32(octet &- UInt8(ascii: "A") < 26 ? octet | 0x20 : octet)
+        }
+        var window = folded(0) << 16 | folded(1) << 8 | folded(2)
+        for index in (gram - 1)..<text.count {
+            window = window << 8 | folded(index)
+            insert(place(UInt64(window), field))
         }
     }
 
@@ -110,6 +115,7 @@ final class DecisionIndex: Sendable {
     }
 
     /// The upper bits of a product with 2⁶⁴ divided by the golden ratio, which hang on all bits of the value.
+    @inline(__always)
     private static func place(_ value: UInt64, _ field: Field) -> UInt16 {
         UInt16(truncatingIfNeeded: ((value | field.rawValue << 32) &* 0x9e37_79b9_7f4a_7c15) >> 48)
     }

@@ -120,63 +120,31 @@ extension StoredDecision {
 
 // MARK: - Packing
 
-extension [UInt8] {
-    /// Appends a decision as a lot holds it.
-    mutating func pack(_ record: borrowing DecisionRecord, key: (TripletKey) -> Int64) {
+extension OctetWriter {
+    /// Appends a decision as a lot holds it. `key` tells the key of the triplet at a place among the record's.
+    mutating func pack(_ record: borrowing DecisionRecord, key: (Int) -> Int64) {
         let start = beginDecision(record.reference.value, time: record.time.milliseconds, passesAt: record.verdict.passesAt?.milliseconds)
         for column in StoredDecision.Column.allCases {
-            let place = count
-            append(0)
+            let place = beginText()
             record.append(column, to: &self)
-            led(from: place)
+            endText(place)
         }
         record.appendTripletGroups(to: &self, key: key)
-        endDecision(start)
+        endPart(start)
     }
 
-    /// Appends what comes before a decision's texts; returns where it began.
+    /// Appends what comes before a decision's texts; returns where it began, for `endPart`.
     mutating func beginDecision(_ reference: Int64, time: Int64, passesAt: Int64?) -> Int {
-        let start = count
-        append(octetsOf: UInt32(0))
-        append(octetsOf: (reference.littleEndian, time.littleEndian, (passesAt ?? DecisionLot.noTime).littleEndian))
+        let start = beginPart()
+        append(number: reference)
+        append(number: time)
+        append(number: passesAt ?? DecisionLot.noTime)
         return start
     }
 
-    mutating func packText(_ text: UnsafeRawBufferPointer) {
-        let place = count
-        append(0)
-        append(contentsOf: text)
-        led(from: place)
-    }
-
-    mutating func endDecision(_ start: Int) {
-        let length = UInt32(truncatingIfNeeded: count - start - PackedDecision.lengthOctets).littleEndian
-        withUnsafeMutableBytes { $0.storeBytes(of: length, toByteOffset: start, as: UInt32.self) }
-    }
-
-    /// Puts the length of the text that follows `place` there, where room for one octet was left: few need more.
-    private mutating func led(from place: Int) {
-        var length = count - place - 1
-        guard length >= 0x80 else {
-            self[place] = UInt8(length)
-            return
-        }
-        var leader: [UInt8] = []
-        while length >= 0x80 {
-            leader.append(UInt8(length & 0x7f) | 0x80)
-            length >>= 7
-        }
-        leader.append(UInt8(length))
-        replaceSubrange(place...place, with: leader)
-    }
-
-    /// Appends the octets of a value that has no gaps between its parts.
-    mutating func append<Value: BitwiseCopyable>(octetsOf value: Value) {
-        Swift.withUnsafeBytes(of: value) { append(contentsOf: $0) }
-    }
-
-    mutating func append(utf8 text: String) {
-        let isDone: Void? = text.utf8.withContiguousStorageIfAvailable { append(contentsOf: UnsafeRawBufferPointer($0)) }
-        if isDone == nil { append(contentsOf: text.utf8) }
+    mutating func pack(text: UnsafeRawBufferPointer) {
+        let place = beginText()
+        append(octets: text)
+        endText(place)
     }
 }

@@ -19,10 +19,10 @@ final class DecisionTable {
     private let path: String
 
     /// Decisions of the transaction under way, packed, as they came.
-    private var pending: [UInt8] = []
+    private var pending = OctetWriter(capacity: 65_536)
     private var places: [Place] = []
     /// A lot while it is put together.
-    private var octets: [UInt8] = []
+    private var octets = OctetWriter(capacity: 4096)
     /// The highest number of a row that was written.
     private var top = Int64.min
     /// The highest reference, of the transaction under way too; `.min` where there is none.
@@ -46,8 +46,6 @@ final class DecisionTable {
         sizes = try Statement(
             "SELECT highest, count FROM decision_lots WHERE highest > ? ORDER BY highest LIMIT 1", on: connection, path: path)
         newest = try Statement("SELECT max(highest) FROM decision_lots", on: connection, path: path)
-        pending.reserveCapacity(65_536)
-        octets.reserveCapacity(4096)
     }
 
     /// To be called when another process has written, or a transaction failed.
@@ -63,24 +61,21 @@ final class DecisionTable {
     }
 
     private func clearPending() {
-        pending.removeAll(keepingCapacity: true)
+        pending.removeAll()
         places.removeAll(keepingCapacity: true)
     }
 
-    /// Takes a decision in, which `flush` writes in place of one of the same reference. `key` tells a triplet's key.
-    func put(_ record: borrowing DecisionRecord, key: (TripletKey) -> Int64) {
-        // Taken out while it is filled, so that its owner is not asked at each step.
-        var pending: [UInt8] = []
-        swap(&pending, &self.pending)
+    /// Takes a decision in, which `flush` writes in place of one of the same reference. `key` tells the key of the triplet at a
+    /// place among the record's.
+    func put(_ record: borrowing DecisionRecord, key: (Int) -> Int64) {
         let start = pending.count
         pending.pack(record, key: key)
-        pending.withUnsafeBytes { note(PackedDecision(octets: UnsafeRawBufferPointer(rebasing: $0[start...]))) }
+        note(PackedDecision(octets: pending[start..<pending.count]))
         places.append(Place(reference: record.reference.value, range: start..<pending.count))
-        swap(&pending, &self.pending)
     }
 
     /// Takes in a decision that `pack` appends to others.
-    func take(reference: Int64, _ pack: (inout [UInt8]) -> Void) {
+    func take(reference: Int64, _ pack: (inout OctetWriter) -> Void) {
         let start = pending.count
         pack(&pending)
         places.append(Place(reference: reference, range: start..<pending.count))
@@ -121,14 +116,10 @@ final class DecisionTable {
                 size += places[end].range.count
                 end += 1
             }
-            octets.removeAll(keepingCapacity: true)
-            pending.withUnsafeBytes { bytes in
-                for place in places[first..<end].reversed() {
-                    octets.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[place.range]))
-                }
-            }
+            octets.removeAll()
+            for place in places[first..<end].reversed() { octets.append(octets: pending[place.range]) }
             top = places[end - 1].reference
-            try write(top, count: end - first, octets)
+            try write(top, count: end - first, octets.octets)
             written += end - first
             first = end
         }
@@ -151,7 +142,7 @@ final class DecisionTable {
 
     /// `false` where one of the same reference was there.
     private func insert(late place: Place) throws(StoreFailure) -> Bool {
-        let packed = Array(pending[place.range])
+        let packed = [UInt8](pending[place.range])
         guard let (number, old) = try read(from: place.reference) else {
             try write(place.reference, count: 1, packed)
             return true
@@ -206,16 +197,16 @@ final class DecisionTable {
         if isDamaged { throw .damagedDecisions(path: path) }
     }
 
+    private func write(_ number: Int64, count: Int, _ octets: UnsafeRawBufferPointer) throws(StoreFailure) {
+        replace.bind(1, number)
+        replace.bind(2, Int64(count))
+        replace.bind(3, blob: octets)
+        try replace.run()
+    }
+
     private func write(_ number: Int64, count: Int, _ octets: [UInt8]) throws(StoreFailure) {
-        let replace = replace
         let result: Result<Void, StoreFailure> = octets.withUnsafeBytes { bytes in
-            replace.bind(1, number)
-            replace.bind(2, Int64(count))
-            replace.bind(3, blob: bytes)
-            do throws(StoreFailure) {
-                try replace.run()
-                return .success(())
-            } catch { return .failure(error) }
+            do throws(StoreFailure) { return .success(try write(number, count: count, bytes)) } catch { return .failure(error) }
         }
         try result.get()
     }

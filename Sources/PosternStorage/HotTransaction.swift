@@ -49,9 +49,18 @@ final class HotTransaction {
         guard let changes = ruling.decision?.changes else { return ruling }
         let needs = transaction.needs
 
-        var triplets = Positions(needs.triplets)
-        for change in changes.triplets {
-            let index = triplets.index(of: change.key)
+        if !changes.triplets.isEmpty { try write(changes.triplets, evidence, needs.triplets, keys) }
+        if !changes.identities.isEmpty { try write(changes.identities, evidence, needs.identities, keys) }
+        if let record = ruling.record { keep(record, needs.triplets, keys) }
+        return ruling
+    }
+
+    private func write(
+        _ changes: [Changes.Triplet], _ evidence: Evidence, _ needs: [TripletKey], _ keys: HashedNeeds
+    ) throws(StoreFailure) {
+        var positions = Positions(needs)
+        try changes.forEachInPlace { (change, _) throws(StoreFailure) in
+            let index = positions.index(of: change.key)
             let key = index.map(keys.triplet) ?? hasher.key(of: change.key)
             let existed = if let index { evidence.triplets[index] != nil } else { try statements.triplets.row(key) != nil }
             // A message may name a recipient twice.
@@ -59,17 +68,19 @@ final class HotTransaction {
             changed += 1
             if !existed, isFirst { counts.triplets += 1 }
         }
-        if !changes.identities.isEmpty { try write(changes.identities, evidence, needs.identities, keys) }
-
-        if ruling.record != nil {
-            keep(ruling) { triplet in triplets.index(of: triplet).map(keys.triplet) ?? hasher.key(of: triplet) }
-        }
-        return ruling
     }
 
-    private func keep(_ ruling: Ruling, key: (TripletKey) -> Int64) {
-        guard let record = ruling.record else { return }
-        statements.decisions.put(record, key: key)
+    private func keep(_ record: borrowing DecisionRecord, _ needs: [TripletKey], _ keys: HashedNeeds) {
+        let triplets = record.triplets
+        // Mostly what was asked for, to the very array.
+        if triplets.count == needs.count, triplets.startAddress == needs.startAddress {
+            statements.decisions.put(record, key: keys.triplet)
+        } else {
+            var positions = Positions(needs)
+            statements.decisions.put(record) { place in
+                positions.index(of: triplets[place]).map(keys.triplet) ?? hasher.key(of: triplets[place])
+            }
+        }
         written += 1
     }
 
@@ -99,14 +110,17 @@ final class HotTransaction {
         }
 
         mutating func index(of value: Value) -> Int? {
-            for offset in 0..<values.count {
-                let index = next + offset < values.count ? next + offset : next + offset - values.count
-                if values[index] == value {
-                    next = index + 1 < values.count ? index + 1 : 0
-                    return index
+            let next = next
+            let found: Int? = values.withUnsafeBufferPointer { values in
+                guard let start = values.baseAddress else { return nil }
+                for offset in 0..<values.count {
+                    let index = next + offset < values.count ? next + offset : next + offset - values.count
+                    if (start + index).pointee == value { return index }
                 }
+                return nil
             }
-            return nil
+            if let found { self.next = found + 1 < values.count ? found + 1 : 0 }
+            return found
         }
     }
 
@@ -194,13 +208,27 @@ struct HashedNeeds: Sendable {
     init(_ needs: Needs, hasher: KeyHasher) {
         var keys: [Int64] = []
         keys.reserveCapacity(needs.triplets.count + needs.identities.count)
-        // By their places, since to take each out costs more than to hash it.
-        for index in needs.triplets.indices { keys.append(hasher.key(of: needs.triplets[index])) }
-        for index in needs.identities.indices { keys.append(hasher.key(of: needs.identities[index])) }
+        needs.triplets.forEachInPlace { triplet, _ in keys.append(hasher.key(of: triplet)) }
+        needs.identities.forEachInPlace { identity, _ in keys.append(hasher.key(of: identity)) }
         self.keys = keys
         tripletCount = needs.triplets.count
     }
 
     func triplet(_ index: Int) -> Int64 { keys[index] }
     func identity(_ index: Int) -> Int64 { keys[tripletCount + index] }
+}
+
+extension Array {
+    /// Calls `body` with each element and its place, where it lies: to take out what holds many references costs more than most
+    /// that is done with it.
+    @inline(__always)
+    fileprivate func forEachInPlace<Failure>(_ body: (Element, Int) throws(Failure) -> Void) throws(Failure) {
+        try withUnsafeBufferPointer { (elements) throws(Failure) in
+            guard let start = elements.baseAddress else { return }
+            for index in 0..<elements.count { try body((start + index).pointee, index) }
+        }
+    }
+
+    /// Where the elements lie, to tell whether two arrays share them.
+    fileprivate var startAddress: UnsafeRawPointer? { withUnsafeBufferPointer { UnsafeRawPointer($0.baseAddress) } }
 }

@@ -12,7 +12,8 @@ struct IdentityFilter {
     init(rows: Int) {
         let wanted = max(2 * min(max(rows, 0), Self.maximumRows / 2) * Self.bitsPerRow, Self.minimumBits)
         // A power of two, so that the bits of a key are places.
-        words = [UInt64](repeating: 0, count: 1 << (Int.bitWidth - (wanted - 1).leadingZeroBitCount) >> 6)
+        let bits = 1 << (Int.bitWidth - (wanted - 1).leadingZeroBitCount)
+        words = [UInt64](repeating: 0, count: bits / 64)
     }
 
     // Keys are hashes: any of their bits are as good as others.

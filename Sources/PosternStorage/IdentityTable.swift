@@ -26,8 +26,9 @@ final class IdentityTable {
     /// To be called at the start, when another process has written, or a transaction failed; `count` is the number of rows.
     func synchronise(count: Int64) throws(StoreFailure) {
         filter = nil
-        guard count <= (isFirst ? Self.filteredAtStart : Self.filteredLater) else { return }
+        let most = isFirst ? Self.filteredAtStart : Self.filteredLater
         isFirst = false
+        guard count <= most else { return }
         var filter = IdentityFilter(rows: Int(count))
         defer { keys.reset() }
         while try keys.step() { filter.insert(keys.integer(0)) }

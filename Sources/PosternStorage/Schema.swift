@@ -150,9 +150,9 @@ enum Schema {
             while try rows.step() {
                 table.take(reference: rows.integer(0)) { octets in
                     let start = octets.beginDecision(rows.integer(0), time: rows.integer(1), passesAt: rows.optionalInteger(2))
-                    for column in Int32(3)...12 { octets.packText(rows.octets(column)) }
-                    octets.append(contentsOf: rows.octets(13))
-                    octets.endDecision(start)
+                    for column in Int32(3)...12 { octets.pack(text: rows.octets(column)) }
+                    octets.append(octets: rows.octets(13))
+                    octets.endPart(start)
                 }
                 waiting += 1
                 if waiting == 1000 {

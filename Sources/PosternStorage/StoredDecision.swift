@@ -10,9 +10,9 @@ extension StoredDecision {
     /// A record in words, as every store keeps it.
     init(_ record: DecisionRecord) {
         func text(_ column: Column) -> String {
-            var octets: [UInt8] = []
+            var octets = OctetWriter(capacity: 64)
             record.append(column, to: &octets)
-            return String(decoding: octets, as: UTF8.self)
+            return String(decoding: octets.octets, as: UTF8.self)
         }
         self.init(
             reference: record.reference, time: record.time, listener: text(.listener), stage: text(.stage), address: text(.address),
@@ -23,45 +23,45 @@ extension StoredDecision {
 
 extension DecisionRecord {
     /// Appends the text of a column as UTF-8; nothing where it is not known.
-    func append(_ column: StoredDecision.Column, to octets: inout [UInt8]) {
+    func append(_ column: StoredDecision.Column, to octets: inout OctetWriter) {
         switch column {
-        case .action: octets.append(utf8: verdict.action.name)
-        case .address: if let address = attempt.client.address { octets.append(utf8: address.description) }
+        case .action: octets.append(text: verdict.action.name)
+        case .address: if let address = attempt.client.address { octets.append(text: address.description) }
         case .sender: if case .mailbox(let mailbox) = attempt.sender { octets.append(mailbox) }
         case .recipient: appendRecipients(to: &octets)
-        case .name: if let name = attempt.client.confirmedName { octets.append(utf8: name.text) }
-        case .helo: octets.append(utf8: attempt.client.helo)
-        case .account: if let account = attempt.account { octets.append(utf8: account) }
-        case .listener: octets.append(utf8: listener)
-        case .stage: octets.append(utf8: attempt.stage.rawValue)
+        case .name: if let name = attempt.client.confirmedName { octets.append(text: name.text) }
+        case .helo: octets.append(text: attempt.client.helo)
+        case .account: if let account = attempt.account { octets.append(text: account) }
+        case .listener: octets.append(text: listener)
+        case .stage: octets.append(text: attempt.stage.rawValue)
         case .reason:
             for index in verdict.causes.indices {
-                if index > 0 { octets += "; ".utf8 }
-                octets.append(utf8: verdict.causes[index].description)
+                if index > 0 { octets.append(text: "; ") }
+                octets.append(text: verdict.causes[index].description)
             }
         }
     }
 
     /// Where the question names no recipient, as at DATA, those that the decision was about.
-    private func appendRecipients(to octets: inout [UInt8]) {
+    private func appendRecipients(to octets: inout OctetWriter) {
         if let recipient = attempt.recipient { return octets.append(recipient) }
         var seen: [String] = []
         for triplet in triplets where triplet.recipient != "*" && !seen.contains(triplet.recipient) {
-            if !seen.isEmpty { octets += ", ".utf8 }
-            octets += triplet.recipient.utf8
+            if !seen.isEmpty { octets.append(text: ", ") }
+            octets.append(text: triplet.recipient)
             seen.append(triplet.recipient)
         }
     }
 
-    /// Appends the keys in groups, as `TripletGroups` reads them.
-    func appendTripletGroups(to octets: inout [UInt8], key: (TripletKey) -> Int64) {
+    /// Appends the keys in groups, as `TripletGroups` reads them. `key` tells the key of the triplet at a place.
+    func appendTripletGroups(to octets: inout OctetWriter, key: (Int) -> Int64) {
         var start = 0
         while start < triplets.count {
             var end = start + 1
             while end < triplets.count, triplets[start].isSameMail(as: triplets[end]) { end += 1 }
             let kept = start..<min(end, start + TripletGroups.maximumKeys)
-            octets.append(UInt8(kept.count))
-            for index in kept { octets.append(octetsOf: key(triplets[index]).littleEndian) }
+            octets.append(octet: UInt8(kept.count))
+            for index in kept { octets.append(number: key(index)) }
             start = end
         }
     }
@@ -72,12 +72,12 @@ extension TripletKey {
     fileprivate func isSameMail(as other: TripletKey) -> Bool { recipient == other.recipient && sender == other.sender }
 }
 
-extension [UInt8] {
+extension OctetWriter {
     fileprivate mutating func append(_ mailbox: Mailbox) {
-        append(utf8: mailbox.localPart)
+        append(text: mailbox.localPart)
         guard !mailbox.domain.isEmpty else { return }
-        append(UInt8(ascii: "@"))
-        append(utf8: mailbox.domain)
+        append(octet: UInt8(ascii: "@"))
+        append(text: mailbox.domain)
     }
 }
 

@@ -322,10 +322,10 @@ private struct Change: Sendable {
 
     func append(to bytes: inout [UInt8], key: Int64) {
         let counts = Int64(deferrals) | Int64(passes) << 32
-        bytes.append(
-            octetsOf: (
-                key.littleEndian, first.littleEndian, last.littleEndian, passed.littleEndian, expires.littleEndian, counts.littleEndian
-            ))
+        let parts = (
+            key.littleEndian, first.littleEndian, last.littleEndian, passed.littleEndian, expires.littleEndian, counts.littleEndian
+        )
+        withUnsafeBytes(of: parts) { bytes.append(contentsOf: $0) }
     }
 
     static func read(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> (key: Int64, change: Change) {

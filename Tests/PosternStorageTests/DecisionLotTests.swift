@@ -9,9 +9,10 @@ import Testing
 @Suite(.timeLimit(.minutes(10)))
 struct DecisionLotTests {
     private func lot(_ records: [DecisionRecord]) -> [UInt8] {
-        var octets: [UInt8] = []
-        for record in records { octets.pack(record) { Int64($0.recipient.utf8.count) } }
-        return octets
+        // So little room that it has to grow.
+        var octets = OctetWriter(capacity: 0)
+        for record in records { octets.pack(record) { Int64(record.triplets[$0].recipient.utf8.count) } }
+        return [UInt8](octets.octets)
     }
 
     private func read(_ octets: [UInt8]) -> (decisions: [StoredDecision], groups: [[[Int64]]], isDamaged: Bool) {

@@ -15,7 +15,7 @@ struct IdentityFilterTests {
         var filter = IdentityFilter(rows: rows)
         for number in 0..<rows { filter.insert(key(number)) }
         #expect((0..<rows).allSatisfy { filter.mayContain(key($0)) })
-        let mistaken = (rows..<rows + 20_000).count { filter.mayContain(key($0)) }
+        let mistaken = (rows..<rows + 20_000).filter { filter.mayContain(key($0)) }.count
         #expect(mistaken < 400, "\(mistaken) of 20,000")
     }
 
