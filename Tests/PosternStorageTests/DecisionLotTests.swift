@@ -171,7 +171,7 @@ struct DecisionLotTests {
                 """
                 WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2499)
                 INSERT INTO decisions SELECT n * 3, \(noon.milliseconds) + n, CASE n % 2 WHEN 0 THEN NULL ELSE n END,
-                    CASE n WHEN 7 THEN 'defer' ELSE 'accept' END, '192.0.2.' || n % 256, 'sender' || n || '@example.org', 'user@example.net',
+                    CASE n WHEN 7 THEN 'defer' ELSE 'accept' END, '192.0.2.' || (n % 256), 'sender' || n || '@example.org', 'user@example.net',
                     'mail.example.org', 'helo', 'account', 'policy', 'RCPT', 'first attempt; ' || hex(zeroblob(n % 90)),
                     CASE n WHEN 7 THEN x'\(group)' END FROM numbers
                 """)
