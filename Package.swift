@@ -57,6 +57,7 @@ let package = Package(
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .target(name: "LogFiles", dependencies: ["CZlib", "CZstd", "PosternCore", "PosternReplay"], swiftSettings: strict),
+        .systemLibrary(name: "CAttributes"),
         .systemLibrary(name: "CEpoll"),
         .systemLibrary(name: "CDatagrams"),
         .target(
@@ -74,7 +75,7 @@ let package = Package(
         .target(name: "PublicSuffix", dependencies: ["CPublicSuffix", "PosternCore", "PosternEngine"], swiftSettings: strict),
         .target(
             name: "PosternConfiguration",
-            dependencies: ["DNSProtocol", "PosternCore", "PosternEngine", .product(name: "Yams", package: "Yams")],
+            dependencies: ["CAttributes", "DNSProtocol", "PosternCore", "PosternEngine", .product(name: "Yams", package: "Yams")],
             swiftSettings: strict),
         .target(
             name: "PosternStorage",

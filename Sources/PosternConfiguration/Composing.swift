@@ -66,7 +66,9 @@ extension Unreadable {
         switch error {
         case .scanner(let context, let problem, let mark, _), .parser(let context, let problem, let mark, _),
             .composer(let context, let problem, let mark, _):
-            self.init(mark: Position(mark), message: "this is not YAML: " + (context.map { "\($0.text), " } ?? "") + problem)
+            // Such as dns_lists: [zone=127.0.0.[2..11]], where YAML takes the inner brackets for its own.
+            let advice = context?.text.contains("parsing a flow") == true ? "; what holds brackets, braces or commas needs quotes" : ""
+            self.init(mark: Position(mark), message: "this is not YAML: " + (context.map { "\($0.text), " } ?? "") + problem + advice)
         case .reader(let problem, let offset, _, _):
             self.init(mark: Self.mark(at: offset ?? 0, in: text), message: "this is not YAML: \(problem)")
         case .duplicatedKeysInMapping(let keys, let context):

@@ -100,18 +100,21 @@ extension WallTime.Span: CustomStringConvertible {
         return "\(milliseconds)ms"
     }
 
-    /// For people: rounded to what matters, such as `3 min`, `1 h 20 min`, `45 s`.
-    public var spoken: String {
-        let seconds = secondsRoundedUp
+    /// For people: rounded up to what matters, such as `3 min`, `1 h 20 min`, `45 s`. For what is still to come: whoever waits that
+    /// long has waited long enough.
+    public var spoken: String { Self.spoken(secondsRoundedUp) { ($0 + $1 - 1) / $1 } }
+
+    /// The same of what has gone by, rounded down: who was here `3 min` has not been less.
+    public var spokenElapsed: String { Self.spoken(max(milliseconds, 0) / 1000) { $0 / $1 } }
+
+    private static func spoken(_ seconds: Int64, in units: (_ seconds: Int64, _ unit: Int64) -> Int64) -> String {
         switch seconds {
         case ..<120: return "\(seconds) s"
-        case ..<7200:
-            let minutes = (seconds + 59) / 60
-            return "\(minutes) min"
+        case ..<7200: return "\(units(seconds, 60)) min"
         case ..<172_800:
-            let minutes = (seconds + 59) / 60
+            let minutes = units(seconds, 60)
             return minutes % 60 == 0 ? "\(minutes / 60) h" : "\(minutes / 60) h \(minutes % 60) min"
-        default: return "\((seconds + 86_399) / 86_400) d"
+        default: return "\(units(seconds, 86_400)) d"
         }
     }
 }

@@ -9,8 +9,10 @@ struct Explain: AsyncParsableCommand {
             Asks the engine as the mail server would at RCPT (at DATA for the null sender) and changes nothing.
 
             EXAMPLES
-              postern explain --ip 192.0.2.7 --helo mail.example.org --from a@example.org --to b@example.net
-              postern explain --ip 192.0.2.7 --name mail.example.org --from '' --to b@example.net
+              postern explain --ip 192.0.2.7 --helo mail.example.org \\
+                  --from a@example.org --to b@example.net
+              postern explain --ip 192.0.2.7 --name mail.example.org \\
+                  --from '' --to b@example.net
             """)
 
     @OptionGroup var options: CommonOptions

@@ -19,7 +19,8 @@ struct ImportCSV: AsyncParsableCommand {
 
             EXAMPLES
               postern import csv entries.csv
-              postern export csv --colour black --colour white --source own | postern --config other.yaml import csv -
+              postern export csv --colour black --colour white --source own \\
+                  | postern import csv --config other.yaml -
             """)
 
     @OptionGroup var options: CommonOptions

@@ -35,7 +35,8 @@ struct ImportSqlgrey: AsyncParsableCommand {
             EXAMPLES
               postern import sqlgrey /var/lib/sqlgrey/sqlgrey.db
               postern import sqlgrey sqlgrey.txt
-              postern import sqlgrey --lists /etc/sqlgrey/clients_ip_whitelist /etc/sqlgrey/clients_fqdn_whitelist.local
+              postern import sqlgrey --lists /etc/sqlgrey/clients_ip_whitelist \\
+                  /etc/sqlgrey/clients_fqdn_whitelist.local
             """)
 
     @OptionGroup var options: CommonOptions

@@ -42,7 +42,8 @@ struct ImportPostgrey: AsyncParsableCommand {
             The output of `db_dump` and `db_dump -p` on the two files is read as well.
 
             EXAMPLES
-              postern import postgrey /etc/postgrey/whitelist_clients /etc/postgrey/whitelist_clients.local
+              postern import postgrey /etc/postgrey/whitelist_clients \\
+                  /etc/postgrey/whitelist_clients.local
               postern import postgrey --recipients /etc/postgrey/whitelist_recipients
               postern import postgrey --database postgrey.txt
             """)

@@ -59,7 +59,8 @@ enum BlockList: NamedList {
         """
     static let listExamples = """
           postern block list
-          postern block list --json | jq -r '.[] | select(.source == "harvest") | .entry'
+          postern block list --json \\
+              | jq -r '.[] | select(.source == "harvest") | .entry'
         """
 }
 

@@ -13,7 +13,7 @@ struct MX: AsyncParsableCommand {
         discussion: """
             EXAMPLES
               postern mx check example.org
-              postern mx plan example.org --real mail.example.org --trap 198.51.100.9
+              postern mx plan example.org --real mail.example.org --trap ADDRESS
             """,
         subcommands: [Check.self, Plan.self])
 }
@@ -66,7 +66,8 @@ extension MX {
                 EXAMPLES
                   postern mx check example.org
                   postern mx check example.org --no-connect
-                  postern mx check example.org --json | jq -r '.pitfalls[] | "\\(.severity) \\(.host) \\(.text)"'
+                  postern mx check example.org --json \\
+                      | jq -r '.pitfalls[] | "\\(.severity) \\(.host) \\(.text)"'
                 """)
 
         @OptionGroup var options: CommonOptions
@@ -125,7 +126,8 @@ extension MX {
 
                 EXAMPLES
                   postern mx plan example.org
-                  postern mx plan example.org --real mail.example.org --trap 198.51.100.9 --closed 198.51.100.10
+                  postern mx plan example.org --real mail.example.org \\
+                      --trap ADDRESS --closed ADDRESS
                 """)
 
         @OptionGroup var options: CommonOptions

@@ -23,7 +23,8 @@ struct ReplayVerb: AsyncParsableCommand {
 
             EXAMPLES
               postern replay /var/log/mail.log*
-              postern replay --config new.yaml --against /etc/postern/postern.yaml /var/log/mail.log
+              postern replay --config new.yaml \\
+                  --against /etc/postern/postern.yaml /var/log/mail.log
               zcat archive.gz | postern replay --json - | jq .policies[0].all
             """)
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import PosternConfiguration
 import PosternControl
 import PosternCore
 
@@ -28,7 +29,7 @@ extension StatusReport {
     var text: String {
         var items = [
             ("Postern", "\(version) on \(hostname), process \(processID)"),
-            ("running", "for \(WallTime.Span.seconds(uptimeSeconds).spoken), since \(startedAt.shortTime) UTC"),
+            ("running", "for \(WallTime.Span.seconds(uptimeSeconds).spokenElapsed), since \(startedAt.shortTime) UTC"),
             ("greylisting", greylistMode),
         ]
         for (index, listener) in listeners.enumerated() {
@@ -51,14 +52,18 @@ extension StatusReport {
                 ))
         }
         for trap in traps {
-            let wasted = WallTime.Span.seconds(Int64(trap.hoursWasted * 3600)).spoken
+            let wasted = WallTime.Span.seconds(Int64(trap.hoursWasted * 3600)).spokenElapsed
             items.append(("trap \(trap.name)", "\(trap.mode): \(trap.heldNow) now, \(trap.heldEver) ever, \(wasted) of theirs wasted"))
+            if trap.mode == "tarpit", trap.bytesSent > 0 {
+                items.append(("", String(format: "%.1f s of theirs for each octet of ours", trap.secondsPerByte)))
+            }
             if trap.mode != "tarpit" {
                 let discarded = trap.discarded > 0 ? ", \(trap.discarded) messages destroyed" : ""
                 items.append(("", "\(trap.deferred) commands deferred, \(trap.withoutQuit) clients hung up\(discarded)"))
             }
         }
         for gateway in gateways {
+            items += doorItems(gateway)
             guard let inner = gateway.inner else { continue }
             let reachable = "\(inner.nodes.count { $0.isReachable }) of \(inner.nodes.count) nodes reachable"
             items.append(("door \(gateway.name)", inner.isOpen ? "OPEN to everybody: no node can be reached" : "shut; \(reachable)"))
@@ -88,7 +93,7 @@ extension StatusReport {
             items.append(
                 (
                     "limits",
-                    "throttle \(limits.throttleMode), accounts \(limits.accountsMode); \(limits.rows) counted on \(limits.bytes) octets, \(limits.evicted) gave way"
+                    "throttle \(throttleWords(limits)), accounts \(limits.accountsMode); \(limits.rows) counted on \(limits.bytes) octets, \(limits.evicted) gave way"
                 ))
             items.append(
                 (
@@ -105,6 +110,31 @@ extension StatusReport {
 }
 
 extension StatusReport {
+    /// Who stands in a door, what came of the mail, and whether the mail server behind is there.
+    fileprivate func doorItems(_ gateway: Gateway) -> [(String, String)] {
+        let role = listeners.first { $0.name == gateway.name }?.role ?? "gateway"
+        var items = [
+            (
+                "\(role) \(gateway.name)",
+                "\(gateway.sessions) sessions, \(gateway.held) made to wait; messages: \(gateway.messagesAccepted) accepted, \(gateway.messagesRefused) refused, \(gateway.messagesDeferred) deferred"
+            )
+        ]
+        if let logIns = gateway.logIns {
+            let words = "\(logIns.taken) taken, \(logIns.failed) failed, \(logIns.refused) refused unasked, \(logIns.unanswered) unanswered"
+            items.append(("", "log-ins: \(words)"))
+        }
+        let backends = gateway.backends.map { "\($0.address) \($0.isWell ? "is well" : "IS OUT after \($0.failures) failures")" }
+        if !backends.isEmpty { items.append(("", "behind: \(backends.joined(separator: ", "))")) }
+        return items
+    }
+
+    /// A listener with role throttle has limits whatever the mode is that the others go by.
+    private func throttleWords(_ limits: Limits) -> String {
+        let names = listeners.filter { $0.role == "throttle" }.map(\.name)
+        return names.isEmpty || limits.throttleMode == "on"
+            ? limits.throttleMode : "on at \(names.joined(separator: ", ")), else \(limits.throttleMode)"
+    }
+
     /// What is looked up, by whom, and what it was worth.
     fileprivate var lookUpItems: [(String, String)] {
         guard let resolver else { return [("look-ups", "off: dns.resolvers names nobody")] }
@@ -165,11 +195,11 @@ struct BackupVerb: AsyncParsableCommand {
         abstract: "Write a consistent copy of the store, while the daemon runs.",
         discussion: """
             Writes FILE, and the key that belongs to it to FILE.key; refuses to overwrite a file. The daemon writes them, with its own \
-            account. To go back: stop the daemon, put both in place of postern.db and postern.key, remove postern.db-wal and \
+            account: name a file where that may write, such as its data folder, and move both from there. To go back: stop the daemon, put both in place of postern.db and postern.key, remove postern.db-wal and \
             postern.db-shm, start it.
 
             EXAMPLES
-              postern backup /var/backups/postern-$(date +%F).db
+              postern backup /var/lib/postern/copy-$(date +%F).db
             """)
 
     @OptionGroup var options: CommonOptions
@@ -184,9 +214,26 @@ struct BackupVerb: AsyncParsableCommand {
     func run() async throws {
         let path = URL(filePath: file).standardizedFileURL.path
         try await options.withStore(for: .reading) { access in
-            let reply = try await access.send(.backup(path: path))
+            let reply: ControlReply
+            do throws(ControlFailure) {
+                reply = try await access.send(.backup(path: path))
+            } catch {
+                throw explained(error, path, try options.configuration())
+            }
             guard case .backedUp(let path) = reply else { throw unexpected(reply) }
             if options.json { try Output.json(Report(path: path)) } else { Output.line("written: \(path)") }
         }
+    }
+
+    /// Where the folder is there for whoever asked, and not for whoever writes.
+    private func explained(_ failure: ControlFailure, _ path: String, _ configuration: Configuration) -> ControlFailure {
+        let folder = (path as NSString).deletingLastPathComponent
+        guard [.cannotCreate, .noPermission].contains(failure.code), access(folder, F_OK) == 0, access(path, F_OK) != 0 else {
+            return failure
+        }
+        return ControlFailure(
+            failure.code,
+            "\(failure.message); the account that Postern runs as writes it: name a file where that may, such as \(configuration.dataDirectory)/copy.db"
+        )
     }
 }

@@ -21,7 +21,8 @@ struct ThrottleVerb: ParsableCommand {
 
                 EXAMPLES
                   postern throttle list
-                  postern throttle list --json | jq -r '.[] | select(.state == "deferred") | .subject'
+                  postern throttle list --json \\
+                      | jq -r '.[] | select(.state == "deferred") | .subject'
                 """)
 
         @OptionGroup var options: CommonOptions

@@ -18,7 +18,7 @@ struct TopScreen {
     func lines(width: Int, height: Int) -> [String] {
         guard let now = samples.last, width > 0, height > 0 else { return [] }
         var lines = [
-            "Postern \(status.version) on \(status.hostname)   up \(WallTime.Span.seconds(status.uptimeSeconds).spoken)   \(now.time.shortTime) UTC",
+            "Postern \(status.version) on \(status.hostname)   up \(WallTime.Span.seconds(status.uptimeSeconds).spokenElapsed)   \(now.time.shortTime) UTC",
             "",
         ]
         func row(_ name: String, _ value: String, _ path: KeyPath<TopSample, Double>? = nil) {

@@ -1,4 +1,5 @@
 import Foundation
+import IntegrationSupport
 import Testing
 
 /// The verbs beside a running daemon.
@@ -39,6 +40,7 @@ struct DaemonVerbTests {
             let explained = try await run("explain", "--ip", "192.0.2.7", "--from", "a@example.org", "--to", "b@example.net", "--json")
                 .object
             #expect((explained["triplets"] as? [[String: Any]])?.first?["is_known"] as? Bool == true)
+            #expect((explained["limits"] as? [Any])?.isEmpty == true, "a throttle that is off has nothing to say")
             let reference = try #require((waiting.first?["decision"] as? [String: Any])?["reference"] as? String)
             #expect(deferred.contains(reference), "the reply names it too")
             let found = try await run("decisions", "--reference", reference, "--json").array
@@ -64,7 +66,48 @@ struct DaemonVerbTests {
         }
         #expect(code == 0)
         #expect(!place.exists("data/control.sock"))
+        // It ends without a complaint.
+        #expect(place.read("serve.err").contains("msg=stopped") && !place.read("serve.err").contains("failed"))
         #expect(try await run("status").code == 69)
+    }
+
+    /// What is behind each door, and whether it is there.
+    @Test func statusOfDoors() async throws {
+        let closed = try FreePort.next()
+        try place.write(
+            """
+            hostname: mx.example.net
+            data_directory: ./data
+            dns: { resolvers: [] }
+            listeners:
+              - { name: mx, role: gateway, address: "127.0.0.1:0", backend: "127.0.0.1:\(closed)" }
+              - { name: many, role: throttle, address: "127.0.0.1:0", routes: { example.net: "127.0.0.1:\(closed)" } }
+
+            """, to: "c.yaml")
+        try await place.withDaemon(["--config", file]) { _ in
+            var status = ""
+            // A door looks for its mail server by itself.
+            for _ in 0..<100 where !status.contains("IS OUT after") {
+                status = try await run("status").output
+                try await Task.sleep(for: .milliseconds(50))
+            }
+            #expect(status.contains(/gateway mx +0 sessions, 0 made to wait; messages: 0 accepted, 0 refused, 0 deferred\n/), "\(status)")
+            #expect(status.contains("behind: 127.0.0.1:\(closed) IS OUT after "), "\(status)")
+            #expect(status.contains("throttle on at many, else off, accounts off"), "\(status)")
+        }
+    }
+
+    /// The daemon writes it, so a folder of the caller's alone will not do.
+    @Test(.enabled(if: geteuid() == 0 && getpwnam("nobody") != nil)) func aBackupWhereTheDaemonMayNotWrite() async throws {
+        chmod(place.folder, 0o755)
+        try place.write(place.read("c.yaml") + "user: nobody\n", to: "c.yaml")
+        try await place.withDaemon(["--config", file]) { _ in
+            let refused = try await run("backup", "copy.db")
+            #expect(refused.code == 73 && refused.errors.contains("name a file where that may, such as \(place.path("data"))/copy.db"))
+            #expect(try await run("backup", "data/copy.db").code == 0)
+            let again = try await run("backup", "data/copy.db")
+            #expect(again.code == 73 && again.errors.contains("exists already") && !again.errors.contains("such as"))
+        }
     }
 
     @Test func reloading() async throws {

@@ -32,6 +32,37 @@ struct DocumentationTests {
         }
     }
 
+    /// What a page shows of a configuration can be pasted as it stands. What is set in belongs to a listener, which stands around it here.
+    @Test func everyConfigurationIsGood() async throws {
+        let around = [
+            "docs/dns-service.md":
+                "listeners:\n  - name: lists\n    role: dnsbl\n    address: \"127.0.0.1:5353\"\n    zone: bl.example.net\n",
+            "docs/inner.md":
+                "listeners:\n  - name: door\n    role: inner\n    address: \"127.0.0.1:2525\"\n    backend: \"127.0.0.1:10025\"\n    nodes: [192.0.2.1]\n",
+        ]
+        let place = try Workplace()
+        var found = 0
+        for page in Self.pages {
+            for match in try text(page).matches(of: /```yaml\n(.*?)\n *```/.dotMatchesNewlines()) {
+                var yaml = String(match.1) + "\n"
+                guard !yaml.hasPrefix("scrape_configs") else { continue }
+                if yaml.hasPrefix("    ") { yaml = (around[page] ?? "") + yaml }
+                found += 1
+                let checked = try await place.run("config", "check", place.write(yaml, to: "page.yaml"))
+                #expect(checked.code == 0, "\(page): \(yaml)\(checked.errors)")
+            }
+        }
+        #expect(found > 20)
+        // The package's own file, and what it offers behind a comment sign.
+        let own = try text("packaging/postern.yaml")
+        let offered = own.replacing(/(?m)^# ((?:hostname|dns_lists):)/) { $0.1 }
+        #expect(own != offered)
+        for yaml in [own, offered] {
+            let checked = try await place.run("config", "check", place.write(yaml, to: "page.yaml"))
+            #expect(checked.code == 0, "\(checked.errors)")
+        }
+    }
+
     /// Verbs and options that a page names are the program's.
     @Test func everyCommandCanBeTyped() async throws {
         let place = try Workplace()
@@ -48,6 +79,27 @@ struct DocumentationTests {
                 if let problem = problem(line.replacing("sudo ", with: ""), command) { Issue.record("\(page): \(line): \(problem)") }
             }
         }
+        #expect(found > 60)
+    }
+
+    /// The examples of each verb's help: a terminal of 80 columns breaks none of them, and what they name is there.
+    @Test func everyExampleCanBePasted() async throws {
+        let place = try Workplace()
+        let root = try #require(try await place.run("--experimental-dump-help").object["command"] as? [String: Any])
+        var found = 0
+        func look(at command: [String: Any]) {
+            let name = command["commandName"] as? String ?? ""
+            let examples = (command["discussion"] as? String ?? "").split(separator: "EXAMPLES\n").dropFirst().joined(separator: "\n")
+            for line in examples.split(separator: "\n") where line.count > 80 { Issue.record("\(name): \(line) is too long") }
+            for line in examples.replacing(/\\\n */, with: "").split(separator: "\n") {
+                for part in line.split(separator: " | ").map({ $0.trimmingCharacters(in: .whitespaces) }) where part.hasPrefix("postern ") {
+                    found += 1
+                    if let problem = problem(part, root) { Issue.record("\(name): \(part): \(problem)") }
+                }
+            }
+            for command in command["subcommands"] as? [[String: Any]] ?? [] { look(at: command) }
+        }
+        look(at: root)
         #expect(found > 60)
     }
 

@@ -159,6 +159,51 @@ struct ReviewTests {
         }
     }
 
+    @Test func whatAnAccountMayRead() throws {
+        try withFolder { (folder: String) throws in
+            chmod(folder, 0o755)
+            let file = folder + "/k"
+            _ = FileManager.default.createFile(atPath: file, contents: nil)
+            symlink(file, folder + "/link")
+            let owner = AccountRights(user: geteuid(), groups: [])
+            let member = AccountRights(user: geteuid() + 1, groups: [getegid()])
+            let stranger = AccountRights(user: geteuid() + 1, groups: [])
+            for (mode, ofOwner, ofMember, ofStranger) in [
+                (0o640, true, true, false), (0o604, true, false, true), (0o044, false, true, true),
+            ]
+                as [(mode_t, Bool, Bool, Bool)]
+            {
+                chmod(file, mode)
+                for path in [file, folder + "/link"] {
+                    // Root needs no permission.
+                    #expect(owner.mayRead(path) == (ofOwner || geteuid() == 0), "\(mode)")
+                    #expect(member.mayRead(path) == ofMember && stranger.mayRead(path) == ofStranger, "\(mode)")
+                }
+            }
+            chmod(file, 0o644)
+            chmod(folder, 0o700)
+            #expect(!stranger.mayRead(file) && !stranger.mayRead(folder + "/link"))
+            #expect(AccountRights(user: 0, groups: []).mayRead(file))
+            #expect(stranger.mayRead(folder + "/not-there"), "that is said otherwise")
+            #expect(AccountRights(named: "nobody-has-this") == nil)
+        }
+    }
+
+    /// Started as root, files are read by the account that Postern has become.
+    @Test(.enabled(if: geteuid() == 0 && getpwnam("nobody") != nil)) func keysThatTheAccountMayNotRead() throws {
+        try withFolder { (folder: String) throws in
+            chmod(folder, 0o755)
+            for name in ["c", "k"] { _ = FileManager.default.createFile(atPath: "\(folder)/\(name)", contents: nil) }
+            chmod(folder + "/c", 0o644)
+            chmod(folder + "/k", 0o600)
+            let text =
+                "listeners: [{ role: gateway, address: \"127.0.0.1:0\", backend: \"127.0.0.1:1\", tls_certificate: \(folder)/c, tls_key: \(folder)/k }]\n"
+            let found = try machine(text + "user: nobody\n").filter { $0.contains("tls_") }
+            #expect(found == ["listeners[].tls_key: \(folder)/k: the account nobody may not read it; Postern will not start without it"])
+            #expect(try machine(text).filter { $0.contains("tls_") } == [])
+        }
+    }
+
     @Test func accountsFilesAndAddressesThatAreNotThere() throws {
         try withFolder { (folder: String) throws in
             chmod(folder, 0o700)

@@ -55,6 +55,17 @@ struct WallTimeTests {
     }
 
     @Test(
+        "what has gone by is spoken of as rounded down",
+        arguments: [
+            (0, "0 s"), (999, "0 s"), (119_999, "119 s"), (128_000, "2 min"), (179_999, "2 min"), (180_000, "3 min"),
+            (7_199_999, "119 min"), (7_259_999, "2 h"), (9_000_000, "2 h 30 min"), (172_799_999, "47 h 59 min"), (259_199_999, "2 d"),
+            (-5, "0 s"), (.min, "0 s"),
+        ] as [(Int64, String)])
+    func spokenElapsed(milliseconds: Int64, text: String) {
+        #expect(Span(milliseconds: milliseconds).spokenElapsed == text)
+    }
+
+    @Test(
         "moments print as RFC 3339 in UTC",
         arguments: [
             (0, "1970-01-01T00:00:00.000Z"), (1, "1970-01-01T00:00:00.001Z"), (-1, "1969-12-31T23:59:59.999Z"),

@@ -17,7 +17,7 @@ extension ConfigurationReview {
         review.reviewCertificates()
         review.reviewResolvers(resolvConf)
         for (index, path) in configuration.geography.databases.enumerated() {
-            if let why = unreadable(path) {
+            if let why = review.unreadable(path) {
                 review.find([.key("geo"), .key("databases"), .element(index)], "geo.databases: \(path): \(why); nothing is known from it")
             }
         }
@@ -109,13 +109,13 @@ extension ConfigurationReview {
                 ("backend_ca", listener.gateway?.backendAuthorities), ("token_file", listener.admin?.tokenFile),
             ]
             for (name, path) in files {
-                guard let path, let why = Self.unreadable(path) else { continue }
+                guard let path, let why = unreadable(path) else { continue }
                 find(listener: index, name, "\(path): \(why); Postern will not start without it")
             }
             if let path = key, let status = status(of: path), status.st_mode & 0o007 != 0 {
                 find(listener: index, "tls_key", "everybody on this machine may read it; chmod o-rwx \(path)")
             }
-            if let path = listener.admin?.tokenFile, Self.unreadable(path) == nil {
+            if let path = listener.admin?.tokenFile, unreadable(path) == nil {
                 do throws(AdminToken.Failure) {
                     _ = try AdminToken.read(path)
                 } catch {
@@ -148,8 +148,13 @@ extension ConfigurationReview {
     }
 
     /// In words, why a file cannot be read; `nil` where it can.
-    private static func unreadable(_ path: String) -> String? {
-        access(path, R_OK) == 0 ? nil : String(cString: strerror(errno)).lowercased()
+    private func unreadable(_ path: String) -> String? {
+        guard access(path, R_OK) == 0 else { return String(cString: strerror(errno)).lowercased() }
+        // Root may read everything; the account that the daemon becomes may not.
+        guard geteuid() == 0, let name = configuration.user, let account = AccountRights(named: name), !account.mayRead(path) else {
+            return nil
+        }
+        return "the account \(name) may not read it"
     }
 }
 

@@ -93,7 +93,19 @@ struct RunningState: DaemonState {
             accountsRefused: report.numbers.accountsRefused, holdsDenied: report.numbers.holdsDenied)
     }
 
-    func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding]) { decisions.standing(of: attempt) }
+    /// Without limits that nobody here goes by.
+    func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding]) {
+        var (throttled, limits) = decisions.standing(of: attempt)
+        let settings = decisions.engine.settings
+        if settings.throttle.mode == .off, !running.all.contains(where: { $0.role == .throttle }) {
+            limits.removeAll { settings.throttle.limits.contains($0.limit) }
+        }
+        if settings.accounts.mode == .off {
+            limits.removeAll { settings.accounts.limits.contains($0.limit) || settings.accounts.suspend.contains($0.limit) }
+        }
+        return (throttled, limits)
+    }
+
     func suspensions() -> [Suspension] { limits.suspensionsInForce }
     func releaseAccount(_ account: String) -> Bool { limits.release(account) }
     func suspend(_ suspension: Suspension) { limits.suspend(suspension) }

@@ -33,6 +33,8 @@ struct Upkeep: Sendable {
                 try await store.indexStep()
                 expiryFailed = false
             } catch {
+                // What was cut off by the daemon's end is not a failure.
+                guard !Task.isCancelled else { break }
                 if !expiryFailed {
                     logger.warning("expiry of old rows failed, it is tried again each second", metadata: ["error": "\(error)"])
                 }
