@@ -7,7 +7,7 @@ import PosternEngine
 
 extension SQLiteStore {
     /// Decisions that one step reads: some tens of milliseconds of a reader's time.
-    static let indexStepRows = 20_000
+    static let indexStepRows = 50_000
 
     /// Makes blocks for some of the decisions that have none. Called again and again by upkeep; where all have one it costs
     /// nothing.
