@@ -17,8 +17,8 @@ public enum GenericName {
     /// Whole words that name a mail server; so do words with `mail`, `smtp` or `mx` at an end of theirs.
     static let mailWords: [String] = ["mta", "mout", "out", "outbound", "relay", "newsletter", "bounce", "bounces"]
 
-    private static let packedConsumerWords = Set(consumerWords.compactMap { Word($0.utf8) })
-    private static let packedMailWords = Set(mailWords.compactMap { Word($0.utf8) })
+    private static let packedConsumerWords = WordTable(consumerWords)
+    private static let packedMailWords = WordTable(mailWords)
 
     /// Whether `name` bears its own `address`, or is made of words that mark a consumer's line.
     ///
@@ -26,46 +26,66 @@ public enum GenericName {
     /// hexadecimal digits make a name generic; two octets, four numbers, or a number in the first label do so only
     /// beside a consumer's word. For IPv6 it is the last 64 bits in hexadecimal, in groups, nibbles or as one run.
     public static func matches(_ name: DomainName, address: IPAddress) -> Bool {
-        let text = Array(name.text.utf8)
-        let octets = address.octets
-        guard address.family == .v4 else { return bearsV6(text, address, octets) || hasConsumerWord(text) && isNumbered(text) }
+        var text = name.text
+        return text.withUTF8 { matches($0, address) }
+    }
 
-        let reversed = [UInt8](octets.reversed())
-        let numbers = numbers(in: text)
-        if bears(numbers, octets, run: 3) || bears(numbers, reversed, run: 3) { return true }
-        if longestRun(in: text, where: { $0.hexDigitValue != nil }) >= 8 {
-            if contains(text, octets.flatMap(hexPair)) || contains(text, reversed.flatMap(hexPair)) { return true }
-            // Octets padded to three digits and run together: 010020030040.
-            if contains(text, octets.flatMap(threeDigits)) || contains(text, reversed.flatMap(threeDigits)) { return true }
+    private typealias Octets = UnsafeBufferPointer<UInt8>
+
+    private static func matches(_ text: Octets, _ address: IPAddress) -> Bool {
+        guard address.family == .v4 else {
+            return bearsV6(Array(text), address, address.octets) || hasConsumerWord(text) && isNumbered(text)
         }
-        guard hasConsumerWord(text) else { return false }
-        return isNumbered(text) || numbers.count >= 4 || bears(numbers, octets, run: 2) || bears(numbers, reversed, run: 2)
+        let octets = UInt32(truncatingIfNeeded: address.low)
+        return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: text.count / 2 + 1) { buffer in
+            let numbers = Octets(rebasing: buffer[..<writeNumbers(of: text, into: buffer)])
+            if bears(numbers, octets, run: 3) || bears(numbers, octets.byteSwapped, run: 3) { return true }
+            if longestRun(in: text, where: { $0.hexDigitValue != nil }) >= 8, bearsDigits(Array(text), address.octets) { return true }
+            guard hasConsumerWord(text) else { return false }
+            return isNumbered(text) || numbers.count >= 4 || bears(numbers, octets, run: 2) || bears(numbers, octets.byteSwapped, run: 2)
+        }
     }
 
     // MARK: - Addresses in names
 
-    /// The decimal numbers of a name up to 255, in order.
-    private static func numbers(in text: [UInt8]) -> [UInt8] {
-        var result: [UInt8] = []
+    /// The decimal numbers of a name up to 255, in order, of which there are no more than half its octets; returns how many.
+    private static func writeNumbers(of text: Octets, into numbers: UnsafeMutableBufferPointer<UInt8>) -> Int {
+        var count = 0
         var value = 0
         var digits = 0
-        for octet in text + [UInt8(ascii: ".")] {
+        func end() {
+            if digits > 0, digits <= 3, value <= 255 {
+                numbers[count] = UInt8(value)
+                count += 1
+            }
+            (value, digits) = (0, 0)
+        }
+        for octet in text {
             if isDigit(octet) {
                 digits += 1
                 if digits <= 3 { value = value * 10 + Int(octet - UInt8(ascii: "0")) }
-            } else {
-                if digits > 0, digits <= 3, value <= 255 { result.append(UInt8(value)) }
-                (value, digits) = (0, 0)
+            } else if digits > 0 {
+                end()
             }
         }
-        return result
+        end()
+        return count
     }
 
-    /// Whether `run` neighbouring octets stand side by side in `numbers`.
-    private static func bears(_ numbers: [UInt8], _ octets: [UInt8], run: Int) -> Bool {
+    /// Whether `run` neighbouring octets of an IPv4 address stand side by side in `numbers`.
+    private static func bears(_ numbers: Octets, _ octets: UInt32, run: Int) -> Bool {
         guard numbers.count >= run else { return false }
-        return (0...(octets.count - run)).contains { start in
-            (0...(numbers.count - run)).contains { offset in (0..<run).allSatisfy { numbers[offset + $0] == octets[start + $0] } }
+        for offset in 0...(numbers.count - run) {
+            let found = numbers[offset..<offset + run].reduce(0) { $0 << 8 | UInt32($1) }
+            for start in 0...(4 - run) where found == (octets << UInt32(8 * start)) >> UInt32(8 * (4 - run)) { return true }
+        }
+        return false
+    }
+
+    /// Whether the name bears an IPv4 address in hexadecimal, or its octets padded to three digits and run together: 010020030040.
+    private static func bearsDigits(_ text: [UInt8], _ octets: [UInt8]) -> Bool {
+        [octets, octets.reversed()].contains { octets in
+            contains(text, octets.flatMap(hexPair)) || contains(text, octets.flatMap(threeDigits))
         }
     }
 
@@ -95,7 +115,7 @@ public enum GenericName {
         }
     }
 
-    private static func longestRun(in text: [UInt8], where belongs: (UInt8) -> Bool) -> Int {
+    private static func longestRun(in text: Octets, where belongs: (UInt8) -> Bool) -> Int {
         var longest = 0
         var run = 0
         for octet in text {
@@ -117,40 +137,81 @@ public enum GenericName {
 
     // MARK: - Words
 
-    /// Up to sixteen octets as one number, so that looking a word up costs no string.
-    private struct Word: Hashable {
+    /// A run of letters, packed: looking it up costs no string.
+    private struct Word {
         static let longest = 16
 
-        let packed: UInt128
+        private(set) var packed: UInt128 = 0
+        private(set) var count = 0
+        /// The first four letters.
+        private var head: UInt32 = 0
 
-        init?(_ octets: some Collection<UInt8>) {
-            guard octets.count <= Self.longest else { return nil }
-            packed = octets.reduce(0) { $0 << 8 | UInt128($1) }
+        mutating func append(_ letter: UInt8) {
+            packed = packed << 8 | UInt128(letter)
+            count += 1
+            if count == 4 { head = UInt32(truncatingIfNeeded: packed) }
+        }
+
+        /// `mail`, `webmail`, `mailout`, `smtp`, `mx`, `mta`, `relay` and their like.
+        var namesMailServer: Bool {
+            let tail = UInt32(truncatingIfNeeded: packed)
+            // The ASCII octets of "mx", "mail" and "smtp".
+            let (mx, mail, smtp): (UInt16, UInt32, UInt32) = (0x6d78, 0x6d61_696c, 0x736d_7470)
+            if count >= 4, head == mail || head == smtp || tail == mail || tail == smtp { return true }
+            return count >= 2 && UInt16(truncatingIfNeeded: tail) == mx || GenericName.packedMailWords.contains(self)
+        }
+
+        var namesConsumer: Bool { GenericName.packedConsumerWords.contains(self) }
+    }
+
+    /// Words in the order of their packed form.
+    private struct WordTable {
+        private let words: [UInt128]
+
+        init(_ words: [String]) {
+            self.words = words.map { $0.utf8.reduce(0) { $0 << 8 | UInt128($1) } }.sorted()
+        }
+
+        func contains(_ word: Word) -> Bool {
+            guard word.count <= Word.longest else { return false }
+            var (low, high) = (0, words.count)
+            while low < high {
+                let middle = (low + high) / 2
+                if words[middle] < word.packed { low = middle + 1 } else { high = middle }
+            }
+            return low < words.count && words[low] == word.packed
         }
     }
 
     /// Whether a consumer's word stands in front of the domain, and nothing in the first label says mail server.
-    private static func hasConsumerWord(_ text: [UInt8]) -> Bool {
-        let labels = text.split(separator: UInt8(ascii: "."))
-        guard labels.count > 2, !words(of: labels[0]).contains(where: isMailWord) else { return false }
-        return labels.dropLast(2).contains { label in
-            words(of: label).contains { Word($0).map(packedConsumerWords.contains) ?? false }
+    private static func hasConsumerWord(_ text: Octets) -> Bool {
+        let dot = UInt8(ascii: ".")
+        // The domain is taken to be the last two labels.
+        let front = text.count { $0 == dot } - 1
+        guard front > 0 else { return false }
+        var isFound = false
+        var label = 0
+        var word = Word()
+        for octet in text {
+            if octet >= UInt8(ascii: "a") && octet <= UInt8(ascii: "z") {
+                word.append(octet)
+                continue
+            }
+            if word.count > 0 {
+                if label == 0, word.namesMailServer { return false }
+                if !isFound { isFound = word.namesConsumer }
+                word = Word()
+            }
+            if octet == dot {
+                label += 1
+                if label == front { break }
+            }
         }
-    }
-
-    private static func words(of label: ArraySlice<UInt8>) -> [ArraySlice<UInt8>] {
-        label.split { $0 < UInt8(ascii: "a") || $0 > UInt8(ascii: "z") }
-    }
-
-    /// `mail`, `webmail`, `mailout`, `smtp`, `mx`, `mta`, `relay` and their like.
-    private static func isMailWord(_ word: ArraySlice<UInt8>) -> Bool {
-        word.starts(with: "mail".utf8) || word.suffix(4).elementsEqual("mail".utf8) || word.starts(with: "smtp".utf8)
-            || word.suffix(4).elementsEqual("smtp".utf8) || word.suffix(2).elementsEqual("mx".utf8)
-            || (Word(word).map(packedMailWords.contains) ?? false)
+        return isFound
     }
 
     /// Whether the first label has a number, as names given out one by one have: `dyn-7`, `aazd112`.
-    private static func isNumbered(_ text: [UInt8]) -> Bool {
+    private static func isNumbered(_ text: Octets) -> Bool {
         text.prefix { $0 != UInt8(ascii: ".") }.contains(where: isDigit)
     }
 }
