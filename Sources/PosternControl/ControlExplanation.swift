@@ -108,7 +108,7 @@ extension Explanation {
 extension Explanation {
     /// Every check, and what was looked up for them.
     mutating func note(_ settings: EngineSettings, _ attempt: Attempt, _ findings: Findings?, _ suspicion: Suspicion?) {
-        let assessment = settings.assess(attempt, findings ?? Findings(), suspicion)
+        let assessment = settings.assess(attempt, findings, suspicion)
         score = assessment.score
         checks = Check.allCases.map { check in
             let setting = settings.setting(of: check)

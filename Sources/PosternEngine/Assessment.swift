@@ -28,12 +28,28 @@ extension EngineSettings {
         return assessment
     }
 
-    /// The score of all that is known of an attempt; `suspicion` is what subscribed lists say of the client.
-    public func assess(_ attempt: Attempt, _ findings: Findings, _ suspicion: Suspicion? = nil) -> Assessment {
+    /// The score of all that is known of an attempt. `findings` are `nil` where nothing was looked up; `suspicion` is what subscribed
+    /// lists say of the client.
+    public func assess(_ attempt: Attempt, _ findings: Findings?, _ suspicion: Suspicion? = nil) -> Assessment {
         var assessment = attempt.isConversation ? score(of: attempt.signals) : Assessment()
-        noteHelo(attempt, findings, &assessment)
-        let name = noteReverseName(attempt.client, findings, &assessment)
+        noteHelo(attempt, findings?.helo ?? .unknown, &assessment)
+        let name = noteReverseName(attempt.client, findings?.reverseName ?? .unknown, &assessment)
+        if let findings { note(findings, attempt, &assessment) }
 
+        // Our own traps know better than somebody else's list.
+        if let colour = attempt.harvested {
+            note(colour.check, in: &assessment)
+        } else if let suspicion {
+            note(suspicion.colour.check, "from \(suspicion.source)", in: &assessment)
+        }
+
+        let isNamed = findings?.spf?.vouchedDomain != nil || name
+        assessment.hasEvidence = isNamed && (findings?.listsAnswered ?? 0) > 0
+        return assessment
+    }
+
+    /// What was looked up of the sender's domain, in lists and in registries.
+    private func note(_ findings: Findings, _ attempt: Attempt, _ assessment: inout Assessment) {
         switch findings.senderDomain {
         case .none: note(.senderDomain, attempt.sender.mailbox?.domain ?? "", in: &assessment)
         case .nullMX: note(.senderNullMX, attempt.sender.mailbox?.domain ?? "", in: &assessment)
@@ -50,17 +66,6 @@ extension EngineSettings {
         if let network = findings.network, let score = networkOwners[network.number] {
             note(.asNumber, "AS\(network.number) \(network.name)", score: score, in: &assessment)
         }
-
-        // Our own traps know better than somebody else's list.
-        if let colour = attempt.harvested {
-            note(colour.check, in: &assessment)
-        } else if let suspicion {
-            note(suspicion.colour.check, "from \(suspicion.source)", in: &assessment)
-        }
-
-        let isNamed = findings.spf?.vouchedDomain != nil || name
-        assessment.hasEvidence = isNamed && findings.listsAnswered > 0
-        return assessment
     }
 
     /// A method, and no closure: that would copy all settings for each attempt.
@@ -70,12 +75,13 @@ extension EngineSettings {
         assessment.add(check, setting, evidence: evidence)
     }
 
-    private func noteHelo(_ attempt: Attempt, _ findings: Findings, _ assessment: inout Assessment) {
+    private func noteHelo(_ attempt: Attempt, _ resolution: Findings.Resolution, _ assessment: inout Assessment) {
         let helo = attempt.client.helo
         guard !helo.isEmpty else { return }
+        let form = HeloSyntax.form(of: helo)
         // The front that speaks with the client has counted it already.
-        if attempt.signals[.heloSyntax] == nil, !HeloSyntax.form(of: helo).isValid { note(.heloSyntax, helo, in: &assessment) }
-        let address = address(inHelo: helo)
+        if !form.isValid, attempt.signals[.heloSyntax] == nil { note(.heloSyntax, helo, in: &assessment) }
+        let address = address(inHelo: helo, form)
         // A program on this very machine may well greet with its name.
         let isHere = attempt.client.address?.isLoopback ?? false
         if let address {
@@ -83,28 +89,43 @@ extension EngineSettings {
             if ourAddresses.contains(address), !isHere { note(.heloIsOurs, helo, in: &assessment) }
             return
         }
-        if let name = DomainName(helo), name == ownName || ourDomains.contains(name) {
+        if isOurs(helo) {
             if !isHere { note(.heloIsOurs, helo, in: &assessment) }
             return
         }
-        switch findings.helo {
+        switch resolution {
         case .none: note(.heloUnresolvable, helo, in: &assessment)
         case .elsewhere: note(.heloMismatch, helo, in: &assessment)
         case .unknown, .client: break
         }
     }
 
+    /// Whether it is our name, or a domain that we receive for.
+    private func isOurs(_ helo: String) -> Bool {
+        // Most names are told apart by their length, but for a final dot, and need not be read.
+        if ourDomains.isEmpty {
+            guard let ownName, (ownName.text.utf8.count...ownName.text.utf8.count + 1).contains(helo.utf8.count) else { return false }
+        }
+        guard let name = DomainName(helo) else { return false }
+        return name == ownName || ourDomains.contains(name)
+    }
+
     /// RFC 5321 §4.1.3: `[192.0.2.1]` or `[IPv6:2001:db8::1]`; without brackets it is wrong, and no less telling.
-    private func address(inHelo helo: String) -> IPAddress? {
+    private func address(inHelo helo: String, _ form: HeloSyntax.Form) -> IPAddress? {
+        switch form {
+        case .domain: return nil
+        case .addressLiteral(let address), .bareAddress(let address): return address
+        case .malformed: break
+        }
         let bare = helo.utf8.first == UInt8(ascii: "[") ? String(helo.dropFirst().prefix { $0 != "]" }) : helo
         guard let first = bare.utf8.first, first | 0x20 == UInt8(ascii: "i") else { return IPAddress(bare) }
         return IPAddress(bare.lowercasedASCII.hasPrefix("ipv6:") ? String(bare.dropFirst(5)) : bare)
     }
 
     /// Whether the client has a name that says who it is.
-    private func noteReverseName(_ client: Client, _ findings: Findings, _ assessment: inout Assessment) -> Bool {
+    private func noteReverseName(_ client: Client, _ found: Findings.ReverseName, _ assessment: inout Assessment) -> Bool {
         guard let address = client.address else { return false }
-        let reverseName = findings.reverseName == .unknown ? client.reverseName : findings.reverseName
+        let reverseName = found == .unknown ? client.reverseName : found
         let confirmed: DomainName? =
             if let name = client.confirmedName { name } else if case .confirmed(let name) = reverseName { name } else { nil }
         if let confirmed {

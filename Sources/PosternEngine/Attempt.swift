@@ -76,37 +76,13 @@ public struct Attempt: Equatable, Sendable {
     }
 }
 
-/// What a front remembers of one message from question to question (Postfix: by `instance`; the gateway: in its
-/// transaction). Losing it costs at most a second header or one more deferral of a bounce.
-public struct MessageMemory: Equatable, Sendable {
-    /// Recipients of a null-sender message that await the verdict at DATA; at most `maximumRecipients`.
-    public var awaitingData: [Mailbox] = []
-    /// Why the first exempt recipient of a null-sender message was exempt: where none awaits the verdict at DATA, it
-    /// speaks for the message.
-    public var exemptAtRcpt: Cause?
-    /// Whether the header that tells of a delay has been given.
-    public var headerGiven = false
-    /// Header fields that the front owes the message; a policy service can give one an answer.
-    public var fieldsOwed: [String] = []
-    /// Whether the field that tells of SPF has been given, or is owed.
-    public var spfFieldGiven = false
-    /// Whether an answer about this message has been held back.
-    public var held = false
-    /// Whether this message has been counted towards proving its client's identities.
-    public var counted = false
+/// An attempt that is asked about: made once, then handed on from the engine to the store and to the record by one reference.
+public final class SharedAttempt: Equatable, Sendable {
+    public let value: Attempt
 
-    /// Recipients that were asked about, and those that were accepted.
-    public var asked: UInt16 = 0
-    public var accepted: UInt16 = 0
-    /// Whether the message counts towards its client's limits.
-    public var counts = false
-    /// Whether it has been charged.
-    public var charged = false
-    /// What its recipients will cost once it is accepted.
-    public var pending = PendingRecipients()
+    public init(_ value: consuming Attempt) {
+        self.value = value
+    }
 
-    /// More than any MTA sends in one bounce; beyond it recipients are not remembered.
-    public static let maximumRecipients = 100
-
-    public init() {}
+    public static func == (a: SharedAttempt, b: SharedAttempt) -> Bool { a === b || a.value == b.value }
 }

@@ -5,7 +5,8 @@ import PosternCore
 
 extension Engine {
     /// Decides, or asks for evidence, where a conversation differs from a policy request; `nil` where it does not.
-    func beginConversation(_ attempt: Attempt, memory: MessageMemory, now: WallTime) -> Step? {
+    func beginConversation(_ shared: SharedAttempt, memory: MessageMemory, now: WallTime) -> Step? {
+        let attempt = shared.value
         func decided(_ verdict: Verdict) -> Step { .decided(Decision(verdict: verdict, memory: memory)) }
 
         switch attempt.stage {
@@ -16,7 +17,7 @@ extension Engine {
             }
             guard settings.delays.greeting != .fixed(.zero) else { return decided(Verdict(.accept, [.stageHasNoCheck])) }
             let identities = attempt.client.identities(widths: settings.greylist.widths, domains: domains)
-            return .needs(Inquiry(attempt: attempt, needs: Needs(identities: identities), memory: memory))
+            return .needs(Inquiry(attempt: shared, needs: Needs(identities: identities), memory: memory))
 
         case .rcpt:
             guard !isFamiliar(attempt.client, now: now), attempt.account == nil, exemption(of: attempt, now: now) == nil else { return nil }

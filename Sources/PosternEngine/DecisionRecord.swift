@@ -7,18 +7,31 @@ public struct DecisionRecord: Equatable, Sendable {
     public var time: WallTime
     /// The name of the listener that asked.
     public var listener: String
-    public var attempt: Attempt
+    /// Shared with whoever asked.
+    private var shared: SharedAttempt
     public var verdict: Verdict
     /// The triplets that the decision was about; what waits is found by them.
     public var triplets: [TripletKey]
 
     public init(reference: Reference, time: WallTime, listener: String, attempt: Attempt, verdict: Verdict, triplets: [TripletKey]) {
+        self.init(
+            reference: reference, time: time, listener: listener, attempt: SharedAttempt(attempt), verdict: verdict, triplets: triplets)
+    }
+
+    public init(
+        reference: Reference, time: WallTime, listener: String, attempt: SharedAttempt, verdict: consuming Verdict, triplets: [TripletKey]
+    ) {
         self.reference = reference
         self.time = time
         self.listener = listener
-        self.attempt = attempt
+        shared = attempt
         self.verdict = verdict
         self.triplets = triplets
+    }
+
+    public var attempt: Attempt {
+        _read { yield shared.value }
+        set { shared = SharedAttempt(newValue) }
     }
 }
 

@@ -17,31 +17,34 @@ public struct Engine: Sendable {
 
     /// A question under way. A class, since it travels far and holds much: handing it on costs one reference.
     public final class Inquiry: Sendable {
-        public let attempt: Attempt
+        public let shared: SharedAttempt
         /// The rows that it hangs on.
         public let needs: Needs
         /// What look-ups found out; `nil` while nothing has been looked up.
         public let findings: Findings?
         let memory: MessageMemory
-        /// What the needs are for.
-        let recipients: [String]
         /// Whether the messages of this client count for its identities.
         let mayBeProven: Bool
         /// Why its recipient is not greylisted, where it is not.
         let spared: Cause?
 
+        public var attempt: Attempt { _read { yield shared.value } }
+
         init(
-            attempt: Attempt, needs: Needs, findings: Findings? = nil, memory: MessageMemory, recipients: [String] = [],
+            attempt: SharedAttempt, needs: consuming Needs, findings: consuming Findings? = nil, memory: MessageMemory,
             mayBeProven: Bool = false, spared: Cause? = nil
         ) {
-            self.attempt = attempt
+            shared = attempt
             self.needs = needs
             self.findings = findings
             self.memory = memory
-            self.recipients = recipients
             self.mayBeProven = mayBeProven
             self.spared = spared
         }
+
+        /// Whom the needs are for: for each there is a triplet under every identity, side by side.
+        var recipientCount: Int { needs.identities.isEmpty ? 0 : needs.triplets.count / needs.identities.count }
+        var recipients: [String] { (0..<recipientCount).map { needs.triplets[$0 * needs.identities.count].recipient } }
     }
 
     public enum Step: Sendable {
@@ -57,12 +60,18 @@ public struct Engine: Sendable {
     public func begin(
         _ attempt: Attempt, memory: MessageMemory = MessageMemory(), now: WallTime, showsChecks: Bool = false
     ) -> Step {
+        begin(SharedAttempt(attempt), memory: memory, now: now, showsChecks: showsChecks)
+    }
+
+    /// The same, for who holds on to the attempt.
+    public func begin(_ shared: SharedAttempt, memory: MessageMemory, now: WallTime, showsChecks: Bool = false) -> Step {
+        let attempt = shared.value
         func accept(_ cause: Cause) -> Step {
             .decided(Decision(verdict: Verdict(.accept, [cause]), memory: memory))
         }
 
         if let throttled = attempt.throttled, let step = throttle(throttled, attempt, memory: memory, now: now) { return step }
-        if attempt.isConversation, let step = beginConversation(attempt, memory: memory, now: now) { return step }
+        if attempt.isConversation, let step = beginConversation(shared, memory: memory, now: now) { return step }
         switch attempt.stage {
         case .rcpt:
             if let exemption = exemption(of: attempt, now: now) {
@@ -86,7 +95,7 @@ public struct Engine: Sendable {
                 if attempt.isConversation { pace(&verdict, attempt) }
                 return .decided(Decision(verdict: verdict, memory: memory))
             }
-            return step(inquiry(attempt, recipients: [recipient.folded], memory: memory), now: now, showsChecks)
+            return step(inquiry(shared, recipients: CollectionOfOne(recipient.folded), memory: memory), now: now, showsChecks)
 
         case .data:
             guard attempt.sender == .null else { return accept(.stageHasNoCheck) }
@@ -102,7 +111,7 @@ public struct Engine: Sendable {
                 !memory.awaitingData.isEmpty
                 ? memory.awaitingData.map(\.folded)
                 : attempt.recipient.map { [$0.folded] } ?? ["*"]
-            return step(inquiry(attempt, recipients: recipients, memory: memory), now: now, showsChecks)
+            return step(inquiry(shared, recipients: recipients, memory: memory), now: now, showsChecks)
 
         case .connect, .ehlo, .helo, .mail, .endOfMessage, .vrfy, .etrn:
             return accept(.stageHasNoCheck)
@@ -122,7 +131,14 @@ public struct Engine: Sendable {
 
     /// The same question with what look-ups found out, which may add identities, and so needs.
     public func inform(_ inquiry: Inquiry, with findings: Findings) -> Inquiry {
-        self.inquiry(inquiry.attempt, recipients: inquiry.recipients, memory: inquiry.memory, findings: findings)
+        var addsIdentity = inquiry.findings != nil || findings.spf?.vouchedDomain != nil
+        if inquiry.attempt.client.confirmedName == nil, case .confirmed = findings.reverseName { addsIdentity = true }
+        guard addsIdentity, inquiry.spared == nil else {
+            return Inquiry(
+                attempt: inquiry.shared, needs: inquiry.needs, findings: findings, memory: inquiry.memory,
+                mayBeProven: inquiry.mayBeProven, spared: inquiry.spared)
+        }
+        return self.inquiry(inquiry.shared, recipients: inquiry.recipients, memory: inquiry.memory, findings: findings)
     }
 
     /// The decision on whoever is known already, and need not be judged: a proven identity, or a triplet that passed not
@@ -130,36 +146,36 @@ public struct Engine: Sendable {
     public func recognise(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision? {
         guard inquiry.attempt.stage != .connect else { return conclude(inquiry, evidence: evidence, now: now) }
         guard inquiry.spared == nil, inquiry.attempt.throttled == nil else { return nil }
-        let (decision, isRecognised) = greylist(inquiry, evidence: evidence, now: now)
-        return isRecognised ? finished(decision, inquiry) : nil
+        var (decision, isRecognised) = greylist(inquiry, evidence: evidence, now: now)
+        guard isRecognised else { return nil }
+        finish(&decision, inquiry)
+        return decision
     }
 
     /// The second step.
     public func conclude(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision {
-        if inquiry.attempt.stage == .connect { return greet(inquiry, evidence: evidence, now: now) }
-        var decision: Decision
-        if let cause = inquiry.spared {
-            decision = Decision(verdict: Verdict(.accept, [cause]), memory: inquiry.memory)
-        } else {
-            let (greylisted, isRecognised) = greylist(inquiry, evidence: evidence, now: now)
-            if isRecognised {
-                guard inquiry.attempt.throttled != nil else { return finished(greylisted, inquiry) }
-                let assessment = settings.assess(
-                    inquiry.attempt, inquiry.findings ?? Findings(), lists.suspicion(of: inquiry.attempt.client, at: now))
-                return throttled(finished(greylisted, inquiry), inquiry, isTrusted: isTrusted(inquiry, assessment, now: now))
-            }
-            decision = greylisted
+        let asked = inquiry.shared
+        if asked.value.stage == .connect { return greet(inquiry, evidence: evidence, now: now) }
+        var (decision, isRecognised) =
+            inquiry.spared.map { (Decision(verdict: Verdict(.accept, [$0]), memory: inquiry.memory), false) }
+            ?? greylist(inquiry, evidence: evidence, now: now)
+        if isRecognised, asked.value.throttled == nil {
+            finish(&decision, inquiry)
+            return decision
         }
-        let assessment = settings.assess(
-            inquiry.attempt, inquiry.findings ?? Findings(), lists.suspicion(of: inquiry.attempt.client, at: now))
+        let assessment = settings.assess(asked.value, inquiry.findings, lists.suspicion(of: asked.value.client, at: now))
+        if isRecognised {
+            finish(&decision, inquiry)
+            return throttled(decision, inquiry, isTrusted: isTrusted(inquiry, assessment, now: now))
+        }
         if assessment.score >= settings.bands.reject {
             decision = Decision(verdict: Verdict(.reject, [.scoreTooHigh(assessment.score)]), memory: inquiry.memory)
         } else if decision.verdict.action == .defer, let verdict = pardon(inquiry, assessment, now: now) {
             decision = passAtOnce(inquiry, verdict, evidence: evidence, now: now)
         }
-        decision.verdict.causes += assessment.causes
-        decision = finished(decision, inquiry)
-        guard inquiry.attempt.throttled != nil else { return decision }
+        if !assessment.causes.isEmpty { decision.verdict.causes += assessment.causes }
+        finish(&decision, inquiry)
+        guard asked.value.throttled != nil else { return decision }
         return throttled(decision, inquiry, isTrusted: isTrusted(inquiry, assessment, now: now))
     }
 
@@ -177,7 +193,7 @@ public struct Engine: Sendable {
         return Verdict(settings.delays.clean > .zero ? .hold(settings.delays.clean) : .accept, [.clean])
     }
 
-    private func finished(_ decision: consuming Decision, _ inquiry: Inquiry) -> Decision {
+    private func finish(_ decision: inout Decision, _ inquiry: Inquiry) {
         if settings.greylist.mode == .shadow {
             switch decision.verdict.action {
             case .defer, .hold:
@@ -188,8 +204,7 @@ public struct Engine: Sendable {
             }
             decision.verdict.header = nil
         }
-        if inquiry.attempt.isConversation { pace(&decision.verdict, inquiry.attempt) }
-        return decision
+        if inquiry.shared.value.isConversation { pace(&decision.verdict, inquiry.shared.value) }
     }
 
     /// The decision where the evidence could not be had: the mail passes.
@@ -197,27 +212,32 @@ public struct Engine: Sendable {
         Decision(verdict: Verdict(.accept, [.storeUnavailable]), memory: inquiry.memory)
     }
 
-    func inquiry(_ attempt: Attempt, recipients: [String], memory: MessageMemory, findings: Findings? = nil) -> Inquiry {
-        var client = attempt.client
-        if client.confirmedName == nil, case .confirmed(let name)? = findings?.reverseName { client.confirmedName = name }
+    func inquiry(
+        _ shared: SharedAttempt, recipients: some Collection<String>, memory: MessageMemory, findings: Findings? = nil
+    ) -> Inquiry {
+        let attempt = shared.value
         let spared = attempt.recipient.flatMap { greylistExemption(of: $0) } ?? (settings.greylist.mode == .off ? .greylistOff : nil)
         guard spared == nil else {
-            return Inquiry(
-                attempt: attempt, needs: Needs(), findings: findings, memory: memory, recipients: recipients, spared: spared)
+            return Inquiry(attempt: shared, needs: Needs(), findings: findings, memory: memory, spared: spared)
         }
-        let hasGenericName = client.hasGenericName
-        let identities = client.identities(
-            widths: settings.greylist.widths, domains: domains, spfDomain: findings?.spf?.vouchedDomain, hasGenericName: hasGenericName)
+        var name = attempt.client.confirmedName
+        if name == nil, case .confirmed(let found)? = findings?.reverseName { name = found }
+        let hasGenericName = Client.hasGenericName(name, attempt.client.address)
+        let identities = Client.identities(
+            attempt.client.address, hasGenericName ? nil : name, spfDomain: findings?.spf?.vouchedDomain,
+            widths: settings.greylist.widths, domains: domains)
         let sender = attempt.sender.normalised
-        var needs = Needs(identities: identities)
-        needs.triplets.reserveCapacity(recipients.count * identities.count)
-        for recipient in recipients {
-            for identity in identities {
-                needs.triplets.append(TripletKey(identity: identity, sender: sender, recipient: recipient))
+        let triplets = [TripletKey](unsafeUninitializedCapacity: recipients.count * identities.count) { keys, count in
+            for recipient in recipients {
+                for identity in identities {
+                    keys.initializeElement(at: count, to: TripletKey(identity: identity, sender: sender, recipient: recipient))
+                    count += 1
+                }
             }
         }
         return Inquiry(
-            attempt: attempt, needs: needs, findings: findings, memory: memory, recipients: recipients, mayBeProven: !hasGenericName)
+            attempt: shared, needs: Needs(triplets: triplets, identities: identities), findings: findings, memory: memory,
+            mayBeProven: !hasGenericName)
     }
 
     /// What ends the matter before any evidence is asked for.

@@ -11,32 +11,27 @@ extension Engine {
 
         var changes = Changes()
         var worst = Judgement.known
-        var judgements: [(judgement: Judgement, row: TripletRow)] = []
-        judgements.reserveCapacity(inquiry.recipients.count)
         var isRecent = true
-        for index in inquiry.recipients.indices {
-            var rows = LiveRows()
-            for old in evidence.triplets[index * identities.count..<(index + 1) * identities.count] {
-                if let old, old.isLive(settings.greylist, now: now) { rows.add(old) }
-            }
-            let judged = judge(rows.joined, now: now)
-            judgements.append(judged)
+        for places in inquiry.placesByRecipient {
+            let rows = liveRows(evidence, places, now: now)
             isRecent = isRecent && rows.lastPass.map { now - $0 < settings.greylist.recheck } ?? false
-            worst = max(worst, judged.judgement)
+            worst = max(worst, judge(rows.joined, now: now).judgement)
         }
-        // One recipient who must wait makes all wait, so nothing has passed then.
-        for (index, judged) in judgements.enumerated() where judged.judgement.defers == worst.defers {
+        for places in inquiry.placesByRecipient {
+            let judged = judge(liveRows(evidence, places, now: now).joined, now: now)
+            // One recipient who must wait makes all wait, so nothing has passed then.
+            guard judged.judgement.defers == worst.defers else { continue }
             // What one identity knows, all of them know from now on, so that the next attempt may come from any.
-            for place in index * identities.count..<(index + 1) * identities.count {
+            for place in places {
                 let old = evidence.triplets[place].flatMap { $0.isLive(settings.greylist, now: now) ? $0 : nil }
                 guard needsWriting(old, judged.row) else { continue }
                 changes.triplets.append(Changes.Triplet(key: inquiry.needs.triplets[place], row: judged.row))
             }
         }
 
-        var memory = inquiry.memory
         switch worst {
         case .known, .passed:
+            var memory = inquiry.memory
             if !memory.counted {
                 if inquiry.mayBeProven { changes.identities = counted(identities, evidence: evidence, now: now) }
                 memory.counted = true
@@ -51,11 +46,17 @@ extension Engine {
             }
             return (Decision(verdict: verdict, changes: changes, memory: memory), false)
         case .early(let waited):
-            let verdict = Verdict(.defer, [.greylistEarly(waited: waited)], passesAt: now + (settings.greylist.delay - waited))
-            return (Decision(verdict: verdict, changes: changes, memory: memory), false)
+            return (
+                Decision(
+                    verdict: Verdict(.defer, [.greylistEarly(waited: waited)], passesAt: now + (settings.greylist.delay - waited)),
+                    changes: changes, memory: inquiry.memory), false
+            )
         case .new:
-            let verdict = Verdict(.defer, [.greylistNew], passesAt: now + settings.greylist.delay)
-            return (Decision(verdict: verdict, changes: changes, memory: memory), false)
+            return (
+                Decision(
+                    verdict: Verdict(.defer, [.greylistNew], passesAt: now + settings.greylist.delay), changes: changes,
+                    memory: inquiry.memory), false
+            )
         }
     }
 
@@ -129,6 +130,14 @@ extension Engine {
         }
     }
 
+    private func liveRows(_ evidence: Evidence, _ places: Range<Int>, now: WallTime) -> LiveRows {
+        var rows = LiveRows()
+        for place in places {
+            if let old = evidence.triplets[place], old.isLive(settings.greylist, now: now) { rows.add(old) }
+        }
+        return rows
+    }
+
     /// The judgement on one triplet from what is known of it, and the row that follows.
     private func judge(_ known: TripletRow?, now: WallTime) -> (judgement: Judgement, row: TripletRow) {
         let settings = settings.greylist
@@ -193,6 +202,13 @@ extension Engine {
 
     private func seen(_ row: IdentityRow, now: WallTime) -> IdentityRow {
         IdentityRow(passes: row.passes.incrementedWithoutOverflow, lastSeen: now, expires: now + settings.greylist.lifetime)
+    }
+}
+
+extension Engine.Inquiry {
+    /// Where the rows of each recipient stand, one for each identity.
+    fileprivate var placesByRecipient: some Sequence<Range<Int>> {
+        (0..<recipientCount).lazy.map { [count = needs.identities.count] in $0 * count..<($0 + 1) * count }
     }
 }
 

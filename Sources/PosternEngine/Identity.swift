@@ -44,25 +44,34 @@ public struct IdentityWidths: Equatable, Sendable {
 extension Client {
     /// Whether the confirmed name is a provider's for an address: it is no identity then, and mail from there is
     /// greylisted triplet by triplet, since a consumer's line says nothing for its neighbours.
-    var hasGenericName: Bool {
+    var hasGenericName: Bool { Self.hasGenericName(confirmedName, address) }
+
+    /// The same of a confirmed name and its address, for who knows a name that the front does not.
+    static func hasGenericName(_ confirmedName: DomainName?, _ address: IPAddress?) -> Bool {
         guard let address, let confirmedName else { return false }
         return GenericName.matches(confirmedName, address: address)
     }
 
     /// Every identity that is known of this client, the most telling first; empty when not even an address is known.
-    /// `hasGenericName` may be handed in by who knows it already.
-    func identities(
-        widths: IdentityWidths, domains: any OrganisationalDomains, spfDomain: DomainName? = nil, hasGenericName: Bool? = nil
+    func identities(widths: IdentityWidths, domains: any OrganisationalDomains, spfDomain: DomainName? = nil) -> [Identity] {
+        Self.identities(address, hasGenericName ? nil : confirmedName, spfDomain: spfDomain, widths: widths, domains: domains)
+    }
+
+    /// The same of an address and the name that says who it is, if any.
+    static func identities(
+        _ address: IPAddress?, _ name: DomainName?, spfDomain: DomainName?, widths: IdentityWidths, domains: any OrganisationalDomains
     ) -> [Identity] {
         guard let address else { return [] }
+        let network = Identity.network(Prefix(address, length: address.family == .v4 ? widths.v4 : widths.v6))
+        guard name != nil || spfDomain != nil else { return [network] }
         var identities: [Identity] = []
         if let spfDomain, let organisation = domains.organisationalDomain(of: spfDomain) {
             identities.append(.spfDomain(organisation))
         }
-        if let confirmedName, !(hasGenericName ?? self.hasGenericName), let organisation = domains.organisationalDomain(of: confirmedName) {
+        if let name, let organisation = domains.organisationalDomain(of: name) {
             identities.append(.nameDomain(organisation))
         }
-        identities.append(.network(Prefix(address, length: address.family == .v4 ? widths.v4 : widths.v6)))
+        identities.append(network)
         return identities
     }
 }

@@ -48,7 +48,7 @@ public struct Verdict: Equatable, Sendable {
     }
 }
 
-/// One thing that bore on a verdict.
+/// One thing that bore on a verdict. What is large and seldom is indirect, so that causes stay small.
 public enum Cause: Equatable, Sendable {
     // Exempt by what they are.
     case stageHasNoCheck
@@ -61,13 +61,13 @@ public enum Cause: Equatable, Sendable {
     case greylistOff
     case recipientOptedOut
     // By the admin's word.
-    case allowed(ListEntry)
-    case blocked(ListEntry)
+    indirect case allowed(ListEntry)
+    indirect case blocked(ListEntry)
     case released(until: WallTime)
     /// The admin trusts the address, or the domain that SPF passes for.
     case trusted
     /// Past a limit.
-    case overLimit(Throttled)
+    indirect case overLimit(Throttled)
     // Greylisting.
     /// Seen for the first time, or again after its window had closed.
     case greylistNew

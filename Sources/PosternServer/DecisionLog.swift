@@ -4,7 +4,7 @@ import PosternEngine
 /// Writes one line for each decision, with all that is needed to explain it.
 public final class DecisionLog: Sendable {
     private let writer: LogWriter
-    private let isEnabled: Bool
+    let isEnabled: Bool
 
     /// `isEnabled` is false where the level is above `info`.
     public init(writer: LogWriter, isEnabled: Bool) {

@@ -34,7 +34,9 @@ public final class DecisionService: Sendable {
 
     /// A decision with what a front needs to word its answer.
     public struct Outcome: Sendable {
-        private let decision: Decision
+        public let verdict: Verdict
+        /// What the front is to remember of the message from now on.
+        public let memory: MessageMemory
         /// A header field that tells of SPF, for an accepted message that has none yet.
         public let spfField: String?
         private let snapshot: Snapshot
@@ -43,28 +45,29 @@ public final class DecisionService: Sendable {
         /// The steady time it was made at.
         public let now: WallTime
 
-        fileprivate init(_ decision: Decision, _ snapshot: Snapshot, spfField: String?, reference: Reference, now: WallTime) {
-            self.decision = decision
+        fileprivate init(
+            _ verdict: consuming Verdict, _ memory: consuming MessageMemory, _ snapshot: Snapshot, spfField: String?, reference: Reference,
+            now: WallTime
+        ) {
+            self.verdict = verdict
+            self.memory = memory
             self.spfField = spfField
             self.snapshot = snapshot
             self.reference = reference
             self.now = now
         }
 
-        public var verdict: Verdict { decision.verdict }
-        /// What the front is to remember of the message from now on.
-        public var memory: MessageMemory { decision.memory }
         /// By the settings that it was made with.
         public var delays: DelaySettings { snapshot.engine.settings.delays }
         public var deferralReply: DeferralReply {
             // What is past a limit is not to be looked at by later restrictions.
-            if case .overLimit? = decision.verdict.causes.first { return .plain }
+            if case .overLimit? = verdict.causes.first { return .plain }
             return snapshot.engine.settings.greylist.reply
         }
 
         /// What being past a limit means for it, where that decided.
         public var throttled: Throttled? {
-            if case .overLimit(let throttled)? = decision.verdict.causes.first, !throttled.isShadow { throttled } else { nil }
+            if case .overLimit(let throttled)? = verdict.causes.first, !throttled.isShadow { throttled } else { nil }
         }
 
         /// Sessions that may be made to wait for a limit.
@@ -79,7 +82,7 @@ public final class DecisionService: Sendable {
 
         /// Whether the client talked before it was greeted, and that counts.
         private var spokeEarly: Bool {
-            decision.verdict.causes.contains { cause in if case .scored(.earlyTalk, _, _, _) = cause { true } else { false } }
+            verdict.causes.contains { cause in if case .scored(.earlyTalk, _, _, _) = cause { true } else { false } }
         }
 
         /// The text of a reply that defers or refuses.
@@ -97,8 +100,8 @@ public final class DecisionService: Sendable {
                     return "This account is suspended; write to postmaster here about it (\(hostname) \(reference))"
                 }
             }
-            return switch decision.verdict.action {
-            case .defer: ReplyText.deferral(until: decision.verdict.passesAt, now: now, hostname: hostname, reference: reference)
+            return switch verdict.action {
+            case .defer: ReplyText.deferral(until: verdict.passesAt, now: now, hostname: hostname, reference: reference)
             case .drop where spokeEarly: ReplyText.earlyTalk(hostname: hostname, reference: reference)
             default: ReplyText.refusal(hostname: hostname, reference: reference)
             }
@@ -160,8 +163,8 @@ public final class DecisionService: Sendable {
         _ attempt: consuming Attempt, memory: MessageMemory = MessageMemory(), listener: String,
         completion: @escaping @Sendable (Outcome) -> Void
     ) {
-        if let harvest, attempt.harvested == nil, let address = attempt.client.address {
-            attempt.harvested = harvest.colour(of: address)
+        if let harvest, attempt.harvested == nil, let address = attempt.client.address, let colour = harvest.colour(of: address) {
+            attempt.harvested = colour
         }
         let (now, wall) = clock.now()
         let (snapshot, counter) = state.withLockedValue { state in
@@ -174,31 +177,37 @@ public final class DecisionService: Sendable {
             attempt.throttled = limits.assess(attempt, memory, snapshot.engine, findings, now: now)
         }
         let question = Question(
-            service: self, counted: counts ? copy attempt : nil, snapshot: snapshot, reference: Reference(time: wall, counter: counter),
-            now: now, wall: wall, listener: listener, completion: completion)
+            service: self, attempt: SharedAttempt(attempt), isCounted: counts, snapshot: snapshot,
+            reference: Reference(time: wall, counter: counter), now: now, wall: wall, listener: listener, completion: completion)
 
-        switch snapshot.engine.begin(attempt, memory: memory, now: now) {
+        let step = snapshot.engine.begin(question.attempt, memory: memory, now: now)
+        switch consume step {
         case .decided(let decision):
-            let ruling = question.ruling(decision, attempt, [])
+            let ruling = question.ruling(decision, [])
             // Nothing hangs on this record but the admin's curiosity: the answer need not wait for it.
             if ruling.record != nil { store.submit(Keeping(ruling)) }
-            question.finish(decision, ruling.record)
+            question.finish(ruling)
 
         case .needs(let inquiry):
-            guard let evidence, snapshot.engine.wantsFindings(inquiry) else { return store.submit(Concluding(question, inquiry)) }
-            if let findings = evidence.known(attempt) {
+            guard snapshot.engine.wantsFindings(inquiry), let evidence else {
+                return store.submit(Concluding(consume question, inquiry))
+            }
+            if let findings = evidence.known(inquiry.attempt) {
                 store.submit(Concluding(question, snapshot.engine.inform(inquiry, with: findings)))
             } else if inquiry.needs.isEmpty || snapshot.engine.settings.spfHeader != .none {
                 // A field that only strangers' messages bear would tell their reader nothing.
                 gather(evidence, inquiry, question)
             } else {
-                store.submit(Recognising(question, inquiry) { self.gather(evidence, inquiry, question) })
+                store.submit(Recognising(question, inquiry, evidence))
             }
         }
     }
 
     /// Whether the admin has named a client as one of ours, or allowed it.
-    func isSpared(_ client: Client) -> Bool { engine.standing(of: client, now: clock.now().steady) == .spared }
+    func isSpared(_ client: Client) -> Bool {
+        let snapshot = state.withLockedValue { $0.snapshot }
+        return snapshot.engine.standing(of: client, now: clock.now().steady) == .spared
+    }
 
     /// Whether mail of some domains is taken from wherever their SPF records name.
     var trustsDomains: Bool {
@@ -230,7 +239,9 @@ public final class DecisionService: Sendable {
 
     /// A client has named a recipient, whatever becomes of that.
     func named(_ attempt: Attempt, at listener: String) {
-        if let harvest, hasTraps { harvest.named(attempt, at: listener, engine) }
+        guard let harvest else { return }
+        let snapshot = state.withLockedValue { $0.snapshot }
+        if snapshot.hasTraps { harvest.named(attempt, at: listener, snapshot.engine) }
     }
 
     /// A backend took a message: its client is charged, once, whatever it waited for.
@@ -265,19 +276,20 @@ public final class DecisionService: Sendable {
     }
 
     private func gather(_ evidence: any EvidenceSource, _ inquiry: Engine.Inquiry, _ question: Question) {
-        let engine = question.snapshot.engine
         let began = metrics == nil ? 0 : ServiceMetrics.now()
-        evidence.gather(inquiry.attempt, for: engine.settings) { [store, metrics] findings in
+        let snapshot = question.snapshot
+        evidence.gather(inquiry.attempt, for: snapshot.engine.settings) { [store, metrics] findings in
             metrics?.lookedUp(since: began)
-            store.submit(Concluding(question, engine.inform(inquiry, with: findings)))
+            store.submit(Concluding(question, snapshot.engine.inform(inquiry, with: findings)))
         }
     }
 
     /// One question on its way.
-    private final class Question: Sendable {
-        private let service: DecisionService
-        /// What is to be charged once it is decided.
-        private let counted: Attempt?
+    private struct Question: Sendable {
+        let service: DecisionService
+        let attempt: SharedAttempt
+        /// Whether it is to be charged once it is decided.
+        private let isCounted: Bool
         let snapshot: Snapshot
         private let reference: Reference
         let now: WallTime
@@ -287,11 +299,13 @@ public final class DecisionService: Sendable {
         private let completion: @Sendable (Outcome) -> Void
 
         init(
-            service: DecisionService, counted: Attempt?, snapshot: Snapshot, reference: Reference, now: WallTime, wall: WallTime,
-            listener: String, completion: @escaping @Sendable (Outcome) -> Void
+            service: DecisionService, attempt: consuming SharedAttempt, isCounted: Bool, snapshot: consuming Snapshot,
+            reference: Reference, now: WallTime, wall: WallTime, listener: consuming String,
+            completion: @escaping @Sendable (Outcome) -> Void
         ) {
             self.service = service
-            self.counted = counted
+            self.attempt = attempt
+            self.isCounted = isCounted
             self.snapshot = snapshot
             self.reference = reference
             self.now = now
@@ -302,46 +316,53 @@ public final class DecisionService: Sendable {
         }
 
         /// A decision with what is kept of it: nothing for a stage at which nothing is checked.
-        func ruling(_ decision: consuming Decision, _ attempt: Attempt, _ triplets: [TripletKey]) -> Ruling {
+        func ruling(_ decision: consuming Decision, _ triplets: [TripletKey]) -> Ruling {
             if case .stageHasNoCheck? = decision.verdict.causes.first { return Ruling(decision) }
             var verdict = decision.verdict
             // People read wall time.
-            verdict.passesAt = verdict.passesAt.map { wall + ($0 - now) }
+            if let passesAt = verdict.passesAt { verdict.passesAt = wall + (passesAt - now) }
             return Ruling(
                 decision,
                 record: DecisionRecord(
                     reference: reference, time: wall, listener: listener, attempt: attempt, verdict: verdict, triplets: triplets))
         }
 
-        func finish(_ decision: consuming Decision, _ record: DecisionRecord?, findings: Findings? = nil) {
-            if let record {
-                service.counters.decided(record.verdict)
-                service.metrics?.decided(record.verdict.action, since: began)
-                if let harvest = service.harvest, case .proven(_, let messages)? = decision.verdict.causes.first,
-                    let address = record.attempt.client.address
+        /// Tells everybody what was decided, the front last; `false` where nothing was.
+        @discardableResult
+        func finish(_ ruling: Ruling, findings: Findings? = nil) -> Bool {
+            guard let verdict = ruling.decision?.verdict, var memory = ruling.decision?.memory else { return false }
+            if ruling.record != nil {
+                service.counters.decided(verdict)
+                service.metrics?.decided(verdict.action, since: began)
+                if let harvest = service.harvest, case .proven(_, let messages)? = verdict.causes.first,
+                    let address = attempt.value.client.address
                 {
                     harvest.vouched(for: address, messages: messages)
                 }
-                service.log.write(record)
+                // Only for the log, since to take a record out costs.
+                if service.log.isEnabled, let record = ruling.record { service.log.write(record) }
             }
             var field: String?
-            if let spfField = findings?.spfField, !decision.memory.spfFieldGiven, decision.verdict.action.accepts {
+            if let spfField = findings?.spfField, !memory.spfFieldGiven, verdict.action.accepts {
                 field = spfField
-                decision.memory.spfFieldGiven = true
+                memory.spfFieldGiven = true
             }
-            if let counted, let limits = service.limits {
-                let country = counted.account == nil ? nil : counted.client.address.flatMap { service.evidence?.country(of: $0) }
-                let known = snapshot.countsIdentities ? service.evidence?.known(counted) : nil
-                limits.settle(counted, &decision, snapshot.engine, known, country: country, now: now)
-            }
-            completion(Outcome(decision, snapshot, spfField: field, reference: reference, now: now))
+            if isCounted, let limits = service.limits { settle(limits, verdict, &memory) }
+            completion(Outcome(verdict, memory, snapshot, spfField: field, reference: reference, now: now))
+            return true
+        }
+
+        private func settle(_ limits: LimitService, _ verdict: Verdict, _ memory: inout MessageMemory) {
+            let attempt = attempt.value
+            let country = attempt.account == nil ? nil : attempt.client.address.flatMap { service.evidence?.country(of: $0) }
+            let known = snapshot.countsIdentities ? service.evidence?.known(attempt) : nil
+            limits.settle(attempt, verdict, &memory, snapshot.engine, known, country: country, now: now)
         }
 
         /// The store could not say: the mail passes.
         func failOpen(_ inquiry: Engine.Inquiry, _ failure: StoreFailure) {
             service.counters.storeFailed(failure)
-            let decision = snapshot.engine.failOpen(inquiry)
-            finish(decision, ruling(decision, inquiry.attempt, []).record)
+            finish(ruling(snapshot.engine.failOpen(inquiry), []))
         }
     }
 
@@ -350,7 +371,7 @@ public final class DecisionService: Sendable {
         private let question: Question
         private let inquiry: Engine.Inquiry
 
-        init(_ question: Question, _ inquiry: Engine.Inquiry) {
+        init(_ question: consuming Question, _ inquiry: consuming Engine.Inquiry) {
             self.question = question
             self.inquiry = inquiry
         }
@@ -360,13 +381,12 @@ public final class DecisionService: Sendable {
         func decide(_ evidence: Evidence) -> Ruling {
             let snapshot = question.snapshot
             let decision = snapshot.engine.conclude(inquiry, evidence: evidence, now: question.now)
-            return question.ruling(decision, inquiry.attempt, inquiry.needs.triplets)
+            return question.ruling(decision, inquiry.needs.triplets)
         }
 
         func completed(_ result: Result<Ruling, StoreFailure>) {
             switch result {
-            case .success(let ruling):
-                if let decision = ruling.decision { question.finish(decision, ruling.record, findings: inquiry.findings) }
+            case .success(let ruling): question.finish(ruling, findings: inquiry.findings)
             case .failure(let failure): question.failOpen(inquiry, failure)
             }
         }
@@ -376,28 +396,25 @@ public final class DecisionService: Sendable {
     private final class Recognising: StoreTransaction {
         private let question: Question
         private let inquiry: Engine.Inquiry
-        private let otherwise: @Sendable () -> Void
+        private let evidence: any EvidenceSource
 
-        init(_ question: Question, _ inquiry: Engine.Inquiry, otherwise: @escaping @Sendable () -> Void) {
+        init(_ question: consuming Question, _ inquiry: consuming Engine.Inquiry, _ evidence: any EvidenceSource) {
             self.question = question
             self.inquiry = inquiry
-            self.otherwise = otherwise
+            self.evidence = evidence
         }
 
         var needs: Needs { inquiry.needs }
 
         func decide(_ evidence: Evidence) -> Ruling {
             let snapshot = question.snapshot
-            guard let decision = snapshot.engine.recognise(inquiry, evidence: evidence, now: question.now) else {
-                return Ruling(nil)
-            }
-            return question.ruling(decision, inquiry.attempt, inquiry.needs.triplets)
+            guard let decision = snapshot.engine.recognise(inquiry, evidence: evidence, now: question.now) else { return Ruling(nil) }
+            return question.ruling(decision, inquiry.needs.triplets)
         }
 
         func completed(_ result: Result<Ruling, StoreFailure>) {
             switch result {
-            case .success(let ruling):
-                if let decision = ruling.decision { question.finish(decision, ruling.record) } else { otherwise() }
+            case .success(let ruling): if !question.finish(ruling) { question.service.gather(evidence, inquiry, question) }
             case .failure(let failure): question.failOpen(inquiry, failure)
             }
         }

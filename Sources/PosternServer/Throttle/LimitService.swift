@@ -113,7 +113,10 @@ public final class LimitService: Sendable {
     }
 
     /// Charges what a decision means, and notes it in what the front remembers of the message.
-    func settle(_ attempt: Attempt, _ decision: inout Decision, _ engine: Engine, _ findings: Findings?, country: String?, now: WallTime) {
+    func settle(
+        _ attempt: Attempt, _ verdict: Verdict, _ memory: inout MessageMemory, _ engine: Engine, _ findings: Findings?, country: String?,
+        now: WallTime
+    ) {
         let settings = engine.settings
         let applies =
             attempt.account.map { settings.accounts.mode != .off && !settings.accounts.exempt.contains($0.lowercasedASCII) }
@@ -123,38 +126,38 @@ public final class LimitService: Sendable {
             address: attempt.client.address, identity: attempt.account == nil ? Self.identity(attempt, engine, findings) : nil,
             account: attempt.account, country: country)
         let isAccepted: Bool =
-            switch decision.verdict.action {
+            switch verdict.action {
             case .accept, .hold: true
             // With the mail server, which keeps it until somebody releases it. A gateway cannot.
-            case .reject: decision.verdict.holdsMessage && !attempt.isConversation
+            case .reject: verdict.holdsMessage && !attempt.isConversation
             case .defer, .tarpit, .drop: false
             }
         switch attempt.stage {
         case .rcpt:
-            decision.memory.pending.confirm()
-            if case .overLimit(let throttled)? = decision.verdict.causes.first, !throttled.isShadow { note(throttled.grade) }
-            guard decision.verdict.countsTowardsLimits else { return }
-            decision.memory.counts = true
-            decision.memory.asked = decision.memory.asked.addingReportingOverflow(1).overflow ? .max : decision.memory.asked + 1
-            if isAccepted, decision.memory.accepted < .max { decision.memory.accepted += 1 }
+            memory.pending.confirm()
+            if case .overLimit(let throttled)? = verdict.causes.first, !throttled.isShadow { note(throttled.grade) }
+            guard verdict.countsTowardsLimits else { return }
+            memory.counts = true
+            memory.asked = memory.asked.addingReportingOverflow(1).overflow ? .max : memory.asked + 1
+            if isAccepted, memory.accepted < .max { memory.accepted += 1 }
             state.withLockedValue { state in
                 report(state.counts.attempted(subject, recipientDomain: attempt.recipient?.domainName?.text, at: now))
                 guard isAccepted, let recipient = attempt.recipient else { return }
-                report(state.counts.acceptedRecipient(recipient, of: subject, &decision.memory.pending, at: now))
+                report(state.counts.acceptedRecipient(recipient, of: subject, &memory.pending, at: now))
             }
         case .endOfMessage:
             // A gateway tells by itself what its backend took.
-            guard !attempt.isConversation, isAccepted, !decision.memory.charged else { return }
-            guard decision.memory.counts || decision.memory.asked == 0 && engine.standing(of: attempt.client, now: now) == .unknown else {
+            guard !attempt.isConversation, isAccepted, !memory.charged else { return }
+            guard memory.counts || memory.asked == 0 && engine.standing(of: attempt.client, now: now) == .unknown else {
                 return
             }
-            decision.memory.charged = true
+            memory.charged = true
             let recipients = max(attempt.recipientCount, 1)
-            let pending = decision.memory.pending
-            decision.memory.pending = PendingRecipients()
+            let pending = memory.pending
+            memory.pending = PendingRecipients()
             subject.country = nil
             subject.identity = subject.identity ?? pending.identity
-            let refused = attempt.account == nil ? 0 : max(Int(decision.memory.asked) - recipients, 0)
+            let refused = attempt.account == nil ? 0 : max(Int(memory.asked) - recipients, 0)
             state.withLockedValue { state in
                 report(state.counts.accepted(subject, recipients: recipients, size: attempt.size, at: now))
                 report(state.counts.accepted(pending, of: subject, recipients: recipients, at: now))

@@ -255,7 +255,7 @@ struct ThrottledGatewayTests {
                     stage: .rcpt, client: Client(address: IPAddress(address)), recipient: Mailbox("user@example.org"))
                 var decision = Decision(verdict: Verdict(.accept, [.greylistOff]))
                 _ = limits.assess(attempt, decision.memory, engine, nil, now: clock.now().steady)
-                limits.settle(attempt, &decision, engine, nil, country: nil, now: clock.now().steady)
+                limits.settle(attempt, decision.verdict, &decision.memory, engine, nil, country: nil, now: clock.now().steady)
             }
         }
         let first = LimitService(throttle: settings, accounts: AccountSettings(), seed: (5, 6))

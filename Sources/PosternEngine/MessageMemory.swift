@@ -1,0 +1,72 @@
+import PosternCore
+
+/// What a front remembers of one message from question to question (Postfix: by `instance`; the gateway: in its
+/// transaction). Losing it costs at most a second header or one more deferral of a bounce.
+public struct MessageMemory: Equatable, Sendable {
+    /// Whether the header that tells of a delay has been given.
+    public var headerGiven = false
+    /// Whether the field that tells of SPF has been given, or is owed.
+    public var spfFieldGiven = false
+    /// Whether an answer about this message has been held back.
+    public var held = false
+    /// Whether this message has been counted towards proving its client's identities.
+    public var counted = false
+
+    /// Recipients that were asked about, and those that were accepted.
+    public var asked: UInt16 = 0
+    public var accepted: UInt16 = 0
+    /// Whether the message counts towards its client's limits.
+    public var counts = false
+    /// Whether it has been charged.
+    public var charged = false
+
+    /// More than any MTA sends in one bounce; beyond it recipients are not remembered.
+    public static let maximumRecipients = 100
+
+    public init() {}
+
+    /// Recipients of a null-sender message that await the verdict at DATA; at most `maximumRecipients`.
+    public var awaitingData: [Mailbox] {
+        get { seldom.awaitingData }
+        set { seldom.awaitingData = newValue }
+    }
+
+    /// Why the first exempt recipient of a null-sender message was exempt: where none awaits the verdict at DATA, it
+    /// speaks for the message.
+    public var exemptAtRcpt: Cause? {
+        get { seldom.exemptAtRcpt }
+        set { seldom.exemptAtRcpt = newValue }
+    }
+
+    /// Header fields that the front owes the message; a policy service can give one an answer.
+    public var fieldsOwed: [String] {
+        get { seldom.fieldsOwed }
+        set { seldom.fieldsOwed = newValue }
+    }
+
+    /// What its recipients will cost once it is accepted.
+    public var pending: PendingRecipients {
+        get { seldom.pending }
+        set { seldom.pending = newValue }
+    }
+
+    // What most messages never have stands apart, behind one reference or none: a memory goes along with every question.
+    private var kept = Kept.nothing
+
+    private indirect enum Kept: Equatable, Sendable {
+        case nothing
+        case some(Seldom)
+    }
+
+    private struct Seldom: Equatable, Sendable {
+        var awaitingData: [Mailbox] = []
+        var exemptAtRcpt: Cause?
+        var fieldsOwed: [String] = []
+        var pending = PendingRecipients()
+    }
+
+    private var seldom: Seldom {
+        get { if case .some(let seldom) = kept { seldom } else { Seldom() } }
+        set { kept = newValue == Seldom() ? .nothing : .some(newValue) }
+    }
+}
