@@ -341,7 +341,7 @@ extension LimitService {
             var attempt = Attempt(stage: .rcpt, client: Client(address: IPAddress("203.0.113.1")), recipient: mailbox)
             attempt.throttles = true
             var decision = Decision(verdict: Verdict(.accept, [.greylistOff]))
-            settle(attempt, &decision, engine, nil, country: nil, now: now)
+            settle(attempt, decision.verdict, &decision.memory, engine, nil, country: nil, now: now)
             accepted(LimitSubject(address: nil), recipients: 1, size: 0, pending: decision.memory.pending, now: now)
         }
     }
