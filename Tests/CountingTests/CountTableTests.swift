@@ -132,6 +132,43 @@ struct CountTableTests {
         #expect(table.count(address("0.0.9.1"), column: 0, at: midnight + .hours(2)) == 0)
     }
 
+    /// Whoever was looked at last is charged without being looked for again: where its row still stands, and where it has moved, grown,
+    /// lost members, given way or gone meanwhile.
+    @Test func `Whoever was looked at last is charged in its own place, whatever happened in between`() {
+        let table = table([hourly])
+        var random = Seeded(seed: 11)
+        var model: [CountKey: UInt32] = [:]
+        var now = midnight
+        func key() -> CountKey { CountKey(IPAddress(v4: UInt32(random.below(40)) << 8 | UInt32(random.below(200)))) }
+        for round in 0..<30_000 {
+            let looked = key()
+            let expected = Double(model[looked] ?? 0)
+            if table.count(looked, column: 0, at: now) != expected { Issue.record("\(looked) in round \(round)") }
+            switch random.below(8) {
+            case 0...3: break
+            case 4...5:
+                let other = key()
+                model[other, default: 0] += 1
+                table.charge(other, .messages, at: now)
+            case 6:
+                // A neighbour that makes the row grow.
+                let other = CountKey(block: looked.block, member: UInt16(random.below(256)))
+                model[other, default: 0] += 1
+                table.charge(other, .messages, at: now)
+            default:
+                guard random.below(100) == 0 else { break }
+                // All windows pass; rows go, and others take their room.
+                now = now + .hours(2)
+                model = [:]
+                while table.sweep(1000, at: now) > 0 {}
+                #expect(table.rows == 0)
+            }
+            model[looked, default: 0] += 2
+            table.charge(looked, .messages, 2, at: now)
+        }
+        for (key, amount) in model where table.count(key, column: 0, at: now) != Double(amount) { Issue.record("\(key)") }
+    }
+
     @Test func `Members whose windows have gone by leave their places`() {
         let table = table([hourly])
         for host in 0..<12 { table.charge(address("192.0.2.\(host)"), .messages, at: midnight) }
