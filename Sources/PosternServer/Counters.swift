@@ -22,6 +22,8 @@ public final class Counters: Sendable {
         /// Answers given without the store (fail open).
         public var storeFailures: UInt64 = 0
         public var lastStoreFailure: StoreFailure?
+
+        var decided: UInt64 { accepted + deferred + rejected }
     }
 
     private let box = NIOLockedValueBox(Values())

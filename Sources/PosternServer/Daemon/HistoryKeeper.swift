@@ -51,9 +51,9 @@ struct HistoryKeeper: Sendable {
     }
 
     private func sample(_ minute: inout HistoryMinute) {
-        guard let status = try? state.status() else { return }
-        minute.mostWaiting = max(minute.mostWaiting, Int64(status.gateways.reduce(0) { $0 + $1.held }))
-        minute.mostTrapped = max(minute.mostTrapped, Int64(status.traps.reduce(0) { $0 + $1.heldNow }))
+        let held = state.heldNow
+        minute.mostWaiting = max(minute.mostWaiting, Int64(held.waiting))
+        minute.mostTrapped = max(minute.mostTrapped, Int64(held.trapped))
     }
 
     /// What a minute had is what was counted since the last one. Where the store does not take it, the next minute has it too.

@@ -76,6 +76,11 @@ struct RunningState: DaemonState {
         return report
     }
 
+    /// Clients that wait at gateways, and those in traps.
+    var heldNow: (waiting: Int, trapped: Int) {
+        (running.gateways.reduce(0) { $0 + $1.report.held }, running.trapReports.reduce(0) { $0 + $1.heldNow })
+    }
+
     func export(_ draft: ExportDraft) async throws(ControlFailure) -> ExportReport {
         let path = "\(dataDirectory)/export-\(UInt64.random(in: .min ... .max)).tmp"
         let export = try ListExport(draft, reloader.live.current, publisher.sources, ListPublisher.time(services.clock))
@@ -85,8 +90,10 @@ struct RunningState: DaemonState {
     private func limitsReport(_ settings: EngineSettings) -> StatusReport.Limits {
         let report = limits.report(now: now().steady)
         let all = settings.throttle.limits + settings.accounts.limits + settings.accounts.suspend
+        // A listener that throttles does so whatever holds for the others.
+        let isOn = settings.throttle.mode == .off && running.all.contains { $0.role == .throttle }
         return StatusReport.Limits(
-            throttleMode: settings.throttle.mode.rawValue, accountsMode: settings.accounts.mode.rawValue, limits: all.map(\.description),
+            throttleMode: (isOn ? .on : settings.throttle.mode).rawValue, accountsMode: settings.accounts.mode.rawValue, limits: all.map(\.description),
             rows: report.rows, bytes: report.bytes, evicted: report.evicted, heldNow: report.heldNow,
             heldAtMost: settings.throttle.heldSessions, refusedNow: report.refusedNow, suspendedAccounts: report.suspended,
             held: report.numbers.held, deferred: report.numbers.deferred, refused: report.numbers.refused,

@@ -16,20 +16,27 @@ struct Upkeep: Sendable {
     private static let tick = Duration.seconds(1)
     private static let anchorTicks = 10
     private static let reportTicks = 60
+    /// How often a daemon looks for old rows that has decided nothing since, and found none the last time.
+    private static let restTicks = 10
 
     /// Runs until cancelled.
     func run() async {
         var ticks = 0
+        var resting = 0
+        var seen = decisions.counters.values.decided
         var failuresReported: UInt64 = 0
         var expiryFailed = false
         var anchored = clock.anchor()
         while !Task.isCancelled {
-            try? await Task.sleep(for: Self.tick)
+            guard (try? await Task.sleep(for: Self.tick)) != nil else { break }
             ticks += 1
             let (steady, wall) = clock.now()
+            let decided = decisions.counters.values.decided
+            resting = decided == seen ? resting - 1 : 0
+            seen = decided
             do {
                 // Steps that are small enough never to be felt.
-                _ = try await store.expire(now: steady, decisionsBefore: wall - keepDecisions)
+                if resting <= 0, try await store.expire(now: steady, decisionsBefore: wall - keepDecisions) == 0 { resting = Self.restTicks }
                 try await store.indexStep()
                 expiryFailed = false
             } catch {
