@@ -124,7 +124,7 @@ public actor Subscription {
         } catch let failure as SubscriptionFailure {
             return .failed(failure.description)
         } catch {
-            return .failed("\(error)")
+            return .failed((error as? HTTPClientError)?.shortDescription ?? "\(error)")
         }
     }
 

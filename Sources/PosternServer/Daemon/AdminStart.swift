@@ -86,13 +86,13 @@ extension AdminSettings {
             }
         }
         guard let chain = admin.certificate, let key = admin.key else { return }
-        do {
+        do throws(GatewaySettingsError) {
             tls = TLSConfiguration.makeServerConfiguration(
-                certificateChain: try NIOSSLCertificate.fromPEMFile(chain).map { .certificate($0) },
-                privateKey: .privateKey(try NIOSSLPrivateKey(file: key, format: .pem)))
+                certificateChain: try CertificateFile.chain(chain).map { .certificate($0) },
+                privateKey: .privateKey(try CertificateFile.key(key)))
             tls?.minimumTLSVersion = .tlsv12
         } catch {
-            throw AdminStartFailure(description: "the certificate \(chain) with the key \(key) cannot be used: \(error)")
+            throw AdminStartFailure(description: "\(error)")
         }
     }
 }

@@ -163,6 +163,7 @@ public enum GatewaySettingsError: Error, Equatable, Sendable, CustomStringConver
     /// Passwords would come in clear.
     case certificateRequired
     case certificate(path: String, reason: String)
+    case key(path: String, reason: String)
     case authorities(path: String, reason: String)
 
     public var description: String {
@@ -172,6 +173,7 @@ public enum GatewaySettingsError: Error, Equatable, Sendable, CustomStringConver
             "backend_client_info: none needs domains: list what you receive for, or the backend would relay for strangers"
         case .certificateRequired: "a submission listener needs tls_certificate and tls_key, or passwords would come in clear"
         case .certificate(let path, let reason): "cannot use the certificate \(path): \(reason)"
+        case .key(let path, let reason): "cannot use the key \(path): \(reason)"
         case .authorities(let path, let reason): "cannot use the authorities \(path): \(reason)"
         }
     }

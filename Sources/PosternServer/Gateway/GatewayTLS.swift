@@ -18,9 +18,9 @@ extension Gateway.Current {
     private static func serverContext(
         _ certificate: GatewaySettings.Certificate, _ nodes: NodeCertificates?
     ) throws(GatewaySettingsError) -> NIOSSLContext {
+        let chain = try CertificateFile.chain(certificate.chainPath).map { NIOSSLCertificateSource.certificate($0) }
+        let key = try CertificateFile.key(certificate.keyPath)
         do {
-            let chain = try NIOSSLCertificate.fromPEMFile(certificate.chainPath).map { NIOSSLCertificateSource.certificate($0) }
-            let key = try NIOSSLPrivateKey(file: certificate.keyPath, format: .pem)
             var configuration = TLSConfiguration.makeServerConfiguration(certificateChain: chain, privateKey: .privateKey(key))
             configuration.minimumTLSVersion =
                 switch certificate.minimumVersion {
@@ -34,7 +34,7 @@ extension Gateway.Current {
             }
             return try NIOSSLContext(configuration: configuration)
         } catch {
-            throw .certificate(path: certificate.chainPath, reason: "\(error)")
+            throw .certificate(path: certificate.chainPath, reason: CertificateFile.reason(error))
         }
     }
 
@@ -48,17 +48,13 @@ extension Gateway.Current {
         }
         // A backend may know us by the certificate that our clients see.
         if let certificate = settings.certificate {
-            do {
-                configuration.certificateChain = try NIOSSLCertificate.fromPEMFile(certificate.chainPath).map { .certificate($0) }
-                configuration.privateKey = .privateKey(try NIOSSLPrivateKey(file: certificate.keyPath, format: .pem))
-            } catch {
-                throw .certificate(path: certificate.chainPath, reason: "\(error)")
-            }
+            configuration.certificateChain = try CertificateFile.chain(certificate.chainPath).map { .certificate($0) }
+            configuration.privateKey = .privateKey(try CertificateFile.key(certificate.keyPath))
         }
         do {
             return try NIOSSLContext(configuration: configuration)
         } catch {
-            throw .authorities(path: settings.backendTLS.authoritiesPath ?? "", reason: "\(error)")
+            throw .authorities(path: settings.backendTLS.authoritiesPath ?? "", reason: CertificateFile.reason(error))
         }
     }
 

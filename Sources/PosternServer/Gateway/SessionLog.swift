@@ -63,7 +63,8 @@ extension SessionHandler {
         guard let machine, machine.messages == 0 else { return }
         gateway.decisions.log.write { line in
             begin(&line, "session")
-            line.add(nonEmpty: "helo", machine.helo?.text ?? "")
+            let helo = machine.helo?.text ?? ""
+            line.add(nonEmpty: "helo", gateway.decisions.log.redacts ? Redaction.sentence(helo) : helo)
             line.add("commands", String(machine.commands))
             line.add(nonEmpty: "violations", violations.members.map { "\($0)" }.joined(separator: ","))
             line.add("ms", String((NIODeadline.now() - startedAt).nanoseconds / 1_000_000))

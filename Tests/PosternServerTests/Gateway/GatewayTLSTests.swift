@@ -73,6 +73,28 @@ import Testing
         await test.stop()
     }
 
+    /// What is wrong with a file is told in words, by the file's own name.
+    @Test func aCertificateThatCannotBeUsedIsTold() throws {
+        let folder = try CertificateFolder(TestCertificates.one)
+        let (chain, key) = (folder.certificate.chainPath, folder.certificate.keyPath)
+        func told(_ change: (inout GatewaySettings.Certificate) throws -> Void) throws -> String {
+            var certificate = folder.certificate
+            try change(&certificate)
+            let settings = TestGateway.settings([.tcp(try #require(IPAddress("127.0.0.1")), 25)]) { $0.certificate = certificate }
+            do {
+                _ = try Gateway.Current(reading: settings)
+                return ""
+            } catch { return error.description }
+        }
+        #expect(try told { _ in } == "")
+        #expect(try told { $0.keyPath = "/nonexistent" } == "cannot use the key /nonexistent: No such file or directory")
+        #expect(try told { $0.chainPath = key } == "cannot use the certificate \(key): there is no certificate in PEM in it")
+        #expect(
+            try told { $0.keyPath = chain } == "cannot use the key \(chain): there is no private key in PEM in it, or it needs a password")
+        let mismatch = try told { _ in try TestCertificates.two.key.write(toFile: key, atomically: true, encoding: .utf8) }
+        #expect(mismatch == "cannot use the certificate \(chain): the key belongs to another certificate")
+    }
+
     /// The subject of the certificate that a new session is shown.
     private func certificate(_ test: TestGateway) async throws -> String {
         let client = try await test.greeted()

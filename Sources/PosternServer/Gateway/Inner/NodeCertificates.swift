@@ -16,13 +16,7 @@ struct NodeCertificates: Equatable, Sendable {
     /// Those of the files, read now.
     func read() throws(GatewaySettingsError) -> Set<NIOSSLCertificate> {
         var all: Set<NIOSSLCertificate> = []
-        for path in paths {
-            do {
-                all.formUnion(try NIOSSLCertificate.fromPEMFile(path))
-            } catch {
-                throw .certificate(path: path, reason: "\(error)")
-            }
-        }
+        for path in paths { all.formUnion(try CertificateFile.chain(path)) }
         return all
     }
 
