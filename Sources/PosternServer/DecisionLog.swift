@@ -40,7 +40,7 @@ public final class DecisionLog: Sendable {
         line.add("stage", attempt.stage.rawValue)
         line.add("client", attempt.client.address?.description ?? "")
         line.add(nonEmpty: "name", attempt.client.confirmedName?.text ?? "")
-        line.add(nonEmpty: "helo", attempt.client.helo)
+        line.add(nonEmpty: "helo", redacts ? Redaction.sentence(attempt.client.helo) : attempt.client.helo)
         line.add("from", attempt.sender.mailbox.map(person) ?? "<>")
         line.add(nonEmpty: "to", attempt.recipient.map(person) ?? "")
         line.add(nonEmpty: "account", attempt.account.map { redacts ? "…" : $0 } ?? "")

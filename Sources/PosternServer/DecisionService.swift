@@ -271,7 +271,7 @@ public final class DecisionService: Sendable {
         if let findings = evidence.known(attempt) { return findings }
         let settings = engine.settings
         return await withCheckedContinuation { continuation in
-            evidence.gather(attempt, for: settings) { continuation.resume(returning: $0) }
+            evidence.gatherAll(attempt, for: settings) { continuation.resume(returning: $0) }
         }
     }
 

@@ -3,6 +3,7 @@ import Logging
 import NIOConcurrencyHelpers
 import PosternConfiguration
 import PosternCore
+import PosternEngine
 
 public typealias LogFormat = Configuration.Log.Format
 
@@ -205,7 +206,11 @@ public struct LineLogHandler: LogHandler {
         line.add("level", event.level.rawValue)
         line.add("msg", event.message.description)
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
-        for (key, value) in all.sorted(by: { $0.key < $1.key }) { line.add(key, "\(value)") }
+        let redacts = writer.redacts
+        for (key, value) in all.sorted(by: { $0.key < $1.key }) {
+            // An error may quote what a peer wrote.
+            line.add(key, redacts ? Redaction.sentence("\(value)") : "\(value)")
+        }
         writer.write(line, now: true)
     }
 }

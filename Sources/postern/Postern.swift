@@ -26,4 +26,21 @@ struct Postern: AsyncParsableCommand {
             ThrottleVerb.self,
             ReportVerb.self,
         ])
+
+    static func main() async {
+        await main(readable(Array(CommandLine.arguments.dropFirst())))
+    }
+
+    /// Without what follows a verb that is none: a `--help` after it would be answered with ours, as if there were such a verb.
+    private static func readable(_ arguments: [String]) -> [String] {
+        var command: any ParsableCommand.Type = Self.self
+        for (index, argument) in arguments.enumerated() where !command.configuration.subcommands.isEmpty {
+            if argument.hasPrefix("-") || argument == "help" { break }
+            guard let next = command.configuration.subcommands.first(where: { $0._commandName == argument }) else {
+                return Array(arguments[...index])
+            }
+            command = next
+        }
+        return arguments
+    }
 }

@@ -46,6 +46,9 @@ struct AdminOverTheWireTests {
         #expect(try send(form + "&form_token=\(token)", ["Origin": "http://127.0.0.1:\(door.port)"]) == 303)
         #expect(try door.get("/api/v1/entries/block").body.contains("192.0.2.0/24"))
 
+        // RFC 9112 §3.2.
+        #expect(try door.get("/", headers: ["Host": ""]).status == 400)
+
         // A monitor may come by any name; it learns nothing.
         #expect(try door.get("/health", headers: ["Host": "probe.example"]).status == 200)
 
@@ -54,6 +57,8 @@ struct AdminOverTheWireTests {
         #expect(try door.get("/nothing").status == 404)
         #expect(try WebClient.request("HEAD", "/", port: door.port).body.isEmpty)
         try await door.postern.stop()
+        // To be stopped is no failure.
+        #expect(!door.postern.log.contains("failed"), "\(door.postern.log)")
     }
 
     @Test func `What the JSON interface refuses it says in JSON, by the names of its fields`() async throws {
@@ -143,7 +148,13 @@ struct AdminOverTheWireTests {
         #expect(try door.post("/api/v1/accounts/release", #"{"account":"\#(id)"}"#).status == 200)
         #expect(try door.get("/api/v1/accounts").body == "[]\n" && !door.get("/changes").body.contains("billing"))
         #expect(try door.mail(from: "billing@shop.example", to: "anna@example.test") == "action=DUNNO", "released all the same")
+        // Neither what a client calls itself nor what is wrong with a request lets an address through.
+        try door.mail(from: "shop@shop.example", to: "x@far.example", helo: "billing@shop.example")
+        let client = try door.postern.client()
+        client.send("request=smtpd_access_policy\nbilling@shop.example\n\n")
+        #expect(client.isClosedByPeer(within: 20))
         let log = door.postern.log
+        #expect(log.contains("malformed policy request") && log.contains("helo=…@shop.example"))
         #expect(log.contains("msg=decision") && !log.contains("billing") && !log.contains("anna"))
         try await door.postern.stop()
     }

@@ -67,6 +67,10 @@ final class AdminDoor: Sendable {
         let path = request.uri.path
         // What a load balancer or a monitor asks, by whatever name, says nothing that needs a token.
         if path == "/health" || path == "/ready" { return try await pages(request) }
+        // RFC 9112 §3.2.
+        guard request.head.authority?.isEmpty == false else {
+            return refusal(of: request, "A request says by Host whom it is for.", .badRequest)
+        }
         guard isOurs(request.head.authority) else {
             return refusal(
                 of: request, "This listener is not called that. Open it by its address, or name it in listeners[].hosts.",
@@ -102,10 +106,10 @@ final class AdminDoor: Sendable {
     private func change(_ request: Request, _ pages: (Request) async throws -> Response) async throws -> Response {
         guard isOfOurOrigin(request) else { return refusal(of: request, "This form was not sent from here.", .forbidden) }
         guard let length = request.headers[.contentLength].flatMap({ Int($0) }) else {
-            return refusal(of: request, "A form says by Content-Length how many octets it has.", .lengthRequired)
+            return refusal(of: request, "A request that changes something says by Content-Length how many octets it has.", .lengthRequired)
         }
         guard length <= AdminSettings.maximumBody else {
-            return refusal(of: request, "A form has at most \(AdminSettings.maximumBody) octets.", .contentTooLarge)
+            return refusal(of: request, "A request has at most \(AdminSettings.maximumBody) octets.", .contentTooLarge)
         }
         var request = request
         let body = try await request.collectBody(upTo: AdminSettings.maximumBody)

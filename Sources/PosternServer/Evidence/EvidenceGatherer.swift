@@ -70,6 +70,16 @@ public final class EvidenceGatherer: EvidenceSource {
     }
 
     public func gather(_ attempt: Attempt, for engine: EngineSettings, completion: @escaping @Sendable (Findings) -> Void) {
+        gather(attempt, for: engine, waitsForAll: false, completion: completion)
+    }
+
+    public func gatherAll(_ attempt: Attempt, for engine: EngineSettings, completion: @escaping @Sendable (Findings) -> Void) {
+        gather(attempt, for: engine, waitsForAll: true, completion: completion)
+    }
+
+    private func gather(
+        _ attempt: Attempt, for engine: EngineSettings, waitsForAll: Bool, completion: @escaping @Sendable (Findings) -> Void
+    ) {
         guard let address = attempt.client.address else { return completion(Findings()) }
         counters.gathered.increase()
         var findings = Findings()
@@ -85,7 +95,7 @@ public final class EvidenceGatherer: EvidenceSource {
         let settings = settings.withLockedValue { $0 }
         let gathering = Gathering(
             attempt: attempt, address: address, engine: engine, deadline: .after(settings.timeout), hostname: settings.hostname,
-            findings: findings
+            findings: findings, waitsForAll: waitsForAll
         ) { [recent, counters] findings, isWhole in
             if isWhole, let key = RecentFindings.Key(attempt) { recent.keep(findings, for: key) }
             if !isWhole { counters.partial.increase() }

@@ -10,10 +10,17 @@ public protocol EvidenceSource: Sendable {
     /// there is when the rest can no longer change the verdict, or at the deadline.
     func gather(_ attempt: Attempt, for settings: EngineSettings, completion: @escaping @Sendable (Findings) -> Void)
 
+    /// As `gather`, for someone who wants to see it all: with what there is at the deadline, whatever it changes.
+    func gatherAll(_ attempt: Attempt, for settings: EngineSettings, completion: @escaping @Sendable (Findings) -> Void)
+
     /// Where an address is registered, where that can be told at once.
     func country(of address: IPAddress) -> String?
 }
 
 extension EvidenceSource {
+    public func gatherAll(_ attempt: Attempt, for settings: EngineSettings, completion: @escaping @Sendable (Findings) -> Void) {
+        gather(attempt, for: settings, completion: completion)
+    }
+
     public func country(of address: IPAddress) -> String? { nil }
 }

@@ -40,18 +40,21 @@ final class Gathering: Sendable {
     private let engine: EngineSettings
     private let deadline: Deadline
     private let hostname: String
+    /// Also for what can no longer change the verdict.
+    private let waitsForAll: Bool
     private let state: NIOLockedValueBox<State>
 
     /// - Parameter completion: Called once; with `true` where every question was answered.
     init(
         attempt: Attempt, address: IPAddress, engine: EngineSettings, deadline: Deadline, hostname: String, findings: Findings,
-        completion: @escaping @Sendable (Findings, Bool) -> Void
+        waitsForAll: Bool = false, completion: @escaping @Sendable (Findings, Bool) -> Void
     ) {
         self.attempt = attempt
         self.address = address
         self.engine = engine
         self.deadline = deadline
         self.hostname = hostname
+        self.waitsForAll = waitsForAll
         state = NIOLockedValueBox(
             State(findings: findings, awaited: [.reverseName, .helo, .senderDomain, .spf], completion: completion))
     }
@@ -77,7 +80,9 @@ final class Gathering: Sendable {
         let end: (() -> Void)? = state.withLockedValue { state in
             guard state.completion != nil else { return nil }
             change(&state)
-            guard state.roundsToAsk == 0, state.awaited.isEmpty, state.lists.isEmpty || cannotChange(state) else { return nil }
+            guard state.roundsToAsk == 0, state.awaited.isEmpty, state.lists.isEmpty || !waitsForAll && cannotChange(state) else {
+                return nil
+            }
             guard let completion = state.completion else { return nil }
             state.completion = nil
             let (findings, isWhole) = (state.findings, state.lists.isEmpty && !state.failed)

@@ -43,7 +43,8 @@ private final class GatheringUnderTest: Sendable {
     }
 
     func gather(
-        from sender: String = "a@good.example", helo: String = "mail.good.example", _ configure: (inout EngineSettings) -> Void = { _ in }
+        from sender: String = "a@good.example", helo: String = "mail.good.example", all: Bool = false,
+        _ configure: (inout EngineSettings) -> Void = { _ in }
     ) async -> (findings: Findings, took: Duration) {
         var settings = EngineSettings()
         settings.hostname = "mx.example.org"
@@ -53,7 +54,11 @@ private final class GatheringUnderTest: Sendable {
             recipient: Mailbox("b@example.org"))
         let start = ContinuousClock.now
         let findings = await withCheckedContinuation { continuation in
-            lookUps.gatherer.gather(attempt, for: settings) { continuation.resume(returning: $0) }
+            if all {
+                lookUps.gatherer.gatherAll(attempt, for: settings) { continuation.resume(returning: $0) }
+            } else {
+                lookUps.gatherer.gather(attempt, for: settings) { continuation.resume(returning: $0) }
+            }
         }
         return (findings, ContinuousClock.now - start)
     }
@@ -94,6 +99,15 @@ private final class GatheringUnderTest: Sendable {
         test.answer("5.2.0.192.slow.example", after: slow, listed: 0x7f00_0002)
         let (findings, took) = await test.gather()
         #expect(took < soon && findings.listings.map(\.list) == ["fast.example"])
+        test.stop()
+    }
+
+    @Test func whoeverWantsToSeeItAllWaitsForEveryList() async throws {
+        let test = try await GatheringUnderTest([try list("fast.example*12"), try list("slow.example*3")])
+        test.zone.add("5.2.0.192.fast.example", .a(0x7f00_0002))
+        test.answer("5.2.0.192.slow.example", after: .milliseconds(300), listed: 0x7f00_0002)
+        let (findings, took) = await test.gather(all: true)
+        #expect(took >= .milliseconds(290) && findings.listings.count == 2)
         test.stop()
     }
 
