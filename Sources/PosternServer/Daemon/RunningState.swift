@@ -90,10 +90,8 @@ struct RunningState: DaemonState {
     private func limitsReport(_ settings: EngineSettings) -> StatusReport.Limits {
         let report = limits.report(now: now().steady)
         let all = settings.throttle.limits + settings.accounts.limits + settings.accounts.suspend
-        // A listener that throttles does so whatever holds for the others.
-        let isOn = settings.throttle.mode == .off && running.all.contains { $0.role == .throttle }
         return StatusReport.Limits(
-            throttleMode: (isOn ? .on : settings.throttle.mode).rawValue, accountsMode: settings.accounts.mode.rawValue, limits: all.map(\.description),
+            throttleMode: settings.throttle.mode.rawValue, accountsMode: settings.accounts.mode.rawValue, limits: all.map(\.description),
             rows: report.rows, bytes: report.bytes, evicted: report.evicted, heldNow: report.heldNow,
             heldAtMost: settings.throttle.heldSessions, refusedNow: report.refusedNow, suspendedAccounts: report.suspended,
             held: report.numbers.held, deferred: report.numbers.deferred, refused: report.numbers.refused,
