@@ -175,7 +175,8 @@ final class HotDatabase {
             do throws(StoreFailure) {
                 try (writing ? statements.begin : statements.beginReading).run()
                 try synchronise(statements)
-                let hot = HotTransaction(statements: statements, hasher: hasher, counts: counts, db: db, path: path)
+                let hot = HotTransaction(
+                    statements: statements, hasher: hasher, counts: counts, keepsDecisions: settings.keepsDecisions, db: db, path: path)
                 let value = try work(hot)
                 if writing {
                     try hot.finish(maximumDecisions: settings.maximumDecisions, merging: merging)

@@ -10,16 +10,20 @@ final class HotTransaction {
     /// For what is done seldom.
     private let db: Database
     private(set) var counts: HotDatabase.Counts
+    private let keepsDecisions: Bool
     /// Decisions written, and triplets changed.
     private var written = 0
     private var changed = 0
     /// What one decision's evidence was in, for the next one's.
     private var room = Evidence()
 
-    init(statements: HotDatabase.Statements, hasher: KeyHasher, counts: HotDatabase.Counts, db: Database, path: String) {
+    init(
+        statements: HotDatabase.Statements, hasher: KeyHasher, counts: HotDatabase.Counts, keepsDecisions: Bool, db: Database, path: String
+    ) {
         self.statements = statements
         self.hasher = hasher
         self.counts = counts
+        self.keepsDecisions = keepsDecisions
         self.db = db
         self.path = path
     }
@@ -51,7 +55,7 @@ final class HotTransaction {
 
         if !changes.triplets.isEmpty { try write(changes.triplets, evidence, needs.triplets, keys) }
         if !changes.identities.isEmpty { try write(changes.identities, evidence, needs.identities, keys) }
-        if let record = ruling.record { keep(record, needs.triplets, keys) }
+        if keepsDecisions, let record = ruling.record { keep(record, needs.triplets, keys) }
         return ruling
     }
 

@@ -15,6 +15,8 @@ public struct SQLiteSettings: Sendable, Equatable {
     public var maximumWaiting = 10_000
     /// Transactions that are committed together at most; 1...10,000.
     public var maximumBatch = 256
+    /// Whether decisions are written at all.
+    public var keepsDecisions = true
     /// Decisions that are kept at most, whatever their age; 1 or more. One takes about 250 octets of disk.
     public var maximumDecisions = 2_000_000
     /// Changed triplets that are gathered in memory, and in a journal, before they are merged into their table; 1 or more.

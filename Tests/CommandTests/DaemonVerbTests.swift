@@ -24,6 +24,28 @@ struct DaemonVerbTests {
         try await place.run(arguments + ["--config", file])
     }
 
+    /// Not even for a moment, and neither in the database nor in its log.
+    @Test func whereNoDecisionIsKeptNobodyIsNamedOnDisk() async throws {
+        let silent = try place.write(
+            "\(place.read("c.yaml").replacing("./data", with: "./silent"))decisions: { keep: 0s }\n", to: "silent.yaml")
+        try await place.withDaemon(["--config", silent]) { daemon in
+            let deferred = try await place.policy(daemon.port, sender: "secret-a@example.org", recipient: "secret-b@example.net")
+            #expect(deferred.hasPrefix("action=DEFER_IF_PERMIT "))
+            #expect(try await place.run("decisions", "--config", silent, "--json").array.isEmpty)
+            #expect(try await place.run("greylist", "list", "--config", silent).output == "nothing waits\n")
+            // The triplet is known all the same.
+            let explained = try await place.run(
+                "explain", "--ip", "192.0.2.7", "--from", "secret-a@example.org", "--to", "secret-b@example.net", "--json", "--config",
+                silent
+            ).object
+            #expect((explained["triplets"] as? [[String: Any]])?.first?["is_known"] as? Bool == true)
+            for file in try FileManager.default.contentsOfDirectory(atPath: place.path("silent")) {
+                let octets = try? Data(contentsOf: URL(filePath: "\(place.path("silent"))/\(file)"))
+                #expect(octets?.range(of: Data("secret-".utf8)) == nil, "\(file)")
+            }
+        }
+    }
+
     @Test func aDayInTheLifeOfAnAdmin() async throws {
         let code = try await place.withDaemon(["--config", file]) { daemon in
             let status = try await run("status", "--json").object

@@ -26,6 +26,7 @@ extension Configuration {
     public func openStore() throws(StoreFailure) -> any PosternEngine.Store {
         var settings = SQLiteSettings()
         settings.sync = store.sync == .full ? .full : .normal
+        settings.keepsDecisions = decisions.keep > .zero
         return try SQLiteStore(path: databasePath, keyPath: keyPath, settings: settings)
     }
 }
