@@ -139,8 +139,8 @@ extension Cause: CustomStringConvertible {
         case .trusted: "client is trusted"
         case .overLimit(let throttled): throttled.description
         case .greylistNew: "first attempt"
-        case .greylistEarly(let waited): "back too early, after \(waited.spoken)"
-        case .greylistPassed(let waited): "back in time, after \(waited.spoken)"
+        case .greylistEarly(let waited): "back too early, after \(waited.spokenElapsed)"
+        case .greylistPassed(let waited): "back in time, after \(waited.spokenElapsed)"
         case .greylistKnown: "passed before"
         case .proven(let identity, let messages): "\(identity) is proven by \(messages) messages"
         case .nullSenderAwaitsData: "null sender is judged at DATA"

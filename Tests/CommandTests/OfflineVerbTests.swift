@@ -46,7 +46,8 @@ struct OfflineVerbTests {
     }
 
     @Test(arguments: [
-        ["dance"], ["dance", "--help"], ["block", "dance", "--help"], ["explain"], ["block", "add"], ["block", "add", "192.0.2.1", "--for", "4x"],
+        ["dance"], ["dance", "--help"], ["block", "dance", "--help"], ["explain"], ["block", "add"],
+        ["block", "add", "192.0.2.1", "--for", "4x"],
         ["allow", "add", "192.0.2.1", "--as", "friend"],
         ["release"], ["backup"], ["import", "postgrey", "--recipients", "--database", "x"], ["greylist", "list", "--limit", "many"],
         ["greylist", "forget"], ["greylist", "forget", "--json"], ["spf"],

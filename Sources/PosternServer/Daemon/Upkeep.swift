@@ -36,7 +36,10 @@ struct Upkeep: Sendable {
             seen = decided
             do {
                 // Steps that are small enough never to be felt.
-                if resting <= 0, try await store.expire(now: steady, decisionsBefore: wall - keepDecisions) == 0 { resting = Self.restTicks }
+                if resting <= 0 {
+                    let expired = try await store.expire(now: steady, decisionsBefore: wall - keepDecisions)
+                    if expired == 0 { resting = Self.restTicks }
+                }
                 try await store.indexStep()
                 expiryFailed = false
             } catch {
