@@ -20,7 +20,7 @@ public struct ListSpecification: Hashable, Sendable {
     public init(_ text: some StringProtocol) throws(ListSyntaxError) {
         var scanner = ListScanner(text)
         let zone = scanner.text(until: "=*")
-        guard let name = DomainName(zone), name.labels.count >= 2 else {
+        guard let name = DomainName(zone)?.asciiForm, name.labels.count >= 2 else {
             throw ListSyntaxError(offset: 0, description: "\"\(zone)\" is not the name of a zone")
         }
         // Room for a reversed IPv6 address and its dots.

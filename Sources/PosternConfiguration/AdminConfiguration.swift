@@ -53,7 +53,7 @@ extension ConfigurationLoader {
             for element in elements.prefix(Self.maximumHosts) {
                 guard let text = element.text("a host name") else { continue }
                 if DomainName(text) == nil, IPAddress(text) == nil { element.error("'\(text.shortened)' is not a host name") }
-                admin.hosts.append(text.lowercased())
+                admin.hosts.append(text.lowercased().withALabels)
             }
         }
         if (admin.certificate == nil) != (admin.key == nil) {

@@ -6,7 +6,7 @@ import PosternEngine
 extension Value {
     func domainName() -> DomainName? {
         guard let text = text("a name such as mx1.example.net") else { return nil }
-        guard let name = DomainName(text), !name.text.contains(where: { $0 == "/" || $0 == ":" || $0 == "*" }) else {
+        guard let name = DomainName(text)?.asciiForm, !name.text.contains(where: { $0 == "/" || $0 == ":" || $0 == "*" }) else {
             error("'\(text.shortened)' is not a domain name")
             return nil
         }

@@ -53,7 +53,7 @@ extension ConfigurationLoader {
         if let factor = section.take("usual_factor")?.decimal(1...1000) { configuration.accounts.usualFactor = factor }
         if let action = section.take("action")?.choice(AccountSettings.Action.self) { configuration.accounts.action = action }
         if let names = section.take("exempt")?.list(of: "accounts") {
-            configuration.accounts.exempt = Set(names.compactMap { $0.text("an account")?.lowercasedASCII })
+            configuration.accounts.exempt = Set(names.compactMap { $0.text("an account")?.foldedMailbox })
         }
         if let value = section.take("webhook"), let url = value.text("an address such as https://example.net/hook") {
             if url.hasPrefix("http://") || url.hasPrefix("https://") {
@@ -91,10 +91,11 @@ extension ConfigurationLoader {
         var routes: [DomainName: [Configuration.Address]] = [:]
         for target in Mapping(node, path: value.path, mark: value.mark, report: value.report).rest() {
             let text = String(target.path.dropFirst(value.path.count + 1))
-            guard let name = DomainName(text), name.text.utf8.contains(UInt8(ascii: ".")) else {
+            guard let name = DomainName(text)?.asciiForm, name.text.utf8.contains(UInt8(ascii: ".")) else {
                 target.error("'\(text.prefix(60))' is not a domain")
                 continue
             }
+            if routes[name] != nil { target.error("'\(name)' is given twice") }
             let elements = target.node.sequence == nil ? [target] : target.list(of: "mail servers") ?? []
             if elements.isEmpty { target.error("a domain needs at least one mail server") }
             routes[name] = elements.compactMap { address($0, mode: nil, group: nil) }

@@ -24,7 +24,7 @@ extension ControlHandler {
                 continue
             }
             let sender = ReversePath(lesson.sender).normalised
-            let recipient = lesson.recipient.lowercasedASCII
+            let recipient = lesson.recipient.foldedMailbox
             for identity in engine.identities(of: Client(address: address, confirmedName: DomainName(lesson.name ?? ""))) {
                 let key = TripletKey(identity: identity, sender: sender, recipient: recipient)
                 triplets[key] = triplets[key].map { $0.merged(with: row) } ?? row

@@ -131,7 +131,7 @@ extension ControlHandler {
     }
 
     func releaseAccount(_ name: String, by who: String) async throws(ControlFailure) -> AccountReport {
-        let account = name.lowercasedASCII
+        let account = name.foldedMailbox
         let all = try await suspensions()
         // By its id, where its name is not told (log.redact).
         let ids = all.filter { AccountReport.id(of: $0) == name }

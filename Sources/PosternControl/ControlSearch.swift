@@ -75,8 +75,15 @@ extension ControlHandler {
         }
         let since = try search.age.map { (age) throws(ControlFailure) in state.now().wall - (try span(age)) }
         return DecisionFilter(
-            reference: reference, address: search.address, sender: search.sender, recipient: search.recipient, since: since,
-            limit: search.limit)
+            reference: reference, address: search.address, sender: search.sender.map(Self.withALabels),
+            recipient: search.recipient.map(Self.withALabels), since: since, limit: search.limit)
+    }
+
+    /// As decisions have domains. Without an `@`, what has a dot is taken for a domain and all else for part of a local part.
+    private static func withALabels(_ text: String) -> String {
+        let octets = text.utf8
+        if octets.contains(UInt8(ascii: "@")) { return text.foldedMailbox }
+        return octets.contains(UInt8(ascii: ".")) ? text.withALabels : text
     }
 }
 

@@ -1,16 +1,13 @@
-/// A domain name as mail sees it: lower case, without the final dot.
+/// A domain name as mail sees it: lower case, without the final dot, internationalised labels as A-labels.
 ///
-/// Names are compared by octets after lower-casing ASCII letters (RFC 4343); a U-label is kept as it came, since both
-/// forms reach us only from parties that use one consistently.
+/// So names are compared by octets (RFC 4343, RFC 5890 §2.3.2.4). Only a label that is too long for an A-label stays as it came.
 public struct DomainName: Hashable, Sendable {
     public let text: String
 
     /// RFC 1035 §3.1: 253 octets in text form, RFC 2181 §11 leaves the octets of a label free; here no white space,
     /// no control characters, no `@`, no empty label. An underscore is let through: it stands in many reverse names.
     public init?(_ text: String) {
-        var lowered = text.lowercasedASCII
-        lowered.dropFinalDot()
-        self.init(lowered: lowered)
+        self.init(lowered: text.lowercasedASCII)
     }
 
     public init?(_ text: some StringProtocol) {
@@ -19,10 +16,11 @@ public struct DomainName: Hashable, Sendable {
 
     /// The same from octets; what is not UTF-8 becomes U+FFFD.
     public init?(octets: UnsafeBufferPointer<UInt8>) {
-        self.init(lowered: String(loweringASCII: octets.withoutFinalDot))
+        self.init(lowered: String(loweringASCII: octets))
     }
 
     private init?(lowered: consuming String) {
+        var lowered = lowered.comparedAsDomain
         guard !lowered.isEmpty, lowered.utf8.count <= 253 else { return nil }
         guard lowered.withUTF8(Self.isWellFormed) else { return nil }
         text = lowered
@@ -82,8 +80,4 @@ extension String {
         guard isFinal else { return }
         self = String(decoding: utf8.dropLast(), as: UTF8.self)
     }
-}
-
-extension UnsafeBufferPointer<UInt8> {
-    var withoutFinalDot: Self { last == UInt8(ascii: ".") ? Self(rebasing: self[..<(count - 1)]) : self }
 }

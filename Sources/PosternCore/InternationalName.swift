@@ -1,22 +1,56 @@
+// Normalisation form C is in the standard library, for the use of Foundation and of whoever asks for it by this name.
+@_spi(_Unicode) import Swift
+
 extension DomainName {
-    /// The name as the DNS knows it: U-labels turned into A-labels (RFC 5890 §2.3.2.1), all else as it is.
-    /// `nil` where an A-label would be longer than 63 octets, or the name than 253.
+    /// The name as the DNS knows it; `nil` where a label of it can be no A-label, being longer than 63 octets.
+    public var asciiForm: DomainName? { text.isASCII ? self : nil }
+}
+
+extension String {
+    /// A domain's text with A-labels in place of U-labels (RFC 5890 §2.3.2.1), so that both spellings are one: RFC 6531 §3.2
+    /// lets a client write either. ASCII is left as it is, and so is a label of which no A-label can be made: it would be
+    /// longer than 63 octets.
     ///
-    /// Letters are lowered, and nothing else is mapped: what is not in normalisation form C is no U-label (RFC 5891 §5.3),
-    /// and merely becomes a name that does not exist.
-    public var asciiForm: DomainName? {
-        guard text.utf8.contains(where: { $0 >= 0x80 }) else { return self }
-        var converted: [String] = []
-        for label in labels {
-            guard label.utf8.contains(where: { $0 >= 0x80 }) else {
-                converted.append(String(label))
-                continue
+    /// What people type is mapped before (RFC 5895 §2): letters to lower case, all to normalisation form C, and the full stops
+    /// of East Asian scripts to the dot. That the result is a valid U-label is not looked at: what is none, nobody has.
+    public var withALabels: String {
+        guard !isASCII, utf8.count <= Self.longestUnicodeName else { return self }
+        var mapped = String.UnicodeScalarView()
+        for scalar in lowercased()._nfc {
+            switch scalar {
+            case "\u{3002}", "\u{ff0e}", "\u{ff61}": mapped.append(".")
+            default: mapped.append(scalar)
             }
-            guard let encoded = Punycode.encode(String(label).lowercased()) else { return nil }
-            converted.append("xn--" + encoded)
         }
-        // Its lengths are judged again: a name grows by this.
-        return DomainName(converted.joined(separator: "."))
+        return String(mapped).utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).map { label in
+            let label = String(Substring(label))
+            // Lower case alone may have made ASCII of it: U+212A is a k.
+            guard !label.isASCII, let encoded = Punycode.encode(label), encoded.utf8.count <= 59 else { return label }
+            return "xn--" + encoded
+        }.joined(separator: ".")
+    }
+
+    /// As mailboxes and accounts are compared: in lower case, the domain behind the last `@` with A-labels.
+    public var foldedMailbox: String {
+        let lowered = lowercasedASCII
+        guard !lowered.isASCII, let at = lowered.utf8.lastIndex(of: UInt8(ascii: "@")) else { return lowered }
+        // By octets: as a character the `@` may be one with a combining mark behind it.
+        let domain = lowered.utf8.index(after: at)
+        return String(lowered[..<domain]) + String(lowered[domain...]).withALabels
+    }
+
+    /// Octets: four for each of the characters that 253 octets of A-labels can hold.
+    private static let longestUnicodeName = 1012
+
+    /// Of a domain's text in lower case: with A-labels, and without a final dot.
+    var comparedAsDomain: String {
+        var name = withALabels
+        name.dropFinalDot()
+        return name
+    }
+
+    var isASCII: Bool {
+        utf8.withContiguousStorageIfAvailable { $0.areASCII } ?? utf8.allSatisfy { $0 < 0x80 }
     }
 }
 

@@ -2,14 +2,13 @@
 public struct Mailbox: Hashable, Sendable {
     /// As it came. Case is kept: only the receiving domain may say that it does not matter (RFC 5321 §2.4).
     public let localPart: String
-    /// In lower case, without a final dot; empty for a bare local part such as `postmaster`. May be an address literal.
+    /// In lower case, with A-labels (RFC 6531 §3.2 lets a client write U-labels), without a final dot; empty for a bare local
+    /// part such as `postmaster`. May be an address literal.
     public let domain: String
 
     public init(localPart: String, domain: String) {
         self.localPart = localPart
-        var domain = domain.lowercasedASCII
-        domain.dropFinalDot()
-        self.domain = domain
+        self.domain = domain.lowercasedASCII.comparedAsDomain
     }
 
     /// Splits at the last `@`, as every MTA does; a text without one is a bare local part. `nil` for empty text.
@@ -27,7 +26,7 @@ public struct Mailbox: Hashable, Sendable {
         // By octets: as a character the `@` may be one with a combining mark behind it.
         let at = octets.lastIndex(of: UInt8(ascii: "@")) ?? octets.count
         localPart = String(decoding: UnsafeBufferPointer(rebasing: octets[..<at]), as: UTF8.self)
-        domain = at < octets.count ? String(loweringASCII: UnsafeBufferPointer(rebasing: octets[(at + 1)...]).withoutFinalDot) : ""
+        domain = at < octets.count ? String(loweringASCII: UnsafeBufferPointer(rebasing: octets[(at + 1)...])).comparedAsDomain : ""
     }
 
     /// The domain as a name; `nil` where it is empty, an address literal or malformed.

@@ -15,6 +15,15 @@ extension UnsafeBufferPointer<UInt8> {
         }
     }
 
+    /// Whether none is above 0x7f.
+    var areASCII: Bool {
+        !UnsafeRawBufferPointer(self).holds { (word: UInt64) in
+            word & Words.upperBits != 0
+        } octet: {
+            $0 >= 0x80
+        }
+    }
+
     /// Whether all are printable ASCII, spaces among them.
     public var arePrintable: Bool {
         let printable: ClosedRange<UInt8> = 0x20...0x7e

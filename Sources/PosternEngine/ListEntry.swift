@@ -41,7 +41,7 @@ public struct ListEntry: Hashable, Sendable {
 public enum Pattern: Hashable, Sendable {
     case prefix(Prefix)
     case domain(DomainName)
-    /// In lower case, `local@domain`.
+    /// In lower case, `local@domain`, the domain with A-labels.
     case mailbox(String)
     /// In lower case, `local@`: that local part at any domain.
     case localPart(String)
@@ -75,11 +75,11 @@ public enum Pattern: Hashable, Sendable {
         }
     }
 
-    /// Letters, digits, hyphens, underscores and what is not ASCII.
+    /// Letters, digits, hyphens and underscores; a name that is not ASCII by now has no A-label.
     private static func isPlain(_ name: DomainName) -> Bool {
         name.text.utf8.allSatisfy { octet in
             switch octet {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"), 0x80...: true
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
             default: "-_.".utf8.contains(octet)
             }
         }
@@ -107,8 +107,8 @@ public struct Release: Hashable, Sendable {
     public var expires: WallTime
 
     public init(recipient: String, sender: String? = nil, client: Prefix? = nil, expires: WallTime) {
-        self.recipient = recipient.lowercasedASCII
-        self.sender = sender?.lowercasedASCII
+        self.recipient = recipient.foldedMailbox
+        self.sender = sender?.foldedMailbox
         self.client = client
         self.expires = expires
     }

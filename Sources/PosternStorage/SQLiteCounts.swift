@@ -101,7 +101,8 @@ extension SQLiteStore {
     public func suspensions() async throws(StoreFailure) -> [Suspension] {
         try await onReader { db in
             try Row.fetchAll(db, sql: "SELECT account, since, reason FROM suspensions ORDER BY account").map {
-                Suspension(account: $0["account"], since: WallTime(milliseconds: $0["since"]), reason: $0["reason"])
+                Suspension(
+                    account: ($0["account"] as String).foldedMailbox, since: WallTime(milliseconds: $0["since"]), reason: $0["reason"])
             }
         }
     }
@@ -109,8 +110,12 @@ extension SQLiteStore {
     public func removeSuspension(of account: String) async throws(StoreFailure) -> Bool {
         try await onWriter { hot throws(StoreFailure) in
             try hot.seldom { db in
-                try db.execute(sql: "DELETE FROM suspensions WHERE account = ?", arguments: [account])
-                return db.changesCount > 0
+                // An older program kept the domain of a name as it was written.
+                let all = try String.fetchAll(db, sql: "SELECT account FROM suspensions").filter {
+                    $0 == account || $0.foldedMailbox == account
+                }
+                for account in all { try db.execute(sql: "DELETE FROM suspensions WHERE account = ?", arguments: [account]) }
+                return !all.isEmpty
             }
         }
     }

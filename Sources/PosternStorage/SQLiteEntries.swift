@@ -24,6 +24,7 @@ extension SQLiteStore {
         try await onWriter { hot throws(StoreFailure) in
             try hot.seldom { db in
                 for entry in entries {
+                    try Self.removeUnicodeSpellings(of: entry.pattern, entry.list, entry.kind, db)
                     try db.execute(
                         sql: "REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
                         arguments: [
@@ -41,9 +42,24 @@ extension SQLiteStore {
                 try db.execute(
                     sql: "DELETE FROM entries WHERE list = ? AND kind = ? AND form = ? AND pattern = ?",
                     arguments: [list.rawValue, kind.rawValue, pattern.form, pattern.description])
-                return db.changesCount > 0
+                let isRemoved = db.changesCount > 0
+                return try Self.removeUnicodeSpellings(of: pattern, list, kind, db) || isRemoved
             }
         }
+    }
+
+    /// An older program kept domains as they were written; when read they are those with A-labels, whatever the table says.
+    @discardableResult
+    private static func removeUnicodeSpellings(
+        of pattern: Pattern, _ list: ListEntry.List, _ kind: ListEntry.Kind, _ db: Database
+    ) throws -> Bool {
+        guard pattern.description.contains("xn--") else { return false }
+        let same = "list = ? AND kind = ? AND form = ? AND pattern"
+        let key: StatementArguments = [list.rawValue, kind.rawValue, pattern.form]
+        let others = try String.fetchAll(db, sql: "SELECT pattern FROM entries WHERE \(same) GLOB '*[^ -~]*'", arguments: key)
+            .filter { Pattern(form: pattern.form, text: $0) == pattern }
+        for text in others { try db.execute(sql: "DELETE FROM entries WHERE \(same) = ?", arguments: key + [text]) }
+        return !others.isEmpty
     }
 
     public func releases() async throws(StoreFailure) -> [Release] {
@@ -113,7 +129,7 @@ extension Pattern {
         case "domain":
             guard let name = DomainName(text) else { return nil }
             self = .domain(name)
-        case "mailbox": self = .mailbox(text)
+        case "mailbox": self = .mailbox(text.foldedMailbox)
         case "local-part": self = .localPart(text)
         default: return nil
         }

@@ -26,6 +26,21 @@ struct GoodConfigurationTests {
         #expect(try ConfigurationLoader.load(shown, file: "shown", defaults: others).configuration == loaded.configuration)
     }
 
+    /// RFC 5890 §2.3.2.1: a greeting and EHLO have letters, digits and hyphens.
+    @Test func namesHaveALabels() throws {
+        let configuration = try parse(
+            """
+            hostname: B\u{dc}CHER.example
+            domains: [m\u{fc}nchen.example]
+            listeners:
+              - { role: throttle, address: "127.0.0.1:2525", routes: { "b\u{fc}cher.example": "127.0.0.1:25" } }
+            """
+        ).configuration
+        #expect(configuration.hostname == "xn--bcher-kva.example")
+        #expect(configuration.domains == .listed([DomainName("xn--mnchen-3ya.example")!]))
+        #expect(configuration.listeners.first?.gateway?.routes.keys.map(\.text) == ["xn--bcher-kva.example"])
+    }
+
     @Test(arguments: try Corpus.files("Good"))
     func theJSONIsJSONAndHoldsTheSame(file: String) throws {
         let configuration = try ConfigurationFile(named: "\(Corpus.folder)/Good/\(file)", environment: [:]).load().configuration
@@ -189,6 +204,10 @@ struct GoodConfigurationTests {
         ("networks: { local: [\"::/0\"] }", "f:1:21: warning: networks.local: ::/0 is every IPv6 address"),
         ("networks: { local: [192.0.2.1, 192.0.2.1/32] }", "f:1:32: warning: networks.local: 192.0.2.1 is given twice"),
         ("domains: [a.example, A.example]", "f:1:22: warning: domains: 'a.example' is given twice"),
+        (
+            "domains: [b\u{fc}cher.example, xn--bcher-kva.example]",
+            "f:1:27: warning: domains: 'xn--bcher-kva.example' is given twice"
+        ),
         (
             "delays: { greeting: 30s }",
             "f:1:21: warning: delays.greeting: many mail servers wait no longer than 30s for a greeting, so the gateway never lets them wait longer than 29s"

@@ -225,6 +225,49 @@ struct HandlerTests {
         #expect(state.engine().lists.count == 50)
     }
 
+    // MARK: - Internationalised domains
+
+    @Test func aListedDomainHasTwoSpellings() async throws {
+        var ascii = question
+        ascii.sender = "u@xn--bcher-kva.example"
+        var unicode = question
+        unicode.sender = "u@B\u{dc}CHER.example"
+        _ = try await ask(.add(entries: [EntryDraft(list: .block, pattern: "b\u{fc}cher.example")]))
+        for question in [ascii, unicode] { #expect(try await explain(question).verdict == "reject", "\(question.sender)") }
+        _ = try await ask(.remove(EntryName(list: .block, pattern: "xn--bcher-kva.example")))
+        for question in [ascii, unicode] { #expect(try await explain(question).verdict == "defer", "\(question.sender)") }
+    }
+
+    @Test func greylistingKeepsOneKeyForBothSpellings() async throws {
+        var ascii = question
+        ascii.sender = "u@xn--bcher-kva.example"
+        ascii.recipient = "b@xn--mnchen-3ya.example"
+        // Without a name there is one identity, and one triplet.
+        ascii.name = ""
+        var unicode = ascii
+        unicode.sender = "u@b\u{fc}cher.example"
+        unicode.recipient = "b@M\u{dc}NCHEN.example"
+        try await attempt(unicode, reference: 1)
+        state.advance(.minutes(10))
+        for question in [ascii, unicode] { #expect(try await explain(question).verdict == "accept", "\(question.sender)") }
+        // Both find the one decision.
+        for search in [
+            Search(sender: "u@b\u{fc}cher.example"), Search(sender: "xn--bcher-kva"), Search(sender: "B\u{dc}CHER.example"),
+            Search(recipient: "m\u{fc}nchen.example"),
+        ] {
+            guard case .decisions(let found) = try await ask(.decisions(search)) else { throw Unexpected() }
+            #expect(found.count == 1, "\(search)")
+        }
+        #expect(try await ask(.forget(Search(recipient: "b@m\u{fc}nchen.example"))) == .forgotten(1))
+    }
+
+    @Test func aReleaseIsForBothSpellings() async throws {
+        var ascii = question
+        ascii.recipient = "b@xn--mnchen-3ya.example"
+        _ = try await ask(.release(ReleaseDraft(recipient: "b@m\u{fc}nchen.example", for: .minutes(10))))
+        #expect(try await explain(ascii).causes.map(\.word) == ["released"])
+    }
+
     // MARK: - Greylist, releases, decisions
 
     @Test func whatWaitsIsListedAndForgotten() async throws {

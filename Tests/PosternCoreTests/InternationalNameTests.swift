@@ -30,12 +30,48 @@ struct InternationalNameTests {
         #expect(DomainName(text)?.asciiForm?.text == expected)
     }
 
-    @Test func lengthsAreJudgedAgain() throws {
+    /// RFC 5895 §2: what people type.
+    @Test(arguments: [
+        ("bu\u{308}cher.example", "xn--bcher-kva.example"), ("BU\u{308}CHER.example", "xn--bcher-kva.example"),
+        ("b\u{fc}cher\u{3002}example", "xn--bcher-kva.example"), ("b\u{fc}cher\u{ff0e}example\u{ff61}", "xn--bcher-kva.example"),
+        ("XN--BCHER-KVA.example", "xn--bcher-kva.example"), ("\u{41f}\u{420}\u{418}.\u{440}\u{444}", "xn--h1and.xn--p1ai"),
+        // Lower case alone makes ASCII of a Kelvin sign.
+        ("\u{212a}.example", "k.example"), ("\u{212a}\u{fc}.example", "xn--k-eha.example"),
+    ])
+    func spellingsAreOne(text: String, expected: String) throws {
+        let name = try #require(DomainName(text))
+        #expect(name.text == expected && name.asciiForm == name)
+        let mailbox = try #require(Mailbox("J\u{fc}rgen@" + text))
+        #expect(mailbox.domain == expected && mailbox.domainName == name, "\(mailbox)")
+        // A local part is its domain's own matter.
+        #expect(mailbox.description == "J\u{fc}rgen@" + expected)
+        #expect(Mailbox(localPart: "u", domain: text) == Mailbox("u@" + expected))
+        #expect(ReversePath("u@" + text) == ReversePath("u@" + expected))
+    }
+
+    @Test(arguments: [
+        ("User@B\u{dc}CHER.example", "user@xn--bcher-kva.example"), ("User@Example.ORG", "user@example.org"),
+        ("J\u{dc}rgen", "j\u{dc}rgen"), ("a@b@B\u{dc}CHER.", "a@b@xn--bcher-kva."), ("u@\u{301}b", "u@xn--b-wbb"), ("", ""), ("@", "@"),
+    ])
+    func mailboxesAndAccounts(text: String, expected: String) {
+        #expect(text.foldedMailbox == expected && expected.foldedMailbox == expected)
+    }
+
+    @Test func lengthsAreThoseOfALabels() throws {
         let label = "\u{fc}" + String(repeating: "a", count: 50)
         #expect(try #require(DomainName("\(label).org")).asciiForm != nil)
-        #expect(try #require(DomainName("\u{fc}" + String(repeating: "a", count: 58) + ".org")).asciiForm == nil)
-        let long = Array(repeating: "\u{fc}\u{fc}aaaaaaaa", count: 18).joined(separator: ".")
-        #expect(try #require(DomainName(long)).asciiForm == nil)
+        // What can be no A-label stays as it is.
+        let tooLong = "\u{fc}" + String(repeating: "a", count: 58) + ".org"
+        let name = try #require(DomainName(tooLong))
+        #expect(name.asciiForm == nil && name.text == tooLong)
+        #expect(Mailbox("u@" + tooLong)?.domain == tooLong)
+        // 18 names of 16 octets with 17 dots: it grows beyond 253.
+        #expect(DomainName(Array(repeating: "\u{fc}\u{fc}aaaaaaaa", count: 18).joined(separator: ".")) == nil)
+        // 84 octets that make an A-label of fewer than 63.
+        let short = String(repeating: "\u{65e5}", count: 28)
+        #expect(try #require(DomainName(short)).asciiForm?.text.utf8.count ?? 99 <= 63)
+        let endless = String(repeating: "\u{fc}.", count: 100_000)
+        #expect(endless.withALabels == endless && DomainName(endless) == nil)
         // As far apart as scalars are.
         #expect(Punycode.encode(String(repeating: "\u{80}\u{10ffff}", count: 40)) == nil)
     }

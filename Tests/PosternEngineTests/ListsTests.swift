@@ -178,7 +178,8 @@ struct ListsTests {
             ("User@Example.org", "user@example.org"),
             ("News@", "news@"), ("@localhost", "localhost"), ("a@b@example.org", "a@b@example.org"),
             ("user@[192.0.2.1]", "user@[192.0.2.1]"),
-            ("xn--mnchen-3ya.de", "xn--mnchen-3ya.de"), ("münchen.de", "münchen.de"), ("_dmarc.example.org", "_dmarc.example.org"),
+            ("xn--mnchen-3ya.de", "xn--mnchen-3ya.de"), ("münchen.de", "xn--mnchen-3ya.de"), ("@MÜNCHEN.de", "xn--mnchen-3ya.de"),
+            ("Jo@MÜNCHEN.de", "jo@xn--mnchen-3ya.de"), ("_dmarc.example.org", "_dmarc.example.org"),
             ("user@localhost", "user@localhost"),
         ])
     func patterns(text: String, printed: String) throws {
@@ -195,6 +196,7 @@ struct ListsTests {
             "user@exa mple.org", "user@.example.org", "example.org/24", "example.org,example.com", "<user@example.org>", "example.org:25",
             "192.0.2.1;",
             String(repeating: "a", count: 321), "user@" + String(repeating: "a", count: 64) + ".org", "\"example.org\"", "(example.org)",
+            "b\\195\\188cher.example", "ü" + String(repeating: "a", count: 58) + ".org", "u@ü" + String(repeating: "a", count: 58) + ".org",
         ])
     func slips(text: String) {
         #expect(Pattern(text) == nil)

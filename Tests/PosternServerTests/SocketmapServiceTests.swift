@@ -104,6 +104,15 @@ struct SocketmapServiceTests {
         }
     }
 
+    @Test func theDNSIsAskedAboutALabels() async throws {
+        let service = try service(
+            [Self.exchanges("xn--bcher-kva.example", "mx.throttle.example", "mx.site.example")], trustedBy: ["throttle.example"])
+        for key in ["bob@b\u{fc}cher.example", "B\u{dc}CHER.example", "xn--bcher-kva.example"] {
+            #expect(await answer(service, key) == .found("smtp:[mx.site.example]"), "\(key)")
+        }
+        #expect(await answer(service, "bob@\u{fc}" + String(repeating: "a", count: 58) + ".example") == .notFound)
+    }
+
     @Test func anotherTableIsAnErrorOfConfiguration() async throws {
         let service = try service([throttled], trustedBy: ["throttle.example"])
         guard case .permanentFailure = await answer(service, "bob@site.example", table: "virtual") else {

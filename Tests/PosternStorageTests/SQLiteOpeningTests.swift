@@ -37,6 +37,33 @@ struct SQLiteOpeningTests {
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() == ["postern.db", "postern.key"])
     }
 
+    @Test func `Entries and suspensions of an older program, with U-labels, are found and removed by A-labels`() async throws {
+        let folder = try Folder()
+        let store = try SQLiteStore(path: folder.database)
+        let pattern = try #require(Pattern("b\u{fc}cher.example"))
+        let entries = [
+            ListEntry(.block, .sender, pattern, added: noon), ListEntry(.block, .sender, Pattern("a@b\u{fc}cher.example")!, added: noon),
+        ]
+        try await store.insert(entries)
+        try await store.insert(Suspension(account: "ann@xn--bcher-kva.example", since: noon, reason: ""))
+        try RawDatabase(folder.database).execute(
+            "UPDATE entries SET pattern = replace(pattern, 'xn--bcher-kva', 'b\u{fc}cher');"
+                + "UPDATE suspensions SET account = 'ann@b\u{fc}cher.example'")
+        #expect(try await Set(store.entries()) == Set(entries))
+        #expect(try await store.suspensions().map(\.account) == ["ann@xn--bcher-kva.example"])
+        // Said again, it is there once.
+        try await store.insert([entries[0]])
+        #expect(try RawDatabase(folder.database).integer("SELECT count(*) FROM entries") == 2)
+        for entry in entries {
+            #expect(try await store.remove(entry.list, entry.kind, entry.pattern))
+            #expect(try await !store.remove(entry.list, entry.kind, entry.pattern))
+        }
+        #expect(try await store.removeSuspension(of: "ann@xn--bcher-kva.example"))
+        #expect(try await store.entries().isEmpty)
+        #expect(try await store.suspensions().isEmpty)
+        await store.close()
+    }
+
     @Test func `Two stores have two secrets`() async throws {
         let (a, b) = (try Folder(), try Folder())
         try await makeStore(a)

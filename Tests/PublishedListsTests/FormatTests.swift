@@ -76,6 +76,15 @@ struct ListReaderTests {
                 && statement("192.0.2.4")! == (1900, .black))
     }
 
+    @Test func domainsHaveALabels() throws {
+        let read = read(
+            "b\u{fc}cher.example,block\nB\u{dc}CHER.example,block\nxn--bcher-kva.example,block\nb\\195\\188cher.example,block\n", .csv)
+        #expect(read.domains.keys.map(\.text) == ["xn--bcher-kva.example"] && read.bad == 1)
+        // So what is written reads back, and a zone has the name that programs ask for.
+        let name = try #require(read.domains.keys.first)
+        #expect(DNSName(name).description == "xn--bcher-kva.example")
+    }
+
     @Test func linesAreBounded() {
         let read = read(String(repeating: "x", count: 5000) + "\n192.0.2.1\n" + String(repeating: "y", count: 9000), piece: 100)
         #expect(read.entries == 1 && read.bad == 2)

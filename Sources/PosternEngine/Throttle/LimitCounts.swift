@@ -564,7 +564,7 @@ public struct LimitCounts: Sendable {
     ///
     /// - Returns: whether it was suspended.
     public mutating func release(_ account: String) -> Bool {
-        let account = account.lowercasedASCII
+        let account = account.foldedMailbox
         guard suspended.removeValue(forKey: account) != nil else { return false }
         kinds[Self.index(.accounts)].table.forget(CountKey(account, hash: hash))
         places[hashed(account)] = AccountPlaces()

@@ -12,7 +12,7 @@ public struct LimitSubject: Equatable, Sendable {
     public init(address: IPAddress?, identity: String? = nil, account: String? = nil, country: String? = nil) {
         self.address = address
         self.identity = identity
-        self.account = account?.lowercasedASCII
+        self.account = account?.foldedMailbox
         self.country = country
     }
 

@@ -88,7 +88,7 @@ public struct EvidenceTable: Sendable {
         guard let addressPiece = piece(.clientAddress),
             let address = bytes.extracting(addressPiece).withUnsafeBufferPointer({ IPAddress(bytes: $0) })
         else { throw .address }
-        var domain = piece(.senderDomain).map { bytes.text($0).lowercasedASCII }
+        var domain = piece(.senderDomain).map { bytes.text($0).lowercasedASCII.withALabels }
         if domain == nil, let sender = piece(.sender) { domain = Mailbox(bytes.text(sender).withoutBrackets)?.domain }
         let helo = piece(.helo).map { bytes.text($0) }
         // Where a row has room for both and names a greeting alone, it is about the null sender.

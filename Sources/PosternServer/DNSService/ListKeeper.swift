@@ -272,7 +272,7 @@ extension ZoneSettings {
     init(named name: String?, of configuration: Configuration) throws(ControlFailure) {
         for listener in configuration.listeners {
             guard let service = listener.dnsService,
-                let zone = service.zones.first(where: { name == nil || $0.name.text == name?.lowercased() })
+                let zone = service.zones.first(where: { name == nil || $0.name.text == name?.lowercased().withALabels })
             else { continue }
             self.init(zone, of: service, configuration)
             return

@@ -87,7 +87,8 @@ public final class SocketmapService: Sendable {
     static func domain(of key: String) -> DomainName? {
         let octets = key.utf8
         let start = octets.lastIndex(of: UInt8(ascii: "@")).map { octets.index(after: $0) } ?? octets.startIndex
-        guard let domain = DomainName(key[start...]), domain.text.utf8.allSatisfy({ $0 != UInt8(ascii: "[") && $0 != UInt8(ascii: "*") }),
+        guard let domain = DomainName(key[start...])?.asciiForm,
+            domain.text.utf8.allSatisfy({ $0 != UInt8(ascii: "[") && $0 != UInt8(ascii: "*") }),
             DNSName(domain.text) != nil
         else { return nil }
         return domain

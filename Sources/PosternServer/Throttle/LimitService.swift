@@ -63,7 +63,7 @@ public final class LimitService: Sendable {
     ) -> Throttled? {
         let settings = engine.settings
         if let account = attempt.account {
-            guard settings.accounts.mode != .off, attempt.stage == .rcpt, !settings.accounts.exempt.contains(account.lowercasedASCII) else {
+            guard settings.accounts.mode != .off, attempt.stage == .rcpt, !settings.accounts.exempt.contains(account.foldedMailbox) else {
                 return nil
             }
             var throttled = state.withLockedValue { state in
@@ -119,7 +119,7 @@ public final class LimitService: Sendable {
     ) {
         let settings = engine.settings
         let applies =
-            attempt.account.map { settings.accounts.mode != .off && !settings.accounts.exempt.contains($0.lowercasedASCII) }
+            attempt.account.map { settings.accounts.mode != .off && !settings.accounts.exempt.contains($0.foldedMailbox) }
             ?? (attempt.throttles || settings.throttle.mode != .off)
         guard applies, attempt.client.address != nil || attempt.account != nil else { return }
         var subject = LimitSubject(

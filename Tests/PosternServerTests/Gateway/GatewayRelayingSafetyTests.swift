@@ -27,6 +27,38 @@ import Testing
         await test.stop()
     }
 
+    /// RFC 6531 §3.2: both spellings of a domain are one; the backend hears the client's own words.
+    @Test func aDomainHasTwoSpellings() async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions += ["8BITMIME", "SMTPUTF8"]
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address]) {
+            $0.domains = .listed(["b\u{fc}cher.example", "xn--mnchen-3ya.example"].compactMap { DomainName($0) })
+        }
+        let client = try await test.greeted()
+        _ = try await client.ask("MAIL FROM:<a@example.com> SMTPUTF8")
+        let ours = [
+            "u@b\u{fc}cher.example", "u@xn--bcher-kva.example", "u@B\u{dc}CHER.example", "u@m\u{fc}nchen.example",
+            "u@XN--MNCHEN-3YA.example",
+        ]
+        for path in ours { #expect(try await client.ask("RCPT TO:<\(path)>") == "250 2.1.5 Ok", "\(path)") }
+        for path in ["u@b\u{fa}cher.example", "u@bucher.example", "u@x.b\u{fc}cher.example"] {
+            #expect(try await client.ask("RCPT TO:<\(path)>") == "550 5.7.1 Relaying denied", "\(path)")
+        }
+        let lines = try #require(backend.record.lines.last)
+        for path in ours { #expect(lines.contains { $0.hasPrefix("RCPT TO:<\(path)>") }, "\(path)") }
+        await test.stop()
+    }
+
+    @Test func aRouteHasTwoSpellings() throws {
+        var settings = GatewaySettings(hostname: "mx.example.org", backends: [])
+        settings.routes = [try #require(DomainName("b\u{fc}cher.example")): [try ScriptedBackend().address]]
+        for text in ["u@b\u{fc}cher.example", "u@xn--bcher-kva.example", "u@B\u{dc}CHER.example"] {
+            #expect(settings.route(to: try #require(Mailbox(text))) != nil, "\(text)")
+        }
+        #expect(settings.route(to: try #require(Mailbox("u@bucher.example"))) == nil)
+    }
+
     @Test func everyDomainOnlyWhereItIsWrittenOut() async throws {
         let backend = try ScriptedBackend()
         let test = try await TestGateway([backend.address]) { $0.domains = .any }

@@ -24,7 +24,7 @@ extension GatewaySettings {
 
         /// The account that a name stands for: what is counted, limited and suspended, however it is written.
         func account(_ name: String) -> String {
-            let name = name.lowercasedASCII
+            let name = name.foldedMailbox
             guard let loginDomain, !name.utf8.contains(UInt8(ascii: "@")) else { return name }
             return "\(name)@\(loginDomain.text)"
         }
