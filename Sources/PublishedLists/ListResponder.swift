@@ -61,7 +61,7 @@ public final class ListResponder: Sendable {
         let limit = manner == .stream ? room.count : min(query.payloadSize, Self.largestDatagram, room.count)
         let reserve = query.hasExtensions ? AnswerWriter.extensionsSize : 0
         var writer = AnswerWriter(UnsafeMutableRawBufferPointer(rebasing: room[..<(limit - reserve)]))
-        var answer = AnswerInMaking(id: octets.uint16(0), flags: octets[2] & 0x01, query: query)
+        var answer = AnswerInMaking(id: octets.uint16(0), flags: octets[2] & AnswerInMaking.copiedFlags, query: query)
         let outcome: AnswerKind
         if let problem {
             answer.code =
@@ -201,7 +201,8 @@ extension UnsafeRawBufferPointer {
 /// The header's fields while a response is made.
 struct AnswerInMaking {
     let id: UInt16
-    /// The bits that are copied from the query: RD.
+    /// The bits that are copied from the query (RFC 1035 §4.1.1): OPCODE and RD.
+    static let copiedFlags: UInt8 = 0x79
     let flags: UInt8
     let query: ListQuery
     var code: UInt16 = 0

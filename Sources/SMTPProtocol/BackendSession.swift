@@ -214,7 +214,10 @@ public struct BackendSession: Sendable {
         switch phase {
         case .fresh, .handshake, .ended: break
         case .greeting:
-            guard reply.code == 220 else { return fail(BackendFailure(.refusedUs(reply)), &actions) }
+            guard reply.code == 220 else {
+                return settings.clientInformation == .proxyV2 && reply.mayBeAboutHeader
+                    ? notUnderstood(reply, &actions) : fail(BackendFailure(.refusedUs(reply)), &actions)
+            }
             sayHello(extended: true, &actions)
         case .hello(let extended, let asClient): greeted(reply, extended: extended, asClient: asClient, &actions)
         case .startTLS:
@@ -248,11 +251,20 @@ public struct BackendSession: Sendable {
     private mutating func greeted(_ reply: Reply, extended: Bool, asClient: Bool, _ actions: inout [BackendAction]) {
         guard reply.isPositive else {
             guard reply.isTransient || reply.isPermanent else { return fail(BackendFailure(.nonsense), &actions) }
+            // Before any fall back: this may answer the header, and what follows would be taken for the answer to the next command.
+            if settings.clientInformation == .proxyV2, reply.mayBeAboutHeader { return notUnderstood(reply, &actions) }
             // RFC 5321 §3.2: fall back to HELO when EHLO is not known.
             if extended, reply.code == 500 || reply.code == 502 { return sayHello(extended: false, &actions) }
             guard asClient else { return fail(BackendFailure(.refusedUs(reply)), &actions) }
+            if reply.isAboutCommand {
+                // Some servers say 504 of a name: a client must not be able to make them look ill.
+                hasNamedClient = true
+                return notUnderstood(reply, &actions)
+            }
             return refuseSession(reply, &actions)
         }
+        // RFC 5321 §4.3.2. Another 2xx is the answer to something else.
+        guard reply.code == 250 else { return fail(BackendFailure(.nonsense), &actions) }
         // RFC 5321 §2.2.1: after HELO there are no extensions.
         extensions = extended ? Extensions(ehloReply: reply) : Extensions()
         if extended { learnt = extensions }
@@ -291,11 +303,18 @@ public struct BackendSession: Sendable {
     /// XCLIENT_README: the reply is 220; 501, 503 or 550 where the command itself is refused; and all else is what a
     /// greeting of that client would be. That is about the client only where the command had its address: the last.
     private mutating func notIntroduced(_ reply: Reply, _ actions: inout [BackendAction]) {
-        let isAboutClient = reply.isTransient || (reply.isPermanent && !(500...504).contains(reply.code) && reply.code != 550)
+        let isAboutClient =
+            reply.isTransient || (reply.isPermanent && !(500...504).contains(reply.code) && reply.code != 550 && reply.code != 555)
         guard introductions.isEmpty, isAboutClient else {
             return fail(BackendFailure(.clientInformationNotNegotiated), &actions)
         }
         refuseSession(reply, &actions)
+    }
+
+    /// What we say ourselves, ahead of all that is the client's, is not what the backend expects.
+    private mutating func notUnderstood(_ reply: Reply, _ actions: inout [BackendAction]) {
+        let told: Reply = settings.clientInformation == .proxyV2 ? .clientInformationNotNegotiated : .backendUnavailable
+        fail(BackendFailure(.notUnderstood(reply), reply: told), &actions)
     }
 
     private mutating func open(_ actions: inout [BackendAction]) {

@@ -205,6 +205,8 @@ public struct BackendFailure: Error, Hashable, Sendable {
         case nonsense
         /// The backend greeted us with other than 220, or refused our own EHLO.
         case refusedUs(Reply)
+        /// A refusal of what we say first ourselves that is about how it is said: the PROXY header, EHLO or HELO.
+        case notUnderstood(Reply)
         /// 421: the backend closes the connection.
         case closing(Reply)
         /// XCLIENT was not offered, lacks ADDR, or was refused.
@@ -232,7 +234,8 @@ public struct BackendFailure: Error, Hashable, Sendable {
         case .connectionLost: .backendLost
         case .timedOut: .backendTimedOut
         case .nonsense, .contentRefused: .backendNonsense
-        case .notConnected, .refusedUs, .closing, .notLoggedIn, .tlsUnavailable, .plaintextAfterStartTLS: .backendUnavailable
+        case .notConnected, .refusedUs, .notUnderstood, .closing, .notLoggedIn, .tlsUnavailable, .plaintextAfterStartTLS:
+            .backendUnavailable
         case .clientInformationNotNegotiated: .clientInformationNotNegotiated
         }
     }

@@ -14,8 +14,10 @@ public enum CommandError: Error, Hashable, Sendable {
     case pathTooLong(Verb)
     /// HELO or EHLO with an argument that leniency does not cover.
     case badHelo
-    /// Octets above 127 without SMTPUTF8 (RFC 6531 §3.4), or octets that are not UTF-8.
+    /// Octets above 127 without SMTPUTF8 (RFC 6531 §3.4).
     case eightBit(Verb)
+    /// Octets above 127 that are not UTF-8, which no parameter makes an address (RFC 6531 §3.3).
+    case notUTF8(Verb)
     /// A parameter of MAIL or RCPT that is not known or not offered (RFC 5321 §4.1.1.11).
     case unsupportedParameter(Verb)
     /// A parameter whose value does not parse; its name.
@@ -42,6 +44,9 @@ public enum CommandError: Error, Hashable, Sendable {
         case .eightBit(.mail): Reply(550, "5.6.7", "Address has octets that need SMTPUTF8")
         case .eightBit(.rcpt): Reply(553, "5.6.7", "Address has octets that need SMTPUTF8")
         case .eightBit: Reply(500, "5.5.2", "Octets above 127 in a command")
+        case .notUTF8(.mail): Reply(501, "5.1.7", "Sender address has octets that are not UTF-8")
+        case .notUTF8(.rcpt): Reply(501, "5.1.3", "Recipient address has octets that are not UTF-8")
+        case .notUTF8: Reply(501, "5.5.4", "Argument has octets that are not UTF-8")
         case .unsupportedParameter: Reply(555, "5.5.4", "Parameter not recognized or not implemented")
         case .badParameter(let name): Reply(501, "5.5.4", "Bad value of \(name)")
         case .repeatedParameter(let name): Reply(501, "5.5.4", "\(name) given twice")
@@ -55,7 +60,7 @@ public enum CommandError: Error, Hashable, Sendable {
         switch self {
         case .unknownVerb: .unknownCommand
         case .badHelo: .heloSyntax
-        case .eightBit: .eightBitEnvelope
+        case .eightBit, .notUTF8: .eightBitEnvelope
         case .notACommand, .missingArgument, .unexpectedArgument, .badPath, .pathTooLong, .unsupportedParameter, .badParameter,
             .repeatedParameter, .badChunk, .badXClient:
             .commandSyntax

@@ -104,7 +104,7 @@ struct CommandParser {
         let argument = line[index..<max(index, end)]
         guard !argument.isEmpty, !argument.elementsEqual([Octet.quote, Octet.quote]) else { throw .missingArgument(verb) }
         // RFC 6531 §3.7.4.2 lets VRFY and EXPN hold UTF-8.
-        guard let text = text(argument, utf8: true) else { throw .eightBit(verb) }
+        guard let text = text(argument, utf8: true) else { throw .notUTF8(verb) }
         return text
     }
 

@@ -78,14 +78,14 @@ extension CommandParser {
         guard index - start <= leniency.localPart else { throw .pathTooLong(verb) }
         var domainText = ""
         if skip(Octet.at) {
-            guard let text = text(try domain(verb), utf8: true) else { throw .eightBit(verb) }
+            guard let text = text(try domain(verb), utf8: true) else { throw .notUTF8(verb) }
             domainText = text
         } else {
             // RFC 5321 §4.1.1.3: only the reserved postmaster stands without a domain.
             guard (verb == .rcpt && local.equalsIgnoringCase("postmaster")) || leniency.unqualifiedPaths else { throw .badPath(verb) }
         }
         let wire = line[start..<index]
-        guard let wireText = text(wire, utf8: true), let localText = text(local, utf8: true) else { throw .eightBit(verb) }
+        guard let wireText = text(wire, utf8: true), let localText = text(local, utf8: true) else { throw .notUTF8(verb) }
         return ParsedPath(
             mailbox: Mailbox(localPart: localText, domain: domainText), wire: wireText, isEightBit: wire.contains { $0 >= 0x80 })
     }

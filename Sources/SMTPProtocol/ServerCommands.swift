@@ -62,7 +62,7 @@ extension ServerSession {
             return end(error.reply, &actions)
         default: break
         }
-        if case .badPath(.rcpt) = error { transaction?.refusedRecipients += 1 }
+        if error == .badPath(.rcpt) || error == .notUTF8(.rcpt) { transaction?.refusedRecipients += 1 }
         refuse(error.reply, error.violation, &actions)
     }
 
@@ -131,6 +131,7 @@ extension ServerSession {
             if case .chunk(let size, let last) = command { return refuseChunk(size, last: last, refusal, &actions) }
             return refuse(refusal, nil, &actions)
         }
+        if case .xclient = command {} else { introduction = nil }
         switch command {
         case .helo(let name): ask(.helo(name, extended: false), .helo(name, extended: false), &actions)
         case .ehlo(let name): ask(.helo(name, extended: true), .helo(name, extended: true), &actions)
@@ -258,8 +259,15 @@ extension ServerSession {
     private mutating func xclient(_ attributes: XClientAttributes, _ actions: inout [ServerAction]) {
         guard !settings.extensions.xclient.isEmpty else { return refuse(settings.xclientRefusal, nil, &actions) }
         guard transaction == nil else { return refuse(.transactionInProgress, .badOrder, &actions) }
+        // XCLIENT_README note 1: what does not fit one command goes in several, and only together they are the client.
+        var attributes = attributes
+        if var told = introduction {
+            told.add(attributes)
+            attributes = told
+        }
+        introduction = attributes
         actions.append(.clientInformation(attributes))
-        // XCLIENT_README: back to the greeting, but for what this very command has told.
+        // XCLIENT_README: back to the greeting, but for what was told on the way there.
         account = nil
         isStranded = false
         helo = attributes.helo?.value.map { HeloName($0) }

@@ -31,6 +31,8 @@ public struct ServerSession: Sendable {
     public internal(set) var commands = 0
     /// Commands that the machine itself refused.
     public internal(set) var errors = 0
+    /// What XCLIENT commands in a row have told.
+    var introduction: XClientAttributes?
     /// Lines that were no command known to us.
     var unknownCommands = 0
     var wasRefused = false
@@ -288,6 +290,7 @@ public struct ServerSession: Sendable {
         isExtended = false
         account = nil
         isStranded = false
+        introduction = nil
         lines.reset()
     }
 }

@@ -98,6 +98,19 @@ public struct XClientAttributes: Hashable, Sendable {
         return true
     }
 
+    /// Adds what a further command has told: what it says anew counts.
+    mutating func add(_ further: XClientAttributes) {
+        name = further.name ?? name
+        reverseName = further.reverseName ?? reverseName
+        address = further.address ?? address
+        port = further.port ?? port
+        proto = further.proto ?? proto
+        helo = further.helo ?? helo
+        login = further.login ?? login
+        destinationAddress = further.destinationAddress ?? destinationAddress
+        destinationPort = further.destinationPort ?? destinationPort
+    }
+
     /// The commands that hand over these attributes to a server that knows `offered`, each at most 512 octets with its
     /// CRLF, LOGIN and ADDR in the last. Attributes that the server does not know are left out.
     public func commands(offered: Set<Name>) -> [[UInt8]] {

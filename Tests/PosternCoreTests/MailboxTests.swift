@@ -10,7 +10,14 @@ struct MailboxTests {
             ("a@b@example.org", "a@b", "example.org"),
             ("postmaster", "postmaster", ""), ("user@", "user", ""), ("@example.org", "", "example.org"), ("@", "", ""),
             ("user@[192.0.2.1]", "user", "[192.0.2.1]"), ("user@[IPv6:2001:DB8::1]", "user", "[ipv6:2001:db8::1]"),
-            ("\"john smith\"@example.org", "\"john smith\"", "example.org"), ("user@\u{0301}example.org", "user", "xn--example-sge.org"),
+            ("\"john smith\"@example.org", "\"john smith\"", "example.org"),
+            // RFC 5321 §4.1.2: quotes that change nothing.
+            ("\"postmaster\"@example.org", "postmaster", "example.org"), ("\"post\\master\"", "postmaster", ""),
+            ("\"a.b\"@example.org", "a.b", "example.org"), ("\"a..b\"@example.org", "\"a..b\"", "example.org"),
+            ("\"a.\"@example.org", "\"a.\"", "example.org"), ("\"a@b\"@example.org", "\"a@b\"", "example.org"),
+            ("\"\"@example.org", "\"\"", "example.org"), ("\"a\\\"@example.org", "\"a\\\"", "example.org"),
+            ("\"a\\\"b\"@example.org", "\"a\\\"b\"", "example.org"), ("\"\u{fc}\"@example.org", "\u{fc}", "example.org"),
+            ("user@\u{0301}example.org", "user", "xn--example-sge.org"),
         ])
     func split(text: String, local: String, domain: String) throws {
         let mailbox = try #require(Mailbox(text))

@@ -20,7 +20,7 @@ struct ExemptionTests {
         arguments: [
             "postmaster", "Postmaster", "POSTMASTER@example.net", "postmaster@any.example", "abuse@example.net", "ABUSE@Example.NET",
             "abuse",
-            "postmaster@[192.0.2.1]",
+            "postmaster@[192.0.2.1]", "\"postmaster\"@example.net", "\"post\\master\"@example.net", "\"Abuse\"@example.net",
         ])
     func alwaysReachable(recipient: String) throws {
         var site = Site()

@@ -249,9 +249,13 @@ struct ListResponderTests {
             let outcome = Self.ask(Self.responder, Array(good[..<length])).outcome
             #expect(outcome == .rejected, "\(length)")
         }
-        var notify = good
-        notify[2] = 4 << 3
-        #expect(try Self.parse(Self.ask(Self.responder, notify).reply).code == .notImplemented)
+        // RFC 1035 §4.1.1: OPCODE is copied.
+        for opcode in UInt8(1)...15 {
+            var other = good
+            other[2] = opcode << 3
+            let reply = try Self.parse(Self.ask(Self.responder, other).reply)
+            #expect(reply.code == .notImplemented && reply.opcode == opcode && reply.isResponse)
+        }
     }
 
     @Test func strangersAndThoseWhoAskTooMuch() throws {

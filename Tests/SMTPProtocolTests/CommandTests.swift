@@ -174,7 +174,14 @@ struct CommandTests {
         // Octets that are not UTF-8.
         var violations: ViolationSet = []
         let latin = bytes("MAIL FROM:<a") + [0xff] + bytes("@b> SMTPUTF8")
-        #expect(throws: CommandError.eightBit(.mail)) { try Command.parse(latin, violations: &violations) }
+        #expect(throws: CommandError.notUTF8(.mail)) { try Command.parse(latin, violations: &violations) }
+        #expect(violations.isEmpty && CommandError.notUTF8(.mail).violation == .eightBitEnvelope)
+        for path in [[0xff] + bytes("@b.c"), bytes("a@b") + [0xc3, 0x28] + bytes(".c")] {
+            let line = bytes("RCPT TO:<") + path + bytes(">")
+            #expect(throws: CommandError.notUTF8(.rcpt)) { try Command.parse(line, allowUTF8: true, violations: &violations) }
+        }
+        #expect(CommandError.notUTF8(.mail).reply == Reply(501, "5.1.7", "Sender address has octets that are not UTF-8"))
+        #expect(CommandError.notUTF8(.rcpt).reply == Reply(501, "5.1.3", "Recipient address has octets that are not UTF-8"))
         expect(
             "RCPT TO:<a@b> ORCPT=utf-8;用户",
             .recipient(RecipientCommand(Mailbox(localPart: "a", domain: "b"), originalRecipient: "utf-8;用户")), allowUTF8: true)

@@ -49,6 +49,8 @@ final class FakeMXHandler: ChannelDuplexHandler {
     /// Those with a sender.
     private var discardedMail = 0
     private var hasSender = false
+    /// A recipient of this message was put off: nothing more is said of it that is final.
+    private var hasPutOff = false
     private var octets: UInt64 = 0
     private var saidQuit = false
     /// The end was our doing, or the network's.
@@ -186,8 +188,9 @@ final class FakeMXHandler: ChannelDuplexHandler {
             self.deadline = deadline
             deadlineAt = deadline.map { .now() + .milliseconds(machine.settings.timeouts[$0].milliseconds) } ?? .distantFuture
         case .close: closes = true
+        case .endTransaction: hasPutOff = false
         // Nothing is kept that could be given up, TLS, AUTH and XCLIENT are not offered, and no breach is punished.
-        case .abandonContent, .endTransaction, .authenticate, .startTLS, .clientInformation, .violation: break
+        case .abandonContent, .authenticate, .startTLS, .clientInformation, .violation: break
         }
     }
 
@@ -201,6 +204,7 @@ final class FakeMXHandler: ChannelDuplexHandler {
             let mayDiscard = local != "postmaster" && local != "abuse"
             guard settings.mode == .deferRecipients || (settings.mode == .sink && !mayDiscard) else { return .accept }
             deferrals += 1
+            hasPutOff = true
             return .defer(replies.deferral)
         case .content:
             guard settings.mode == .deferData else { return .accept }
@@ -231,7 +235,7 @@ final class FakeMXHandler: ChannelDuplexHandler {
 
     private func write(_ reply: Reply) {
         if reply.code == 221 { saidQuit = true }
-        output.writeBytes((settings.mode == .sink ? reply : FakeMXReplies.softened(reply)).wire)
+        output.writeBytes((settings.mode == .sink && !hasPutOff ? reply : reply.softened).wire)
     }
 
     private func flush() {

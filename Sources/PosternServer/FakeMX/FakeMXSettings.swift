@@ -69,14 +69,6 @@ struct FakeMXReplies {
             "\(hostname) is a stand-in that takes no mail. Nothing is wrong with your message or your server: please try again, another mail exchanger of the domain takes it (\(reference))"
         )
     }
-
-    /// Whatever would be refused for good is merely put off: this host has no say in whether the mail is wanted, and a bounce
-    /// from here would be one that the primary never had a chance to prevent.
-    static func softened(_ reply: Reply) -> Reply {
-        guard reply.isPermanent else { return reply }
-        let enhanced = reply.enhancedCode.map { EnhancedCode(4, $0.subject, $0.detail) } ?? "4.0.0"
-        return Reply(451, enhanced, reply.text)
-    }
 }
 
 /// What one fake MX has done since it started.

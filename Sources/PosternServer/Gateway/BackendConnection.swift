@@ -268,7 +268,7 @@ final class BackendConnection: ChannelInboundHandler {
         case .ready(let learnt):
             if !wasKept { gate.gateway.decisions.metrics?.backendConnected(since: began) }
             isReady = true
-            gate.gateway.backendAnswered(address, learnt)
+            gate.gateway.backendAnswered(address, learnt, readHeader: session.settings.clientInformation == .proxyV2)
             user?.backendReady(self, learnt)
         case .replied(let reply, let step):
             if step == .endContent { gate.gateway.decisions.metrics?.backendAnsweredMessage(since: began) }
@@ -309,9 +309,9 @@ final class BackendConnection: ChannelInboundHandler {
         context?.close(promise: nil)
     }
 
-    /// Nothing of us is needed any more; whoever let us go may forget us.
+    /// It waits for nothing any more. Its user stays until it lets go: whatever it still asks has an answer, such as the refusal with
+    /// which the backend has turned the client away.
     private func release() {
-        user = nil
         if let ticket { gate.wheel.remove(ticket) }
         ticket = nil
     }

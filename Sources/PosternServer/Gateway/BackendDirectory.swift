@@ -17,6 +17,8 @@ final class BackendDirectory: Sendable {
         var failsTLS = false
         /// It does not let a connection be handed to another client.
         var servesOnlyOne = false
+        /// It has opened a session behind a PROXY header, and not stumbled over one since.
+        var readsHeaders = false
     }
 
     private struct State {
@@ -91,6 +93,14 @@ final class BackendDirectory: Sendable {
 
     func servesOnlyOne(_ address: ListenAddress) -> Bool {
         state.withLockedValue { $0.entries.first { $0.address == address }?.servesOnlyOne ?? false }
+    }
+
+    func readsHeaders(_ address: ListenAddress) -> Bool {
+        state.withLockedValue { $0.entries.first { $0.address == address }?.readsHeaders ?? false }
+    }
+
+    func tookHeader(_ address: ListenAddress, _ understood: Bool) {
+        _ = change(address) { $0.readsHeaders = understood }
     }
 
     /// Those that should be asked now: unknown, known for too long, or out for long enough.

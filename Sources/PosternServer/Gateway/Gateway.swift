@@ -78,7 +78,8 @@ final class Gateway: Sendable {
         return backend
     }
 
-    func backendAnswered(_ address: ListenAddress, _ learnt: Extensions?) {
+    func backendAnswered(_ address: ListenAddress, _ learnt: Extensions?, readHeader: Bool) {
+        if readHeader { directory.tookHeader(address, true) }
         if directory.answered(address, learnt, now: .now()) {
             logger.notice("backend is back", metadata: ["listener": "\(name)", "backend": "\(address)"])
         }
@@ -91,24 +92,44 @@ final class Gateway: Sendable {
         let says: Bool =
             switch failure.reason {
             case .contentRefused: false
-            case .refusedUs, .closing: !wasReady && !namedClient
+            case .refusedUs, .notUnderstood, .closing: !wasReady && !namedClient
             case .clientInformationNotNegotiated, .notLoggedIn: false
             case .connectionLost: !wasReady
             case .notConnected, .timedOut, .nonsense, .tlsUnavailable, .plaintextAfterStartTLS: true
             }
-        if failure.reason == .clientInformationNotNegotiated {
+        let information = settings.clientInformation
+        switch failure.reason {
+        case .clientInformationNotNegotiated:
             seldom.log(
-                .error,
-                "backend does not let us say who the client is: nothing is forwarded to it (Postfix: smtpd_authorized_xclient_hosts)",
+                .error, "backend does not let us say who the client is: nothing is forwarded to it (\(information.advice))",
                 metadata: ["listener": "\(name)", "backend": "\(address)"])
+        case .notUnderstood(let reply):
+            if information == .proxyV2 { directory.tookHeader(address, false) }
+            let what = information == .proxyV2 ? "the PROXY header" : "the EHLO or HELO"
+            seldom.log(
+                .error, "backend does not understand \(what) that Postern begins with: nothing is forwarded to it (\(information.advice))",
+                metadata: ["listener": "\(name)", "backend": "\(address)", "reply": "\(reply)"])
+        default: break
         }
         guard says, directory.failed(address, settings.health, now: .now()) else { return }
-        var metadata: Logger.Metadata = ["listener": "\(name)", "backend": "\(address)", "reason": "\(failure.reason)"]
-        if case .notConnected(let error) = failure.reason {
-            metadata["reason"] = "notConnected"
-            metadata["error"] = "\(error)"
+        var metadata: Logger.Metadata = ["listener": "\(name)", "backend": "\(address)", "reason": "\(failure.reason.words)"]
+        switch failure.reason {
+        case .notConnected(let error): metadata["error"] = "\(error)"
+        case .refusedUs(let reply), .notUnderstood(let reply), .closing(let reply): metadata["reply"] = "\(reply)"
+        default: break
         }
         logger.warning("backend is out", metadata: metadata)
+    }
+
+    /// Whether a backend's refusal of a connection behind a PROXY header is its word to the client. Else the header may be what it
+    /// refuses, and the client must not return its mail for that.
+    func isForClient(_ refusal: Reply, behindHeaderTo address: ListenAddress) -> Bool {
+        if refusal.isAboutPolicy || directory.readsHeaders(address) { return true }
+        seldom.log(
+            .error,
+            "backend refuses a connection, perhaps for its PROXY header, which it is not known to read: the client is told to try later (\(BackendSettings.ClientInformation.proxyV2.advice))",
+            metadata: ["listener": "\(name)", "backend": "\(address)", "reply": "\(refusal)"])
+        return false
     }
 
     // MARK: - Sessions

@@ -289,10 +289,13 @@ final class SessionHandler: ChannelDuplexHandler {
             self.ready = nil
             switch ready {
             case .decision(let decision): machine?.decided(decision, into: &actions)
-            case .reply(let reply): machine?.backendReplied(reply, into: &actions)
+            case .reply(let reply):
+                if isPutOff { question.backendsWord = reply }
+                machine?.backendReplied(reply, into: &actions)
             case .logIn(let reply): machine?.authenticated(reply, into: &actions)
             }
             perform(nil)
+            question.backendsWord = nil
             return true
         }
         if tellOfLostLogIn() { return true }
@@ -319,7 +322,8 @@ final class SessionHandler: ChannelDuplexHandler {
 
     private func perform(_ action: ServerAction) {
         switch action {
-        case .write(let reply):
+        case .write(let said):
+            let reply = isPutOff && said != question.backendsWord ? said.softened : said
             write(reply)
             message?.answered(by: reply, self)
         case .ask(let question): ask(question)

@@ -40,6 +40,10 @@ struct SessionQuestion {
     fileprivate var probeBy = NIODeadline.distantFuture
     /// The recipient of a stranger at an inner door, while it is seen whether its sender is trusted.
     fileprivate var doubted: Question?
+    /// The sender of this message is trusted, though its address is a stranger's.
+    fileprivate(set) var isVouchedFor = false
+    /// What the backend has said to a stranger at an inner door, while it is handed on.
+    var backendsWord: Reply?
     /// The greeting is waited for and nothing has been decided.
     fileprivate var isOpen = false
     /// The name given with the HELO or EHLO that is asked about.
@@ -114,6 +118,7 @@ extension SessionHandler {
     // MARK: - Asking
 
     func ask(_ asked: Question) {
+        if case .mail = asked { question.isVouchedFor = false }
         guard case .recipient = asked, mayBeVouched else { return answer(asked) }
         question.doubted = asked
         question.stage = .rcpt
@@ -135,6 +140,7 @@ extension SessionHandler {
         guard number == question.number, !isGone, !output.closes, let asked = question.doubted else { return }
         question.doubted = nil
         if isVouched, case .recipient(let recipient, _) = asked {
+            question.isVouchedFor = true
             welcomeForOneMessage()
             check(recipient)
         } else {

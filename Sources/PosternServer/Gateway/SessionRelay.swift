@@ -151,7 +151,9 @@ extension SessionHandler: BackendUser {
         if current.settings.submission != nil { return logInFailed(on: connection, failure) }
         if case .recipient? = relay.open, message?.recipients ?? 0 == 0 {
             // A greeting that is the client's own is its answer, word for word.
-            if case .refusedUs(let reply) = failure.reason, current.settings.clientInformation == .proxyV2, reply.isPermanent {
+            if case .refusedUs(let reply) = failure.reason, current.settings.clientInformation == .proxyV2, reply.isPermanent,
+                gateway.isForClient(reply, behindHeaderTo: connection.address)
+            {
                 relay.open = nil
                 ready = .reply(reply)
                 return
@@ -169,7 +171,19 @@ extension SessionHandler: BackendUser {
     }
 
     func backendTurnEnded(_ connection: BackendConnection) {
+        if connection === backend, connection.session.hasEnded, ready == nil { endedSilently(connection) }
         pump()
+    }
+
+    /// Nobody waits for a connection that is no more, however it came to its end.
+    private func endedSilently(_ connection: BackendConnection) {
+        if relay.credentials != nil {
+            backend = nil
+            logInFailed(on: connection, BackendFailure(.connectionLost))
+        } else if relay.open != nil {
+            backend = nil
+            lost(BackendFailure(.connectionLost).reply)
+        }
     }
 
     // MARK: - The end of a transaction

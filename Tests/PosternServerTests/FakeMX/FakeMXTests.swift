@@ -140,6 +140,8 @@ struct FakeMXTests {
         for local in ["postmaster", "Abuse"] {
             #expect(try #require(try await client.ask("RCPT TO:<\(local)@example.org>")).hasPrefix("451 4.7.1 "))
         }
+        // RFC 2920 §3.1: a client that pipelines says DATA all the same.
+        #expect(try await client.ask("DATA") == "451 4.5.1 No valid recipients")
         _ = try await client.ask("RSET")
         #expect(try await client.ask("MAIL FROM:<a@example.com> SIZE=52428801") == "552 5.3.4 Message size exceeds the limit")
         _ = try await client.ask("QUIT")

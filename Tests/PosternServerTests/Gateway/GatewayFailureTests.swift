@@ -81,7 +81,7 @@ import Testing
         }
         try await eventually("the log says so") { test.log.lines.contains { $0.hasPrefix("backend is out") } }
         let line = try #require(test.log.lines.first { $0.hasPrefix("backend is out") })
-        #expect(line.contains("error=Connection refused") && line.contains("reason=notConnected"), "\(line)")
+        #expect(line.contains("error=Connection refused") && line.contains("reason=no connection can be made"), "\(line)")
         await test.stop()
     }
 

@@ -146,6 +146,34 @@ import Testing
         await test.stop()
     }
 
+    /// What the door itself says, that is; the mail server's own word on mail that was let through goes on as it is.
+    @Test func nothingThatTheDoorSaysIsFinal() async throws {
+        var script = ScriptedBackend.Script()
+        script.replies = [("RCPT TO:<abuse@", "550 5.1.1 nobody here")]
+        let backend = try ScriptedBackend(script)
+        let test = try await door(backend)
+        let client = try await test.greeted(source: "127.0.0.9")
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        #expect(try await client.replies(3) == ["250 2.1.0 Ok", "450 4.7.1 Try the others", "451 4.5.1 No valid recipients"])
+        for line in [
+            "BDAT 3 LAST\r\nx", "RSET", "RCPT TO:<b@example.org>", "FOO", "MAIL FROM:<a", "MAIL FROM:<\u{e9}@b.example>",
+            "MAIL FROM:<a@b.example> SIZE=99999999999", "MAIL FROM:<a@b.example> FOO=1", "DATA", "STARTTLS", "EXPN x", "AUTH PLAIN x",
+            "HELO", "DATA x", String(repeating: "x", count: 5000),
+        ] {
+            let answer = try #require(try await client.ask(line))
+            #expect(answer.hasPrefix("451 4.") || answer == "250 2.0.0 Ok", "\(line): \(answer)")
+        }
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        #expect(try await client.ask("RCPT TO:<abuse@example.org>") == "550 5.1.1 nobody here")
+        await client.close()
+        await test.stop()
+        // Who is known hears what a gateway says.
+        let known = try await door(backend, engine: { $0.networks.local = PrefixSet([Prefix("127.0.0.30")!]) })
+        let guest = try await known.greeted(source: "127.0.0.30")
+        #expect(try await guest.ask("MAIL FROM:<a@b.example> FOO=1")?.hasPrefix("555 ") == true)
+        await known.stop()
+    }
+
     @Test func whoIsKnownComesIn() async throws {
         let backend = try ScriptedBackend()
         let test = try await door(backend, engine: { $0.networks.local = PrefixSet([Prefix("127.0.0.30")!]) })

@@ -28,6 +28,13 @@ extension SessionHandler {
         }
     }
 
+    /// Whether the client is a stranger at an inner door: what we have to say ourselves is never final then, lest its mail server return
+    /// mail that it could hand in elsewhere. What the backend says of mail that was let through is the backend's own.
+    var isPutOff: Bool {
+        guard case .stranger? = guest else { return false }
+        return !question.isVouchedFor
+    }
+
     /// Whether SPF may show that a stranger writes for a domain that the admin trusts.
     var mayBeVouched: Bool {
         guard case .stranger? = guest, let domain = machine?.transaction?.mail.reversePath.mailbox?.domainName else { return false }
