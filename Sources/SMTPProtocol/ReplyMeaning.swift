@@ -1,3 +1,5 @@
+import PosternCore
+
 /// What a refusal is about, as far as its code tells.
 extension Reply {
     /// Whether a refusal is about the command itself, not about who has given it: it is unknown, not implemented or out of order
