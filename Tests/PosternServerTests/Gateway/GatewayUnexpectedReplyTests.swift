@@ -1,4 +1,5 @@
 import PosternCore
+import PosternEngine
 import SMTPProtocol
 import Testing
 
