@@ -60,7 +60,10 @@ extension Value {
             switch Pattern(text) {
             case .prefix?: element.error("'\(text)' is a network; a recipient is a mailbox, 'user@' or a domain")
             case let pattern?: patterns.append((pattern, element))
-            case nil: element.error("'\(text.shortened)' is neither a mailbox, such as user@example.org, nor 'user@' nor a domain")
+            case nil:
+                element.error(
+                    "'\(text.shortened)' is neither a mailbox, such as user@example.org, nor 'user@' nor a domain"
+                        + Pattern.hint(text.shortened))
             }
         }
         return patterns

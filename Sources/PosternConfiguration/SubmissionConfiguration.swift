@@ -23,6 +23,17 @@ extension Configuration {
     static let submissionPort: UInt16 = 587
 }
 
+extension Configuration {
+    /// The account that a name stands for at log-in, in lower case: with `login_domain` behind it where it has no domain and the
+    /// submission listeners know of one only.
+    public func account(_ name: String) -> String {
+        let name = name.foldedMailbox
+        let domains = Set(listeners.compactMap { $0.gateway?.submission?.loginDomain })
+        guard let domain = domains.first, domains.count == 1, !name.utf8.contains(UInt8(ascii: "@")) else { return name }
+        return "\(name)@\(domain.text)"
+    }
+}
+
 // MARK: - Reading
 
 extension ConfigurationLoader {

@@ -74,7 +74,7 @@ extension ControlHandler {
     }
 
     private func pass(_ decision: DecisionReport, _ draft: ActionDraft, by who: String) async throws(ControlFailure) -> ActionReport {
-        let recipients = decision.recipient.split(separator: ",").map { $0.filter { !$0.isWhitespace } }
+        let recipients = Self.mailboxes(decision.recipient)
         guard !recipients.isEmpty else {
             throw ControlFailure(.badData, "the decision names no recipient, so it is not known whose mail to let pass; allow the client")
         }
@@ -86,13 +86,34 @@ extension ControlHandler {
         return ActionReport(summary: summary, change: await note(who, summary, undo: undo), canBeUndone: true)
     }
 
+    /// The recipients of a decision, as a person would type them. A comma within quotes is no end of one.
+    static func mailboxes(_ text: String) -> [String] {
+        var parts: [String] = [""]
+        var isQuoted = false
+        var isEscaped = false
+        for scalar in text.unicodeScalars {
+            if scalar == ",", !isQuoted {
+                parts.append("")
+                continue
+            }
+            if scalar == "\"", !isEscaped { isQuoted.toggle() }
+            isEscaped = scalar == "\\" && isQuoted && !isEscaped
+            parts[parts.count - 1].unicodeScalars.append(scalar)
+        }
+        return parts.compactMap { part in
+            let ends = part.drop(while: \.isWhitespace)
+            guard let last = ends.lastIndex(where: { !$0.isWhitespace }) else { return nil }
+            return Mailbox(ends[...last])?.folded
+        }
+    }
+
     private func enter(_ decision: DecisionReport, _ draft: ActionDraft, by who: String) async throws(ControlFailure) -> ActionReport {
         let kind = draft.subject ?? .client
         let pattern =
             switch kind {
             case .client: decision.address
-            case .sender: decision.sender
-            case .recipient: decision.recipient
+            case .sender: Mailbox(decision.sender)?.folded ?? ""
+            case .recipient: Mailbox(decision.recipient)?.folded ?? ""
             }
         guard !pattern.isEmpty else { throw ControlFailure(.badData, "the decision names no \(kind.rawValue)") }
         let span = draft.milliseconds.map { WallTime.Span(milliseconds: $0) }

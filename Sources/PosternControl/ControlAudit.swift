@@ -136,7 +136,7 @@ extension ControlHandler {
         switch undo {
         case .entries(let names, let entries):
             for name in names {
-                let (kind, pattern) = try Self.kindAndPattern(name.pattern, kind: name.kind)
+                let (kind, pattern) = try Self.kindAndPattern(name.pattern, kind: name.kind, list: name.list)
                 _ = try await stored { () async throws(StoreFailure) in try await store.remove(name.list, kind, pattern) }
             }
             let back = entries.compactMap(\.entry)
@@ -171,20 +171,12 @@ extension ControlHandler {
 
     // MARK: - Changes that are noted
 
-    func noted(add drafts: [EntryDraft], by who: String, what: String? = nil) async throws(ControlFailure) -> ([EntryReport], Int64?) {
-        let before = try await stored { () async throws(StoreFailure) in try await store.entries() }
-        let added = try await add(drafts)
-        var names: [EntryName] = []
-        var replaced: [Undo.Entry] = []
-        for report in added {
-            names.append(EntryName(list: report.list, kind: report.kind, pattern: report.entry))
-            if let old = before.first(where: {
-                $0.list == report.list && $0.kind == report.kind && $0.pattern.description == report.entry
-            }) {
-                replaced.append(Undo.Entry(old))
-            }
-        }
-        let number = await note(who, what ?? Self.words(added), undo: .entries(remove: names, restore: replaced))
+    func noted(
+        add drafts: [EntryDraft], more: Bool = false, by who: String, what: String? = nil
+    ) async throws(ControlFailure) -> ([EntryReport], Int64?) {
+        let (added, replaced) = try await add(drafts, more: more)
+        let names = added.map { EntryName(list: $0.list, kind: $0.kind, pattern: $0.entry) }
+        let number = await note(who, what ?? Self.words(added), undo: .entries(remove: names, restore: replaced.map(Undo.Entry.init)))
         return (added, number)
     }
 

@@ -4,18 +4,24 @@ import PosternEngine
 // The admin's allow, block and trap entries, and what traps have put on lists.
 
 extension ControlHandler {
-    func add(_ drafts: [EntryDraft]) async throws(ControlFailure) -> [EntryReport] {
+    /// What was added, and what that replaced. It costs what these entries are, however many there are, but for setting them in force.
+    func add(_ drafts: [EntryDraft], more: Bool) async throws(ControlFailure) -> (added: [EntryReport], replaced: [ListEntry]) {
         guard (1...ControlRequest.maximumBatch).contains(drafts.count) else {
             throw ControlFailure(.badData, "\(drafts.count) entries at once; 1 to \(ControlRequest.maximumBatch) can be added")
         }
         let moment = state.now()
+        let looksUp = state.engine().settings.looksUp
         var entries: [ListEntry] = []
         // All or none: a wrong one stops the others too.
-        for draft in drafts { entries.append(try entry(draft, added: moment.steady)) }
+        for draft in drafts { entries.append(try draft.entry(added: moment.steady, looksUp: looksUp)) }
         let added = entries
-        try await stored { () async throws(StoreFailure) in try await store.insert(added) }
-        try await refreshLists()
-        return added.map { EntryReport($0, at: moment) }
+        let replaced = try await stored { () async throws(StoreFailure) in
+            let replaced = try await store.entries(like: added)
+            try await store.insert(added)
+            return replaced
+        }
+        if more { refreshListsSoon() } else { try await refreshLists() }
+        return (added.map { EntryReport($0, at: moment) }, replaced)
     }
 
     func remove(_ name: EntryName) async throws(ControlFailure) -> EntryReport {
@@ -99,28 +105,15 @@ extension ControlHandler {
         }
     }
 
-    private func entry(_ draft: EntryDraft, added: WallTime) throws(ControlFailure) -> ListEntry {
-        let (kind, pattern) = try Self.kindAndPattern(draft.pattern, kind: draft.kind, list: draft.list)
-        if draft.list == .allow, kind == .sender, !state.engine().settings.looksUp {
-            throw ControlFailure(
-                .badData,
-                "allowing the sender \(pattern) counts only with an SPF pass, and look-ups are off (dns.resolvers is []): it would never count."
-                    + " Allow the client instead, by its address or by its confirmed name with --as client")
-        }
-        guard draft.note.utf8.count <= EntryDraft.maximumNote, !draft.note.unicodeScalars.contains(where: { $0.value < 0x20 }) else {
-            throw ControlFailure(.badData, "a note is one line of at most \(EntryDraft.maximumNote) octets")
-        }
-        let expires = try draft.milliseconds.map { (milliseconds) throws(ControlFailure) in added + (try span(milliseconds)) }
-        return ListEntry(draft.list, kind, pattern, expires: expires, note: draft.note, added: added)
-    }
-
     /// What a text means. Without a kind an address is a client, a domain or mailbox a sender; of traps all are recipients.
     static func kindAndPattern(
         _ text: String, kind: ListEntry.Kind?, list: ListEntry.List = .block
     ) throws(ControlFailure) -> (ListEntry.Kind, Pattern) {
         guard let pattern = Pattern(text) else {
             throw ControlFailure(
-                .badData, "'\(text.shortened)' is not an address, network (with no bits beyond its length), domain, mailbox or 'user@'")
+                .badData,
+                "'\(text.shortened)' is not an address, network (with no bits beyond its length), domain, mailbox or 'user@'"
+                    + Pattern.hint(text.shortened))
         }
         if list == .trap {
             guard kind == nil || kind == .recipient else {
@@ -140,6 +133,24 @@ extension ControlHandler {
             throw ControlFailure(.badData, "\(pattern) is a mailbox; a client is an address, a network or a domain that its name lies in")
         case (_, let kind?): return (kind, pattern)
         }
+    }
+}
+
+extension EntryDraft {
+    /// The entry that it is to become: what a daemon takes, and what an import may hand to it. `looksUp` is whether SPF can be asked for.
+    public func entry(added: WallTime, looksUp: Bool) throws(ControlFailure) -> ListEntry {
+        let (kind, pattern) = try ControlHandler.kindAndPattern(self.pattern, kind: self.kind, list: list)
+        if list == .allow, kind == .sender, !looksUp {
+            throw ControlFailure(
+                .badData,
+                "allowing the sender \(pattern) counts only with an SPF pass, and look-ups are off (dns.resolvers is []): it would never count."
+                    + " Allow the client instead, by its address or by its confirmed name with --as client")
+        }
+        guard note.utf8.count <= Self.maximumNote, !note.unicodeScalars.contains(where: { $0.value < 0x20 }) else {
+            throw ControlFailure(.badData, "a note is one line of at most \(Self.maximumNote) octets")
+        }
+        let expires = try milliseconds.map { (milliseconds) throws(ControlFailure) in added + (try ControlHandler.span(milliseconds)) }
+        return ListEntry(list, kind, pattern, expires: expires, note: note, added: added)
     }
 }
 

@@ -59,18 +59,21 @@ extension ControlHandler {
         }
     }
 
-    /// With the client and envelope of the decision that it names.
+    /// With the client and envelope of the decision that it names, or with the account as it would log in.
     private func completed(_ question: Question) async throws(ControlFailure) -> Question {
-        guard let reference = question.reference else { return question }
+        guard let reference = question.reference else {
+            var question = question
+            if !question.account.isEmpty { question.account = state.account(question.account) }
+            return question
+        }
         guard let decision = try await decisions(Search(reference: reference, limit: 1)).first else {
             throw ControlFailure(.badData, "there is no decision \(reference.shortened) any more")
         }
-        let recipient = decision.recipient.prefix { $0 != "," }
-        guard !decision.address.isEmpty, !recipient.isEmpty else {
+        guard !decision.address.isEmpty, let recipient = Self.mailboxes(decision.recipient).first else {
             throw ControlFailure(.badData, "the decision names no client, or no recipient")
         }
         return Question(
-            address: decision.address, name: decision.name, helo: decision.helo, sender: decision.sender, recipient: String(recipient),
+            address: decision.address, name: decision.name, helo: decision.helo, sender: decision.sender, recipient: recipient,
             account: decision.account)
     }
 

@@ -9,6 +9,8 @@ public actor ControlHandler {
     /// Counts the readings of the lists, so that an older one never replaces a newer.
     private var listReadings = 0
     private var listsInForce = 0
+    /// Whether entries are kept that are not in force yet.
+    private var isRefreshDue = false
 
     public init(store: any Store, state: any DaemonState) {
         self.store = store
@@ -28,7 +30,7 @@ public actor ControlHandler {
         switch request {
         case .status: .status(try await status())
         case .explain(let question): .explanation(try await explain(question))
-        case .add(let drafts): .added(try await noted(add: drafts, by: who).0)
+        case .add(let drafts, let more): .added(try await noted(add: drafts, more: more ?? false, by: who).0)
         case .remove(let name): .removed(try await noted(remove: name, by: who).0)
         case .removeItself(let address, let requester): .removed(try removeItself(address, requester))
         case .entries(let list): .entries(try await entries(of: list))
@@ -63,8 +65,23 @@ public actor ControlHandler {
         }
     }
 
+    /// How long entries of an import wait at most to come into force, where the end of it does not come.
+    static let refreshPatience = Duration.seconds(5)
+
+    /// As `refreshLists`, once for all that is added within `refreshPatience`.
+    func refreshListsSoon() {
+        guard !isRefreshDue else { return }
+        isRefreshDue = true
+        Task {
+            try? await Task.sleep(for: Self.refreshPatience)
+            // Where the store fails that is told elsewhere, and the next change brings these entries with it.
+            if isRefreshDue { try? await refreshLists() }
+        }
+    }
+
     /// Makes the engine decide with the lists as the store has them.
     func refreshLists() async throws(ControlFailure) {
+        isRefreshDue = false
         listReadings += 1
         let reading = listReadings
         let store = store
@@ -133,13 +150,16 @@ public actor ControlHandler {
 
     private func mailbox(_ text: String, as role: String) throws(ControlFailure) -> String {
         guard case .mailbox(let mailbox)? = Pattern(text) else {
-            throw ControlFailure(.badData, "the \(role) '\(text.shortened)' is not a mailbox such as user@example.org")
+            throw ControlFailure(
+                .badData, "the \(role) '\(text.shortened)' is not a mailbox such as user@example.org\(Pattern.hint(text.shortened))")
         }
         return mailbox
     }
 
     /// A length of time that somebody asks for: longer than nothing, and not longer than any setting may be.
-    func span(_ milliseconds: Int64) throws(ControlFailure) -> WallTime.Span {
+    func span(_ milliseconds: Int64) throws(ControlFailure) -> WallTime.Span { try Self.span(milliseconds) }
+
+    static func span(_ milliseconds: Int64) throws(ControlFailure) -> WallTime.Span {
         guard milliseconds > 0, milliseconds <= WallTime.Span.longestSetting.milliseconds else {
             throw ControlFailure(.badData, "a time must be longer than nothing and at most \(WallTime.Span.longestSetting)")
         }

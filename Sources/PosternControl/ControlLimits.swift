@@ -131,11 +131,12 @@ extension ControlHandler {
     }
 
     func releaseAccount(_ name: String, by who: String) async throws(ControlFailure) -> AccountReport {
-        let account = name.foldedMailbox
+        let names = [name.foldedMailbox, state.account(name)]
         let all = try await suspensions()
         // By its id, where its name is not told (log.redact).
         let ids = all.filter { AccountReport.id(of: $0) == name }
-        guard let found = all.first(where: { $0.account == account }) ?? (ids.count == 1 ? ids.first : nil) else {
+        guard let found = names.lazy.compactMap({ name in all.first { $0.account == name } }).first ?? (ids.count == 1 ? ids.first : nil)
+        else {
             throw ControlFailure(.badData, "the account '\(name.shortened)' is not suspended")
         }
         let store = store

@@ -5,7 +5,9 @@ import PosternEngine
 public enum ControlRequest: Codable, Equatable, Sendable {
     case status
     case explain(Question)
-    case add(entries: [EntryDraft])
+    /// With `more`, others follow soon: they are kept at once, and come into force with the last or some seconds later, so that a long
+    /// list does not set all lists in force again with each part of it.
+    case add(entries: [EntryDraft], more: Bool? = nil)
     case remove(EntryName)
     /// A listed address asks, over a connection from `requester`, to be taken off our traps' lists.
     case removeItself(address: String, requester: String)

@@ -44,6 +44,8 @@ public protocol DaemonState: Sendable {
     func findings(for attempt: Attempt) async -> Findings
     /// What counts mean for an attempt now, and every limit that bears on it.
     func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding])
+    /// The account that a name stands for at log-in, in lower case and with the domain that the configuration gives it.
+    func account(_ name: String) -> String
     /// Accounts that are suspended.
     func suspensions() -> [Suspension]
     /// Lets one go on; false where it was not suspended.
@@ -69,6 +71,7 @@ extension DaemonState {
     public func findings(for attempt: Attempt) async -> Findings { Findings() }
     /// Nor to count.
     public func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding]) { (nil, []) }
+    public func account(_ name: String) -> String { name.foldedMailbox }
     public func suspensions() -> [Suspension] { [] }
     public func releaseAccount(_ account: String) -> Bool { false }
     public func suspend(_ suspension: Suspension) {}

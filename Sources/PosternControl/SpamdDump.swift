@@ -47,8 +47,9 @@ public enum SpamdDump {
                 return .unreadable("a TRAPPED line has an address and a time")
             }
             guard expires > now else { return .expired }
-            return .entry(
-                EntryDraft(list: .block, kind: .client, pattern: fields[1], for: .seconds(expires - now), note: "trapped by spamd"))
+            // No person has written that time: one further ahead than any entry may count is as good as the longest.
+            let span = WallTime.Span.seconds(min(expires - now, WallTime.Span.longestSetting.milliseconds / 1000))
+            return .entry(EntryDraft(list: .block, kind: .client, pattern: fields[1], for: span, note: "trapped by spamd"))
         case "SPAMTRAP":
             guard fields.count >= 2, case .mailbox(let mailbox)? = Pattern(bare(fields[1])) else {
                 return .unreadable("a SPAMTRAP line has a mailbox")

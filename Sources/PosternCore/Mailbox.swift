@@ -66,8 +66,12 @@ public struct Mailbox: Hashable, Sendable {
     /// The domain as a name; `nil` where it is empty, an address literal or malformed.
     public var domainName: DomainName? { domain.utf8.first == UInt8(ascii: "[") ? nil : DomainName(domain) }
 
-    /// With the local part in lower case too: for looking up entries that people typed.
-    public var folded: String { Self.text(localPart.lowercasedASCII, domain) }
+    /// With the local part as `foldedLocalPart` has it: for looking up entries that people typed.
+    public var folded: String { Self.text(foldedLocalPart, domain) }
+
+    /// The local part as it is compared: in lower case, in quotes only where it needs them, and within them with a backslash only
+    /// where one is needed. Whether `"a b"`, `"a\ b"` or (as some MTAs tell it) `a b`: it is one mailbox (RFC 5321 §4.1.2).
+    public var foldedLocalPart: String { LocalPart.canonical(localPart).lowercasedASCII }
 
     private static func text(_ localPart: String, _ domain: String) -> String {
         guard !domain.isEmpty else { return localPart }

@@ -301,7 +301,7 @@ extension GreylistSettings {
         let exact = Pattern.mailbox(recipient.folded)
         if optOut.contains(exact) { return false }
         if optIn.contains(exact) { return true }
-        let local = Pattern.localPart(recipient.localPart.lowercasedASCII + "@")
+        let local = Pattern.localPart(recipient.foldedLocalPart + "@")
         if optOut.contains(local) { return false }
         if optIn.contains(local) { return true }
         var domain = recipient.domainName

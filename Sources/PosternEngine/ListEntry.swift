@@ -48,24 +48,29 @@ public enum Pattern: Hashable, Sendable {
 
     /// Reads `192.0.2.1`, `192.0.2.0/24`, `example.org` (a leading dot is allowed), `user@example.org`, `@example.org`
     /// (the domain) or `user@`. `nil` for anything else; a name without a dot is taken for a slip, and so is one with
-    /// octets that no name has (`*.example.org` would match nothing) or whose last label begins with a digit.
+    /// octets that no name has (`*.example.org` would match nothing) or whose last label begins with a digit. A local part is written
+    /// as RFC 5321 §4.1.2 has it, in quotes where it needs them; `*@example.org` is a slip, too.
     public init?(_ text: some StringProtocol) {
-        guard text.utf8.count <= 320 else { return nil }
+        // U+FFFD stands for octets that nobody could read.
+        guard text.utf8.count <= 320, !text.unicodeScalars.contains("\u{fffd}") else { return nil }
         if let prefix = Prefix(text) {
             self = .prefix(prefix)
         } else if let at = text.lastIndex(of: "@") {
             let local = text[..<at]
             let domain = text[text.index(after: at)...]
-            guard !local.contains(where: { $0.isWhitespace || $0.isNewline }) else { return nil }
             switch (local.isEmpty, domain.isEmpty) {
             case (true, true): return nil
-            case (false, true): self = .localPart(String(local).lowercasedASCII + "@")
+            case (false, true):
+                guard let local = LocalPart.typed(local) else { return nil }
+                self = .localPart(local + "@")
             case (true, false):
                 guard let name = DomainName(domain), Self.isPlain(name) else { return nil }
                 self = .domain(name)
             case (false, false):
-                guard let name = DomainName(domain), Self.isPlain(name) || domain.first == "[" else { return nil }
-                self = .mailbox(String(local).lowercasedASCII + "@" + name.text)
+                guard let local = LocalPart.typed(local), let name = DomainName(domain), Self.isPlain(name) || domain.first == "[" else {
+                    return nil
+                }
+                self = .mailbox(local + "@" + name.text)
             }
         } else {
             guard !text.contains("/"), let name = DomainName(text.first == "." ? String(text.dropFirst()) : String(text)),
@@ -75,14 +80,32 @@ public enum Pattern: Hashable, Sendable {
         }
     }
 
-    /// Letters, digits, hyphens and underscores; a name that is not ASCII by now has no A-label.
+    /// Letters, digits, hyphens (at neither end of a label: RFC 5321 §4.1.2) and underscores; a name that is not ASCII by now has no
+    /// A-label.
     private static func isPlain(_ name: DomainName) -> Bool {
-        name.text.utf8.allSatisfy { octet in
+        var previous = UInt8(ascii: ".")
+        for octet in name.text.utf8 {
             switch octet {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
-            default: "-_.".utf8.contains(octet)
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"): break
+            case UInt8(ascii: "-"): guard previous != UInt8(ascii: ".") else { return false }
+            case UInt8(ascii: "."): guard previous != UInt8(ascii: "-") else { return false }
+            default: return false
             }
+            previous = octet
         }
+        return previous != UInt8(ascii: "-")
+    }
+
+    /// What somebody may have meant by a text that is no pattern, to follow a message; empty where that cannot be told.
+    public static func hint(_ text: some StringProtocol) -> String {
+        if text.hasPrefix("*@") || text.hasPrefix("*."), case .domain(let name)? = Pattern("@\(text.dropFirst(2))") {
+            return "; write \(name) for the whole domain, with all below it"
+        }
+        guard let at = text.lastIndex(of: "@"), at > text.startIndex, text.first != "\"" else { return "" }
+        let local = text[..<at]
+        if local.contains("*") { return "; a '*' stands for no other characters" }
+        guard LocalPart.typed(local) == nil, !local.contains(where: { "<>\"\\".contains($0) }) else { return "" }
+        return "; a local part with such characters stands in quotes: \"\(local)\"@"
     }
 }
 

@@ -97,7 +97,7 @@ public struct Lists: Sendable {
     func mailbox(_ kind: ListEntry.Kind, _ mailbox: Mailbox, at now: WallTime) -> ListEntry? {
         guard !entries.isEmpty || !subscribed.isEmpty else { return nil }
         return entry(kind, .mailbox(mailbox.folded), at: now)
-            ?? entry(kind, .localPart(mailbox.localPart.lowercasedASCII + "@"), at: now)
+            ?? entry(kind, .localPart(mailbox.foldedLocalPart + "@"), at: now)
             ?? mailbox.domainName.flatMap { domain(kind, $0, at: now) }
             ?? (kind == .sender ? mailbox.domainName.flatMap { subscribedDomain(kind, $0, at: now) } : nil)
     }
@@ -116,7 +116,7 @@ public struct Lists: Sendable {
             let entry = entries[Key(kind: .recipient, pattern: pattern, list: .trap)]
             return entry?.isLive(at: now) == true ? entry : nil
         }
-        if let entry = live(.mailbox(recipient.folded)) ?? live(.localPart(recipient.localPart.lowercasedASCII + "@")) { return entry }
+        if let entry = live(.mailbox(recipient.folded)) ?? live(.localPart(recipient.foldedLocalPart + "@")) { return entry }
         var domain = recipient.domainName
         while let current = domain {
             if let entry = live(.domain(current)) { return entry }

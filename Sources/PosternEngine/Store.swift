@@ -202,6 +202,8 @@ public protocol Store: AnyObject, Sendable {
 
     // The admin's entries.
     func entries() async throws(StoreFailure) -> [ListEntry]
+    /// Those of the same list, kind and pattern as these; costs what these are, however many there are.
+    func entries(like entries: [ListEntry]) async throws(StoreFailure) -> [ListEntry]
     func releases() async throws(StoreFailure) -> [Release]
     /// Adds entries, each in place of one of the same list, kind and pattern.
     func insert(_ entries: [ListEntry]) async throws(StoreFailure)

@@ -80,6 +80,12 @@ public final class MemoryStore: Store {
         try locked { $0.entries.values.sorted { $0.sortKey < $1.sortKey } }
     }
 
+    public func entries(like entries: [ListEntry]) async throws(StoreFailure) -> [ListEntry] {
+        try locked { state in
+            entries.compactMap { state.entries[EntryKey(list: $0.list, kind: $0.kind, pattern: $0.pattern)] }
+        }
+    }
+
     public func releases() async throws(StoreFailure) -> [Release] {
         try locked { $0.releases.sorted { ($0.expires, $0.recipient) < ($1.expires, $1.recipient) } }
     }

@@ -7,26 +7,45 @@ import PosternEngine
 extension SQLiteStore {
     public func entries() async throws(StoreFailure) -> [ListEntry] {
         let path = opening.path
-        let entries = try await onReader { db in
-            try Row.fetchAll(db, sql: "SELECT list, kind, form, pattern, expires, note, added FROM entries").map { row in
-                guard let list = ListEntry.List(rawValue: row["list"]), let kind = ListEntry.Kind(rawValue: row["kind"]),
-                    let pattern = Pattern(form: row["form"], text: row["pattern"])
-                else { throw StoreFailure(.corrupt, "the database \(path) holds an entry that cannot be read: \(row)") }
-                return ListEntry(
-                    list, kind, pattern, expires: (row["expires"] as Int64?).map(WallTime.init(milliseconds:)), note: row["note"],
-                    added: WallTime(milliseconds: row["added"]))
+        return try await onReader { db in
+            let rows = try Row.fetchCursor(db, sql: "SELECT \(Self.entryColumns) FROM entries ORDER BY list, kind, pattern")
+            var entries: [ListEntry] = []
+            while let row = try rows.next() { entries.append(try Self.entry(row, path)) }
+            return entries
+        }
+    }
+
+    public func entries(like entries: [ListEntry]) async throws(StoreFailure) -> [ListEntry] {
+        let path = opening.path
+        return try await onReader { db in
+            let statement = try db.cachedStatement(
+                sql: "SELECT \(Self.entryColumns) FROM entries WHERE list = ? AND kind = ? AND form = ? AND pattern = ?")
+            return try entries.compactMap { entry in
+                try Row.fetchOne(
+                    statement, arguments: [entry.list.rawValue, entry.kind.rawValue, entry.pattern.form, entry.pattern.description]
+                ).map { try Self.entry($0, path) }
             }
         }
-        return entries.sorted { $0.sortKey < $1.sortKey }
+    }
+
+    private static let entryColumns = "list, kind, form, pattern, expires, note, added"
+
+    private static func entry(_ row: Row, _ path: String) throws -> ListEntry {
+        guard let list = ListEntry.List(rawValue: row[0]), let kind = ListEntry.Kind(rawValue: row[1]),
+            let pattern = Pattern(form: row[2], text: row[3])
+        else { throw StoreFailure(.corrupt, "the database \(path) holds an entry that cannot be read: \(row)") }
+        return ListEntry(
+            list, kind, pattern, expires: (row[4] as Int64?).map(WallTime.init(milliseconds:)), note: row[5],
+            added: WallTime(milliseconds: row[6]))
     }
 
     public func insert(_ entries: [ListEntry]) async throws(StoreFailure) {
         try await onWriter { hot throws(StoreFailure) in
             try hot.seldom { db in
+                let statement = try db.cachedStatement(sql: "REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)")
                 for entry in entries {
                     try Self.removeUnicodeSpellings(of: entry.pattern, entry.list, entry.kind, db)
-                    try db.execute(
-                        sql: "REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    try statement.execute(
                         arguments: [
                             entry.list.rawValue, entry.kind.rawValue, entry.pattern.form, entry.pattern.description,
                             entry.expires?.milliseconds, entry.note, entry.added.milliseconds,

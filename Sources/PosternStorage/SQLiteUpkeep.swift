@@ -123,15 +123,15 @@ extension SQLiteStore {
         for path in [path, keyPath] where FileManager.default.fileExists(atPath: path) { throw Self.exists(path) }
         let partial = "\(path).\(getpid()).\(UInt32.random(in: .min ... .max)).partial"
         let descriptor = open(partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw Self.cannotWrite(partial, errno) }
+        guard descriptor >= 0 else { throw Self.cannotWrite(path, errno) }
         Foundation.close(descriptor)
         defer { unlink(partial) }
 
         try await onReader { db in
             guard let source = db.sqliteConnection else { throw StoreFailure.closed }
-            try Self.copy(source, to: partial)
+            try Self.copy(source, to: partial, named: path)
         }
-        try Self.sync(partial)
+        try Self.sync(partial, named: path)
         guard try KeyFile.write(opening.secret, to: keyPath) else { throw Self.exists(keyPath) }
         // A link, unlike a renaming, never replaces what is there.
         guard link(partial, path) == 0 else {
@@ -150,24 +150,24 @@ extension SQLiteStore {
         StoreFailure(code == ENOSPC || code == EDQUOT ? .full : .denied, "cannot write the backup \(path): \(systemMessage(code))")
     }
 
-    /// All pages in one step, from the moment at which the reader's transaction began.
-    private static func copy(_ source: OpaquePointer, to path: String) throws(StoreFailure) {
+    /// All pages in one step, from the moment at which the reader's transaction began. `name` is what people called it.
+    private static func copy(_ source: OpaquePointer, to path: String, named name: String) throws(StoreFailure) {
         var target: OpaquePointer?
         defer { sqlite3_close(target) }
         guard sqlite3_open_v2(path, &target, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nil) == SQLITE_OK, let target else {
-            throw StoreFailure(.denied, "cannot write the backup \(path)")
+            throw StoreFailure(.denied, "cannot write the backup \(name)")
         }
-        guard let backup = sqlite3_backup_init(target, "main", source, "main") else { throw sqliteFailure(of: target, path: path) }
+        guard let backup = sqlite3_backup_init(target, "main", source, "main") else { throw sqliteFailure(of: target, path: name) }
         let step = sqlite3_backup_step(backup, -1)
         let finish = sqlite3_backup_finish(backup)
-        guard step == SQLITE_DONE, finish == SQLITE_OK else { throw sqliteFailure(of: target, path: path) }
+        guard step == SQLITE_DONE, finish == SQLITE_OK else { throw sqliteFailure(of: target, path: name) }
     }
 
-    private static func sync(_ path: String) throws(StoreFailure) {
+    private static func sync(_ path: String, named name: String) throws(StoreFailure) {
         let descriptor = open(path, O_RDWR | O_CLOEXEC)
-        guard descriptor >= 0 else { throw cannotWrite(path, errno) }
+        guard descriptor >= 0 else { throw cannotWrite(name, errno) }
         defer { Foundation.close(descriptor) }
-        guard fsync(descriptor) == 0 else { throw cannotWrite(path, errno) }
+        guard fsync(descriptor) == 0 else { throw cannotWrite(name, errno) }
     }
 }
 

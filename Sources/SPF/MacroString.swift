@@ -117,7 +117,9 @@ extension MacroString {
         var name = tail
         if name.last == UInt8(ascii: ".") { name = name.dropLast() }
         guard let dot = name.lastIndex(of: UInt8(ascii: ".")), name[(dot + 1)...].isTopLabel else {
-            let isAddress = tail.allSatisfy { $0.isDigit || $0 == UInt8(ascii: ".") }
+            // Only a text without macros is an address: behind one, digits and dots are the end of a name.
+            let isAddress =
+                tail.count == octets.count && tail.contains(where: \.isDigit) && tail.allSatisfy { $0.isDigit || $0 == UInt8(ascii: ".") }
             throw isAddress ? .addressForName : .domainEnd
         }
     }

@@ -84,7 +84,7 @@ public struct SPFSyntaxError: Error, Hashable, Sendable, CustomStringConvertible
         case modifierName = "a modifier's name is made of letters, digits, hyphens, underscores and dots, and starts with a letter"
         case argument = "takes no argument"
         case domainMissing = "a domain has to follow"
-        case domainEnd = "a domain has to end in a dot and a top-level name, or in a macro"
+        case domainEnd = "a domain has to end in a dot and a top-level name, or in a macro with nothing behind it"
         case addressForName = "an address stands where a name is due; ip4: or ip6: takes addresses"
         case macro = "malformed macro; a percent sign is written %%"
         case macroLetter = "there is no such macro here"

@@ -34,8 +34,17 @@ struct Explain: AsyncParsableCommand {
     @Option(name: .customLong("to"), help: ArgumentHelp("The recipient.", valueName: "recipient"))
     var recipient: String
 
-    @Option(name: .long, help: ArgumentHelp("The account that the client has authenticated as.", valueName: "name"))
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "The account that the client has authenticated as; without a domain, login_domain of the submission listeners follows it.",
+            valueName: "name"))
     var account = ""
+
+    func validate() throws {
+        try checkAddress(address)
+        guard name.isEmpty || DomainName(name) != nil else { throw ValidationError("'\(name.printable)' is not a host name") }
+    }
 
     func run() async throws {
         let question = Question(

@@ -31,6 +31,8 @@ struct GreylistList: AsyncParsableCommand {
     @Option(name: .long, help: ArgumentHelp("At most so many, 1 to 10000.", valueName: "number"))
     var limit = 100
 
+    func validate() throws { try search.check(limit: limit) }
+
     func run() async throws {
         try await options.ask(.waiting(search.search(limit: limit)), for: .reading) { reply in
             guard case .waiting(let reports) = reply else { throw unexpected(reply) }
@@ -72,6 +74,7 @@ struct GreylistForget: AsyncParsableCommand {
     }
 
     func validate() throws {
+        try search.check()
         if search.search(limit: 1).isUnbounded {
             throw ValidationError("Say what to forget: --ip, --from, --to, --reference or --since.")
         }
@@ -111,6 +114,11 @@ struct ReleaseVerb: AsyncParsableCommand {
     @Option(name: .customLong("for"), help: ArgumentHelp("How long, such as 10m.", valueName: "time"))
     var span = WallTime.Span.minutes(10)
 
+    func validate() throws {
+        try checkLength(span, "--for")
+        if let client, Prefix(client) == nil { throw ValidationError("'\(client.printable)' is not an address or network") }
+    }
+
     func run() async throws {
         let draft = ReleaseDraft(
             recipient: recipient.withoutBrackets, sender: sender?.withoutBrackets, client: client, for: span)
@@ -140,6 +148,8 @@ struct Decisions: AsyncParsableCommand {
 
     @Option(name: .long, help: ArgumentHelp("At most so many, 1 to 10000.", valueName: "number"))
     var limit = 20
+
+    func validate() throws { try search.check(limit: limit) }
 
     func run() async throws {
         try await options.ask(.decisions(search.search(limit: limit)), for: .reading) { reply in

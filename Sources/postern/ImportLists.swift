@@ -14,8 +14,8 @@ struct ImportCSV: AsyncParsableCommand {
         discussion: """
             One entry a line: entry,list,expires,reason, or a header that names the columns. The list is `block` or `allow` (`black` \
             and `white` are the same); expires is a time (RFC 3339, or Unix seconds) or a duration such as 4d, or empty for never. A \
-            line that cannot be taken is reported, and the rest is taken. A file that is to be read again and again is better \
-            named under `subscriptions:`.
+            line that cannot be taken is reported, and the rest is taken. A tab or a semicolon may stand for the comma. A file that is \
+            to be read again and again is better named under `subscriptions:`.
 
             EXAMPLES
               postern import csv entries.csv
@@ -68,17 +68,21 @@ struct ListImportOptions: ParsableArguments {
     @Argument(help: ArgumentHelp("Files to read; '-' is standard input.", valueName: "file"))
     var files: [String]
 
+    func validate() throws { try checkLength(span, "--for") }
+
     func run(_ options: CommonOptions, _ read: (Substring) -> ListTable.Line) async throws {
         var report = ImportReport()
+        let looksUp = try options.configuration().engineSettings.looksUp
         do {
             var drafts: [EntryDraft] = []
             for file in files {
                 try readLines(of: file) { number, line in
+                    guard let line = report.text(of: line, file, number) else { return }
                     switch read(line[...]) {
                     case .nothing: break
                     case .bad(let reason): report.skip(file, number, reason)
                     case .row(let row):
-                        switch draft(row) {
+                        switch draft(row, looksUp: looksUp) {
                         case .success(let draft): drafts.append(draft)
                         case .failure(.expired): report.expired += 1
                         case .failure(.wrong(let reason)): report.skip(file, number, reason)
@@ -99,7 +103,7 @@ struct ListImportOptions: ParsableArguments {
         case wrong(String)
     }
 
-    private func draft(_ row: ListRow) -> Result<EntryDraft, Refusal> {
+    private func draft(_ row: ListRow, looksUp: Bool) -> Result<EntryDraft, Refusal> {
         var list = list
         if !row.list.isEmpty {
             switch ListRow.colour(row.list) {
@@ -111,7 +115,7 @@ struct ListImportOptions: ParsableArguments {
             }
         }
         guard let pattern = Pattern(row.entry) else {
-            return .failure(.wrong("'\(row.entry)' is not an address, network, domain, mailbox or 'user@'"))
+            return .failure(.wrong("'\(row.entry)' is not an address, network, domain, mailbox or 'user@'\(Pattern.hint(row.entry))"))
         }
         var kind: ListEntry.Kind?
         // Allowing a domain as a sender counts only with SPF; a list of hosts means hosts.
@@ -126,7 +130,14 @@ struct ListImportOptions: ParsableArguments {
         }
         let reason = row.reason.unicodeScalars.contains { $0.value < 0x20 } ? "" : row.reason
         let short = reason.utf8.count <= EntryDraft.maximumNote ? reason : String(reason.prefix(EntryDraft.maximumNote / 4))
-        return .success(EntryDraft(list: list, kind: kind, pattern: row.entry, for: span, note: short.isEmpty ? note : short))
+        let draft = EntryDraft(list: list, kind: kind, pattern: row.entry, for: span, note: short.isEmpty ? note : short)
+        do throws(ControlFailure) {
+            // One that would be refused would take others with it.
+            _ = try draft.entry(added: WallTime(seconds: 0), looksUp: looksUp)
+            return .success(draft)
+        } catch {
+            return .failure(.wrong(error.message))
+        }
     }
 }
 
@@ -136,7 +147,8 @@ struct ImportSpamd: AsyncParsableCommand {
         abstract: "Take over the memory of OpenBSD's spamd.",
         discussion: """
             Reads what `spamdb` prints. What spamd lets pass is proven here, with its /24 or /64; what waits there goes on waiting; \
-            what it has trapped is blocked for as long as it would have been; its trap mailboxes are traps here. What is over is left out.
+            what it has trapped is blocked for as long as it would have been, ten years at most; its trap mailboxes are traps here. What \
+            is over is left out.
 
             EXAMPLES
               spamdb | postern import spamd -
@@ -161,6 +173,7 @@ struct ImportSpamd: AsyncParsableCommand {
             var drafts: [EntryDraft] = []
             for file in files {
                 try readLines(of: file) { number, line in
+                    guard let line = report.text(of: line, file, number) else { return }
                     switch SpamdDump.read(line[...], now: now, provenAfter: provenAfter) {
                     case .nothing: break
                     case .triplet(let triplet): triplets.append(triplet)

@@ -80,6 +80,7 @@ struct ImportSqlgrey: AsyncParsableCommand {
         var drafts: [EntryDraft] = []
         for file in files {
             try readLines(of: file) { number, line in
+                guard let line = report.text(of: line, file, number) else { return }
                 // `*.example.com` is a domain and what lies below; that is what a domain means here.
                 let text = line.drop(while: \.isWhitespace)
                 switch PostgreyLists.read(text.hasPrefix("*.") ? text.dropFirst(2) : text, .clients, note: note) {
@@ -102,7 +103,9 @@ struct ImportSqlgrey: AsyncParsableCommand {
                 try readDatabase(file, into: &memory, &report)
             } else {
                 try readLines(of: file) { number, line in
-                    guard !line.isEmpty, let reason = memory.take(line: line) else { return }
+                    guard let line = report.text(of: line, file, number), !line.isEmpty, let reason = memory.take(line: line) else {
+                        return
+                    }
                     report.skip(file, number, reason)
                 }
             }
@@ -127,7 +130,10 @@ struct ImportSqlgrey: AsyncParsableCommand {
     }
 
     private func isDatabase(_ file: String) -> Bool {
-        guard file != "-", let handle = FileHandle(forReadingAtPath: file) else { return false }
+        // What is read of a pipe is gone.
+        var status = stat()
+        guard file != "-", stat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG, let handle = FileHandle(forReadingAtPath: file)
+        else { return false }
         defer { try? handle.close() }
         return (try? handle.read(upToCount: ForeignDatabase.signature.count)) == Data(ForeignDatabase.signature)
     }

@@ -88,6 +88,7 @@ struct ImportPostgrey: AsyncParsableCommand {
         var drafts: [EntryDraft] = []
         for file in files {
             try readLines(of: file) { number, line in
+                guard let line = report.text(of: line, file, number) else { return }
                 switch PostgreyLists.read(line, recipients ? .recipients : .clients, note: note) {
                 case .nothing: break
                 case .entry(let draft): drafts.append(draft)
@@ -107,6 +108,7 @@ struct ImportPostgrey: AsyncParsableCommand {
         for file in files {
             var dump = PostgreyDump(delay: delay)
             try readLines(of: file) { number, line in
+                guard let line = report.text(of: line, file, number) else { return }
                 switch dump.read(line) {
                 case .triplet(let triplet)?: triplets.append(triplet)
                 case .client(let client)?: clients.append(client)
@@ -151,6 +153,16 @@ struct ImportReport: Encodable {
     mutating func skip(_ file: String, _ line: Int, _ reason: String) {
         skippedCount += 1
         if skipped.count < Self.maximumSkipped { skipped.append(Skipped(file: file, line: line, reason: reason.printable)) }
+    }
+
+    /// The text of a line; `nil`, and noted, where it has none.
+    mutating func text(of line: ReadLine, _ file: String, _ number: Int) -> String? {
+        switch line {
+        case .text(let text): return text
+        case .unreadable(let reason):
+            skip(file, number, reason)
+            return nil
+        }
     }
 
     /// What of it was learnt.

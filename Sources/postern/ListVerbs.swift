@@ -128,6 +128,8 @@ struct AddEntries<Which: NamedList>: AsyncParsableCommand {
     @Option(name: .long, help: ArgumentHelp("Why it is there, for whoever reads the list later.", valueName: "text"))
     var note = ""
 
+    func validate() throws { try checkLength(span, "--for") }
+
     func run() async throws {
         let drafts = entries.map { EntryDraft(list: Which.list, kind: kind, pattern: $0, for: span, note: note) }
         try await options.ask(.add(entries: drafts), for: .writing) { reply in
@@ -211,6 +213,11 @@ struct RemoveSelf: AsyncParsableCommand {
 
     @Option(name: .long, help: ArgumentHelp("Where the request came from.", valueName: "address"))
     var requester: String
+
+    func validate() throws {
+        try checkAddress(address)
+        try checkAddress(requester)
+    }
 
     func run() async throws {
         try await options.ask(.removeItself(address: address, requester: requester), for: .daemonOnly) { reply in

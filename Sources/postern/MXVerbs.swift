@@ -3,6 +3,7 @@ import MailExchangers
 import PosternConfiguration
 import PosternControl
 import PosternCore
+import PosternEngine
 import PosternResolver
 import PosternServer
 import PublicSuffix
@@ -24,7 +25,8 @@ struct SurveyArguments: ParsableArguments {
     var domain: String
 
     func validate() throws {
-        guard IPAddress(domain) == nil, DomainName(domain)?.asciiForm != nil else {
+        // With an @ before it, a name without a dot is a domain, too.
+        guard IPAddress(domain) == nil, case .domain(let name)? = Pattern("@\(domain)"), name.asciiForm != nil else {
             throw ValidationError("'\(domain.printable)' is not a domain")
         }
     }

@@ -37,6 +37,16 @@ extension WallTime.Span: ExpressibleByArgument {
     public var defaultValueDescription: String { description }
 }
 
+/// A time that something lasts is longer than nothing.
+func checkLength(_ span: WallTime.Span?, _ option: String) throws {
+    if let span, span <= .zero { throw ValidationError("\(option) is longer than nothing, such as 10m.") }
+}
+
+/// A text of the command line that has to be an address.
+func checkAddress(_ text: String) throws {
+    guard IPAddress(text) != nil else { throw ValidationError("'\(text.printable)' is not an address") }
+}
+
 extension ListEntry.Kind: ExpressibleByArgument {}
 
 /// Which decisions or triplets a verb is about.
@@ -55,6 +65,12 @@ struct SearchOptions: ParsableArguments {
 
     @Option(name: .long, help: ArgumentHelp("Not older than this, such as 2h.", valueName: "time"))
     var since: WallTime.Span?
+
+    /// What would be refused later is a slip on the command line.
+    func check(limit: Int = 1) throws {
+        try checkLength(since, "--since")
+        guard (1...10_000).contains(limit) else { throw ValidationError("--limit is 1 to 10000.") }
+    }
 
     func search(limit: Int) -> Search {
         Search(reference: reference, address: address, sender: sender, recipient: recipient, age: since, limit: limit)

@@ -1,24 +1,74 @@
 import Foundation
+import LogFiles
 import PosternControl
+import PosternReplay
 
-/// Calls `body` with the number and the text of each line of a file, or of standard input for `-`.
-func readLines(of file: String, _ body: (Int, String) -> Void) throws(ControlFailure) {
-    let data = try contents(of: file)
-    var number = 0
-    for line in data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
-        number += 1
-        body(number, String(decoding: line.last == UInt8(ascii: "\r") ? line.dropLast() : line, as: UTF8.self))
-    }
+/// A line of a file that is taken over.
+enum ReadLine: Equatable {
+    case text(String)
+    /// Why it has no text.
+    case unreadable(String)
 }
 
-private func contents(of file: String) throws(ControlFailure) -> Data {
-    guard file != "-" else { return (try? FileHandle.standardInput.readToEnd()) ?? Data() }
-    func failure(_ words: String) -> ControlFailure { ControlFailure(.noInput, "cannot read \(file): \(words)") }
-    guard access(file, R_OK) == 0 else { throw failure(String(cString: strerror(errno))) }
-    // Mapped: the text of a large database is read once, from front to back.
-    do {
-        return try Data(contentsOf: URL(filePath: file), options: .mappedIfSafe)
-    } catch {
-        throw failure(error.localizedDescription)
+/// Octets of a line; nothing that is taken over has longer ones.
+let longestReadLine = 65_536
+
+/// Calls `body` with the number and the text of each line of a file, a pipe, or standard input for `-`: plain, or compressed as logs
+/// are. A byte order mark at the start is passed over.
+func readLines(of file: String, _ body: (Int, ReadLine) -> Void) throws(ControlFailure) {
+    let source = try read { () throws(InputFailure) in try LogFile.file(file).open() }
+    var cutter = LineCutter()
+    while try read({ () throws(InputFailure) in try source.read(into: &cutter.buffer) }) { cutter.cut(body) }
+    cutter.finish(body)
+}
+
+/// Cuts what is read into lines, whatever its pieces.
+struct LineCutter {
+    var buffer: [UInt8] = []
+    /// Octets at the start of the buffer that hold no line feed.
+    private var searched = 0
+    private var number = 0
+    private var isOverlong = false
+
+    /// Hands over the lines that are complete.
+    mutating func cut(_ body: (Int, ReadLine) -> Void) {
+        var start = 0
+        while let end = lineFeed(from: max(start, searched)) {
+            take(start..<end, body)
+            start = end + 1
+        }
+        buffer.removeFirst(start)
+        if buffer.count > longestReadLine {
+            isOverlong = true
+            buffer.removeAll(keepingCapacity: true)
+        }
+        searched = buffer.count
+    }
+
+    /// The last line need not end.
+    mutating func finish(_ body: (Int, ReadLine) -> Void) {
+        if !buffer.isEmpty || isOverlong { take(0..<buffer.count, body) }
+    }
+
+    private func lineFeed(from start: Int) -> Int? {
+        buffer.withUnsafeBytes { octets in
+            guard start < octets.count, let base = octets.baseAddress,
+                let found = memchr(base + start, Int32(UInt8(ascii: "\n")), octets.count - start)
+            else { return nil }
+            return UnsafeRawPointer(found) - base
+        }
+    }
+
+    private mutating func take(_ range: Range<Int>, _ body: (Int, ReadLine) -> Void) {
+        number += 1
+        guard !isOverlong, range.count <= longestReadLine else {
+            isOverlong = false
+            return body(number, .unreadable("the line is longer than \(longestReadLine) octets"))
+        }
+        var line = buffer[range]
+        // A byte order mark, as spreadsheets and some editors write it.
+        if number == 1, line.starts(with: [0xef, 0xbb, 0xbf]) { line = line.dropFirst(3) }
+        if line.last == UInt8(ascii: "\r") { line = line.dropLast() }
+        body(number, String(validating: line, as: UTF8.self).map(ReadLine.text) ?? .unreadable("the line is not UTF-8"))
     }
 }

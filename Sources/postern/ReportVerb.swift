@@ -23,6 +23,7 @@ struct ReportVerb: AsyncParsableCommand {
     var rows = 20
 
     func validate() throws {
+        try checkLength(since, "--since")
         guard (1...1000).contains(rows) else { throw ValidationError("--rows is 1 to 1000.") }
     }
 

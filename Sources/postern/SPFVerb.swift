@@ -35,7 +35,7 @@ struct SPFVerb: AsyncParsableCommand {
     var helo = ""
 
     func validate() throws {
-        guard IPAddress(address) != nil else { throw ValidationError("'\(address.printable)' is not an address") }
+        try checkAddress(address)
         guard sender != nil || !helo.isEmpty else { throw ValidationError("one of --from and --helo is needed") }
     }
 

@@ -112,6 +112,8 @@ private final class DirectState: DaemonState {
     // One command, one request: nobody decides with the lists any more.
     func listsChanged(_ lists: Lists) {}
 
+    func account(_ name: String) -> String { configuration.account(name) }
+
     func status() throws(ControlFailure) -> StatusReport { throw Self.noDaemon }
 
     func reload() async throws(ControlFailure) -> ReloadReport { throw Self.noDaemon }

@@ -8,8 +8,10 @@ extension CommonOptions {
         try await withStore(for: .writing) { access in
             var progress = StepProgress(drafts.count, "entries")
             defer { progress.end() }
-            for batch in drafts.batches {
-                _ = try await access.send(.add(entries: batch))
+            let batches = drafts.batches
+            for (index, batch) in batches.enumerated() {
+                // All come into force with the last.
+                _ = try await access.send(.add(entries: batch, more: index < batches.count - 1))
                 progress.advance(by: batch.count)
             }
         }

@@ -30,6 +30,10 @@ struct ThrottleVerb: ParsableCommand {
         @Option(name: .long, help: ArgumentHelp("At most so many, 1 to 1000.", valueName: "number"))
         var limit = 100
 
+        func validate() throws {
+            guard (1...1000).contains(limit) else { throw ValidationError("--limit is 1 to 1000.") }
+        }
+
         func run() async throws {
             try await options.ask(.limits(limit: limit), for: .reading) { reply in
                 guard case .limits(let reports) = reply else { throw unexpected(reply) }

@@ -52,6 +52,13 @@ struct OfflineVerbTests {
         ["release"], ["backup"], ["import", "postgrey", "--recipients", "--database", "x"], ["greylist", "list", "--limit", "many"],
         ["greylist", "forget"], ["greylist", "forget", "--json"], ["spf"],
         ["spf", "--ip", "192.0.2.1"], ["spf", "--ip", "mail.example.org", "--from", "a@example.org"], ["spf", "--from", "a@example.org"],
+        ["explain", "--ip", "mail.example.org", "--from", "", "--to", "b@example.net"],
+        ["explain", "--ip", "192.0.2.1", "--name", "a b", "--from", "", "--to", "b@example.net"],
+        ["block", "add", "192.0.2.1", "--for", "0s"], ["release", "--to", "b@example.net", "--for", "0s"],
+        ["release", "--to", "b@example.net", "--ip", "x"], ["greylist", "list", "--limit", "0"], ["decisions", "--limit", "10001"],
+        ["decisions", "--since", "0s"], ["greylist", "forget", "--since", "0s"], ["throttle", "list", "--limit", "0"],
+        ["report", "--since", "0s"], ["import", "text", "--for", "0s", "x"], ["mx", "check", "[127.0.0.1]"], ["mx", "check", "a b"],
+        ["mx", "check", "-x.example"], ["block", "remove-self", "x", "--requester", "192.0.2.1"],
     ])
     func misuseIs64(arguments: [String]) async throws {
         #expect(try await place.run(arguments).code == 64)

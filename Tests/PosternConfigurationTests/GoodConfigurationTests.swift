@@ -311,4 +311,31 @@ struct GoodConfigurationTests {
             #expect(try parse(c.commentedYAML).configuration.store.sqlite == text)
         }
     }
+
+    @Test func quotedMailboxesAreReadAndPrinted() throws {
+        let read = try parse(#"greylist: { opt_out: ["\"a b\"@x.example", '"jo"@x.example'] }"#).configuration
+        #expect(Set(read.greylist.optOut.map(\.description)) == [#""a b"@x.example"#, "jo@x.example"])
+        #expect(try parse(read.commentedYAML).configuration.greylist.optOut == read.greylist.optOut)
+    }
+
+    /// What submission listeners make of a name, where they make one thing of it.
+    @Test func anAccountIsWhatItLogsInAs() throws {
+        func account(_ name: String, _ domains: [String?]) throws -> String {
+            var c = Configuration()
+            let listener = try #require(
+                try parse(
+                    "listeners: [{ name: s, role: submission, address: \"127.0.0.1:587\", backend: \"127.0.0.1:25\", tls_certificate: /c, tls_key: /k }]"
+                ).configuration.listeners.first)
+            c.listeners = domains.map { domain in
+                var listener = listener
+                listener.gateway?.submission?.loginDomain = domain.flatMap { DomainName($0) }
+                return listener
+            }
+            return c.account(name)
+        }
+        #expect(try account("Bob", ["x.example", nil, "X.example"]) == "bob@x.example")
+        #expect(try account("Bob@Y.example", ["x.example"]) == "bob@y.example")
+        #expect(try account("Bob", ["x.example", "y.example"]) == "bob", "nobody knows which")
+        #expect(try account("Bob", [nil]) == "bob" && account("Bob", []) == "bob")
+    }
 }

@@ -56,6 +56,17 @@ struct AuditTests {
         return Reference(value: reference).description
     }
 
+    @Test func buttonsBesideADecisionKnowQuotedMailboxes() async throws {
+        let reference = try await defer_(7, sender: #""s t"@example.org"#, recipient: #""a, b"@example.net, c@example.net"#)
+        let passed = try await act(ActionDraft(reference: reference, action: .pass))
+        #expect(passed.summary.contains(#"to "a, b"@example.net, c@example.net passes"#), "\(passed.summary)")
+        #expect(try await store.releases().map(\.recipient).sorted() == [#""a, b"@example.net"#, "c@example.net"])
+        let blocked = try await act(ActionDraft(reference: reference, action: .block, subject: .sender))
+        #expect(try await patterns(.block) == [#"sender "s t"@example.org (decision \#(reference))"#])
+        try await undo(blocked.change)
+        #expect(try await patterns(.block).isEmpty)
+    }
+
     @Test func whatWasAddedIsTakenBackAndWhatItReplacedComesBack() async throws {
         _ = try await ask(.add(entries: [EntryDraft(list: .block, pattern: "192.0.2.0/24", note: "old")]))
         _ = try await ask(.add(entries: [EntryDraft(list: .block, pattern: "192.0.2.0/24", for: .days(1), note: "new")]))

@@ -215,6 +215,32 @@ struct HandlerTests {
         #expect(state.engine().lists.count == 1000)
     }
 
+    @Test func partsOfAnImportComeIntoForceTogether() async throws {
+        for part in 0..<5 {
+            let drafts = (0..<200).map { EntryDraft(list: .block, pattern: "10.0.\(part).\($0)") }
+            _ = try await ask(.add(entries: drafts, more: part < 4))
+            #expect(try await store.entries().count == (part + 1) * 200, "each part is kept at once")
+            #expect(state.listChanges == (part < 4 ? 0 : 1))
+        }
+        #expect(state.engine().lists.count == 1000)
+    }
+
+    /// Whoever began an import may be gone before its end.
+    @Test func whatWasAddedComesIntoForceWithoutAnEnd() async throws {
+        _ = try await ask(.add(entries: [EntryDraft(list: .block, pattern: "192.0.2.7")], more: true))
+        #expect(state.engine().lists.count == 0)
+        for _ in 0..<1000 where state.listChanges == 0 { try await Task.sleep(for: .milliseconds(20)) }
+        #expect(state.engine().lists.count == 1 && state.listChanges == 1)
+    }
+
+    @Test func anAccountIsExplainedAsItLogsIn() async throws {
+        state.setLoginDomain("example.net")
+        var asked = question
+        asked.account = "Ann"
+        let explanation = try await explain(asked)
+        #expect(explanation.causes.first?.text.contains("ann@example.net") == true, "\(explanation.causes)")
+    }
+
     @Test func listsOfManyChangesAtOnceAreNeverStale() async throws {
         let handler = handler
         await withTaskGroup(of: Void.self) { group in

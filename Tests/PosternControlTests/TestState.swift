@@ -9,6 +9,8 @@ final class TestState: DaemonState {
         var engine: Engine
         var counts = LimitCounts(throttle: TestState.throttle, accounts: AccountSettings(), seed: (1, 2))
         var harvest: Harvest?
+        var listChanges = 0
+        var loginDomain = ""
         var moment = Moment(steady: WallTime(seconds: 1_800_000_000), wall: WallTime(seconds: 1_800_000_000))
     }
 
@@ -30,7 +32,20 @@ final class TestState: DaemonState {
     func engine() -> Engine { values.withLockedValue { $0.engine } }
     func set(_ change: (inout EngineSettings) -> Void) { values.withLockedValue { change(&$0.engine.settings) } }
     func now() -> Moment { values.withLockedValue { $0.moment } }
-    func listsChanged(_ lists: Lists) { values.withLockedValue { $0.engine.lists = lists } }
+    func listsChanged(_ lists: Lists) {
+        values.withLockedValue {
+            $0.engine.lists = lists
+            $0.listChanges += 1
+        }
+    }
+    /// How often lists were set in force.
+    var listChanges: Int { values.withLockedValue { $0.listChanges } }
+
+    func setLoginDomain(_ domain: String) { values.withLockedValue { $0.loginDomain = domain } }
+    func account(_ name: String) -> String {
+        let domain = values.withLockedValue { $0.loginDomain }
+        return domain.isEmpty || name.contains("@") ? name.lowercased() : "\(name.lowercased())@\(domain)"
+    }
 
     func status() throws(ControlFailure) -> StatusReport {
         StatusReport(

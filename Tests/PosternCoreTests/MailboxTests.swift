@@ -45,6 +45,22 @@ struct MailboxTests {
         #expect(Mailbox("JÖRG@example.org")?.folded == "jÖrg@example.org")
     }
 
+    @Test(
+        "are compared by what their local part means: in quotes where it needs them, and nowhere else",
+        arguments: [
+            (#""John"@example.org"#, "john@example.org"), (#""a\b"@x.y"#, "ab@x.y"), (#""a b"@x.y"#, #""a b"@x.y"#),
+            (#""a\ b"@x.y"#, #""a b"@x.y"#), ("a b@x.y", #""a b"@x.y"#), (#""a@b"@x.y"#, #""a@b"@x.y"#), ("a@b@x.y", #""a@b"@x.y"#),
+            (#""q\"\\"@x.y"#, #""q\"\\"@x.y"#), (#"q"\@x.y"#, #""q\"\\"@x.y"#), (#""open@x.y"#, #""\"open"@x.y"#),
+            (#""a"b"@x.y"#, #""\"a\"b\""@x.y"#), (#""end\"@x.y"#, #""\"end\\\""@x.y"#), ("\"\"@x.y", "\"\"@x.y"),
+            ("a..b@x.y", "a..b@x.y"), (#""a..b"@x.y"#, "a..b@x.y"), ("*@x.y", #""*"@x.y"#), (#""*"@x.y"#, #""*"@x.y"#),
+            ("!#$%&'+-/=?^_`{|}~@x.y", "!#$%&'+-/=?^_`{|}~@x.y"), ("@x.y", "@x.y"),
+        ])
+    func meaning(text: String, folded: String) throws {
+        let mailbox = try #require(Mailbox(text))
+        #expect(mailbox.folded == folded)
+        #expect(Mailbox(folded)?.folded == folded, "what it is folded to is folded already")
+    }
+
     @Test("have a domain name unless the domain is a literal, empty or malformed")
     func domainNames() {
         #expect(Mailbox("a@Example.org")?.domainName?.text == "example.org")

@@ -176,7 +176,10 @@ struct ListsTests {
             ("Example.ORG", "example.org"),
             (".example.org", "example.org"), ("example.org.", "example.org"), ("@Example.org", "example.org"),
             ("User@Example.org", "user@example.org"),
-            ("News@", "news@"), ("@localhost", "localhost"), ("a@b@example.org", "a@b@example.org"),
+            ("News@", "news@"), ("@localhost", "localhost"), (#""A@b"@example.org"#, #""a@b"@example.org"#),
+            (#""Jo"@example.org"#, "jo@example.org"),
+            (#""a b"@example.org"#, #""a b"@example.org"#), (#""a\ b"@"#, #""a b"@"#), (#""*"@example.org"#, #""*"@example.org"#),
+            ("a..b@example.org", "a..b@example.org"), ("x--y.example.org", "x--y.example.org"),
             ("user@[192.0.2.1]", "user@[192.0.2.1]"),
             ("xn--mnchen-3ya.de", "xn--mnchen-3ya.de"), ("münchen.de", "xn--mnchen-3ya.de"), ("@MÜNCHEN.de", "xn--mnchen-3ya.de"),
             ("Jo@MÜNCHEN.de", "jo@xn--mnchen-3ya.de"), ("_dmarc.example.org", "_dmarc.example.org"),
@@ -197,8 +200,42 @@ struct ListsTests {
             "192.0.2.1;",
             String(repeating: "a", count: 321), "user@" + String(repeating: "a", count: 64) + ".org", "\"example.org\"", "(example.org)",
             "b\\195\\188cher.example", "ü" + String(repeating: "a", count: 58) + ".org", "u@ü" + String(repeating: "a", count: 58) + ".org",
+            "*@example.org", "*@", "news-*@example.org", "a@b@example.org", "a b@example.org", #""a b@example.org"#, #""a"b"@example.org"#,
+            #""a\"@example.org"#, "\"\"@example.org", "a,b@example.org", "-x.example.org", "x-.example.org", "example.org-",
+            "@-example.org",
+            "a@-example.org", "2.\u{fffd}\u{fffd}", "a\u{fffd}@example.org", "a@\u{fffd}.org",
         ])
     func slips(text: String) {
         #expect(Pattern(text) == nil)
+    }
+
+    @Test(
+        "a slip is told what it may have meant",
+        arguments: [
+            ("*@example.org", "; write example.org for the whole domain, with all below it"),
+            ("*.Example.org", "; write example.org for the whole domain, with all below it"),
+            ("news-*@example.org", "; a '*' stands for no other characters"),
+            ("a b@example.org", "; a local part with such characters stands in quotes: \"a b\"@"), ("*", ""), ("<a@example.org>", ""),
+            ("@", ""), ("no at", ""), ("a@*.example.org", ""),
+        ])
+    func hints(text: String, hint: String) { #expect(Pattern.hint(text) == hint) }
+
+    @Test("a quoted local part is the same however it is written, in entries, opting out and releases")
+    func quotedLocalParts() throws {
+        for written in [#""a b"@example.net"#, #""A\ b"@example.net"#, "a b@example.net"] {
+            #expect(
+                word(Lists(entries: [try entry(.block, .recipient, #""a b"@example.net"#)]), to: written) == #"block "a b"@example.net"#)
+            #expect(word(Lists(entries: [try entry(.block, .recipient, #""a b"@"#)]), to: written) == #"block "a b"@"#)
+            #expect(word(Lists(entries: [try entry(.block, .sender, #""a b"@example.net"#)]), from: written) == #"block "a b"@example.net"#)
+            var site = Site()
+            site.engine.lists.insert(Release(recipient: #""a b"@example.net"#, expires: WallTime(seconds: 4_000_000_000)))
+            #expect(site.rcpt(written).action == .accept)
+            site = Site()
+            site.engine.settings.greylist.optOut = [try #require(Pattern(#""a b"@example.net"#))]
+            #expect(site.rcpt(written).action == .accept)
+            #expect(site.rcpt("other@example.net").action != .accept)
+        }
+        // Quotes that are not needed are none.
+        #expect(word(Lists(entries: [try entry(.block, .sender, #""jo"@example.org"#)]), from: "Jo@example.org") == "block jo@example.org")
     }
 }

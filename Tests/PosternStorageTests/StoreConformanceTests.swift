@@ -235,6 +235,10 @@ struct StoreConformanceTests {
             try await store.insert([old, other])
             try await store.insert([new])
             #expect(try await Set(store.entries()) == [new, other])
+            // Asked for by their names, whatever else they say.
+            let unknown = ListEntry(.block, .recipient, pattern, added: noon)
+            #expect(try await store.entries(like: [other, unknown, old]) == [other, new])
+            #expect(try await store.entries(like: []).isEmpty)
             #expect(try await store.remove(.block, .recipient, pattern) == false)
             #expect(try await store.remove(.block, .sender, pattern) == true)
             #expect(try await store.remove(.block, .sender, pattern) == false)
@@ -637,6 +641,10 @@ struct StoreConformanceTests {
         try await store.backup(to: copy)
         try await store.commit(triplets: [triplet(2): row()])
         await #expect(throws: StoreFailure.self) { try await store.backup(to: copy) }
+        let nowhere = folder.file("nowhere/copy.db")
+        await #expect(throws: StoreFailure(.denied, "cannot write the backup \(nowhere): No such file or directory")) {
+            try await store.backup(to: nowhere)
+        }
         await store.close()
 
         for path in [copy, copy + ".key"] {

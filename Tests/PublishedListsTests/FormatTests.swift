@@ -30,6 +30,19 @@ struct ListRowTests {
         for bad in ["\"192.0.2.1", "a,b,tomorrow", ",block", "\"a\"b,c", "a,b,2026-13-01T00:00:00Z"] {
             if case .bad = plain.read(Substring(bad)) {} else { Issue.record("\(bad) was taken") }
         }
+        for (separator, other) in [(";", ","), ("\t", ";"), (",", ";")] {
+            var table = ListTable()
+            let wanted = ListRow(entry: "192.0.2.7", list: "block", end: .after(.days(4)), reason: "spam\(other) more")
+            #expect(table.read("192.0.2.1") == .row(ListRow(entry: "192.0.2.1")), "not told yet")
+            let line = ["\"192.0.2.7\"", "block", "4d", "\"spam\(other) more\""].joined(separator: separator)
+            #expect(table.read(Substring(line)) == .row(wanted))
+            var headed = ListTable()
+            #expect(headed.read(Substring(["entry", "reason"].joined(separator: separator))) == .nothing)
+            #expect(headed.read(Substring("192.0.2.7\(separator)why\(other)")) == .row(ListRow(entry: "192.0.2.7", reason: "why\(other)")))
+        }
+        var tabs = ListTable()
+        #expect(
+            tabs.read("192.0.2.7\tblock\t\t\"quoted\" word") == .row(ListRow(entry: "192.0.2.7", list: "block", reason: "\"quoted\" word")))
         var named = ListTable()
         #expect(named.read("reason, Expires ,Entry") == .nothing)
         #expect(named.read("why,never,10.0.0.0/8") == .row(ListRow(entry: "10.0.0.0/8", reason: "why")))
@@ -83,6 +96,17 @@ struct ListReaderTests {
         // So what is written reads back, and a zone has the name that programs ask for.
         let name = try #require(read.domains.keys.first)
         #expect(DNSName(name).description == "xn--bcher-kva.example")
+    }
+
+    @Test(arguments: [1, 2, 3, 1000])
+    func aByteOrderMarkIsNoPartOfTheFirstEntry(piece: Int) {
+        for (text, format) in [
+            ("\u{feff}192.0.2.1\n192.0.2.2\n", ListReader.Format.text), ("\u{feff}entry;list\n192.0.2.1;block\n192.0.2.2;\n", .csv),
+        ] {
+            let read = read(text, format, piece: piece)
+            #expect(read.entries == 2 && read.bad == 0, "\(text)")
+        }
+        #expect(read("192.0.2.1\n\u{feff}192.0.2.2\n", piece: piece).bad == 1, "only at the start")
     }
 
     @Test func linesAreBounded() {

@@ -46,6 +46,8 @@ struct RunningState: DaemonState {
         publisher.listsChanged(lists)
     }
 
+    func account(_ name: String) -> String { reloader.live.current.account(name) }
+
     func status() throws(ControlFailure) -> StatusReport {
         let values = decisions.counters.values
         let settings = decisions.engine.settings

@@ -78,6 +78,8 @@ public final class TrustedFiles: Sendable {
         var prefixes: [Prefix] = []
         var domains: Set<DomainName> = []
         var wrong: Int?
+        // A byte order mark, as some editors write it.
+        let text = text.unicodeScalars.first == "\u{feff}" ? String(text.unicodeScalars.dropFirst()) : text
         for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             let word = line.prefix { $0 != "#" && $0 != ";" }.trimmingCharacters(in: .whitespaces)
             guard !word.isEmpty else { continue }

@@ -104,10 +104,12 @@ public struct ListReader {
 
     private mutating func take(_ octets: UnsafeRawBufferPointer) {
         line += 1
+        // A byte order mark, as spreadsheets write it.
+        let start = line == 1 && octets.starts(with: [0xef, 0xbb, 0xbf]) ? 3 : 0
         var count = octets.count
-        while count > 0, octets[count - 1] <= 0x20 { count -= 1 }
-        guard count > 0 else { return }
-        let octets = UnsafeRawBufferPointer(rebasing: octets[..<count])
+        while count > start, octets[count - 1] <= 0x20 { count -= 1 }
+        guard count > start else { return }
+        let octets = UnsafeRawBufferPointer(rebasing: octets[start..<count])
         // Most lines of most lists are an IPv4 address and nothing else.
         if let address = octets.dottedAddress, format == .text || line > 1 {
             builder.add(v4: address, mark: plain)

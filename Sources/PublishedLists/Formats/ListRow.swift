@@ -48,9 +48,12 @@ public struct ListRow: Equatable, Sendable {
     }
 }
 
-/// Reads CSV lines (RFC 4180): `entry,list,expires,reason`, with a header that names the columns or without.
+/// Reads CSV lines (RFC 4180): `entry,list,expires,reason`, with a header that names the columns or without. A tab or a semicolon may
+/// stand for the comma.
 public struct ListTable: Sendable {
     private var columns: [String] = ["entry", "list", "expires", "reason"]
+    /// Whichever comes first in the first line that has one; `nil` until then.
+    private var delimiter: Unicode.Scalar?
     private var isFirst = true
 
     public init() {}
@@ -64,7 +67,10 @@ public struct ListTable: Sendable {
 
     public mutating func read(_ line: Substring) -> Line {
         guard line.contains(where: { !$0.isWhitespace }), line.first != "#" else { return .nothing }
-        guard let fields = Self.fields(line) else { return .bad("a quote is not closed, or stands in the middle of a field") }
+        if delimiter == nil { delimiter = Self.delimiter(of: line) }
+        guard let fields = Self.fields(line, delimiter ?? ",") else {
+            return .bad("a quote is not closed, or stands in the middle of a field")
+        }
         if isFirst {
             isFirst = false
             let words = fields.map { $0.lowercased() }
@@ -96,8 +102,25 @@ public struct ListTable: Sendable {
         return WallTime(iso: text).map { .at($0) }
     }
 
+    /// The first scalar that may stand between fields, outside of quotes.
+    private static func delimiter(of line: Substring) -> Unicode.Scalar? {
+        var isQuoted = false
+        for scalar in line.unicodeScalars {
+            if scalar == "\"" { isQuoted.toggle() }
+            if !isQuoted, scalar == "," || scalar == ";" || scalar == "\t" { return scalar }
+        }
+        return nil
+    }
+
+    private static func fields(_ line: Substring, _ delimiter: Unicode.Scalar) -> [String]? {
+        if let fields = quotedFields(line, delimiter) { return fields }
+        // Programs that write tabs seldom write quotes: what encloses no field is text.
+        guard delimiter == "\t" else { return nil }
+        return line.unicodeScalars.split(separator: delimiter, omittingEmptySubsequences: false).map { trimmed(String($0)) }
+    }
+
     /// `nil` where the quotes are wrong. A field within quotes cannot hold the end of a line here.
-    static func fields(_ line: Substring) -> [String]? {
+    private static func quotedFields(_ line: Substring, _ delimiter: Unicode.Scalar) -> [String]? {
         var fields: [String] = []
         var field = ""
         var isQuoted = false
@@ -119,7 +142,7 @@ public struct ListTable: Sendable {
                 } else {
                     field.unicodeScalars.append(scalar)
                 }
-            } else if scalar == "," {
+            } else if scalar == delimiter {
                 fields.append(wasQuoted ? field : trimmed(field))
                 field = ""
                 wasQuoted = false

@@ -1,0 +1,68 @@
+/// Local parts of mailboxes (RFC 5321 §4.1.2), as they are compared.
+public enum LocalPart {
+    /// One and the same text for all ways to write a local part: without quotes where it needs none, else a quoted string in which
+    /// nothing but quotes and backslashes has a backslash before it. Case is kept.
+    static func canonical(_ text: String) -> String {
+        var text = text
+        guard let octets = text.withUTF8({ $0.allSatisfy(isPlain) ? nil : Array($0) }) else { return text }
+        // Without sound quotes around it, it is the name itself: an MTA may hand it over unquoted.
+        return written(quotedContent(octets[...]) ?? octets)
+    }
+
+    /// Reads what a person has typed, into its canonical form in lower case: letters, digits and what else stands without quotes, or a
+    /// quoted string. `nil` for all else, also for a `*` without quotes: whoever types that means a pattern.
+    public static func typed(_ text: some StringProtocol) -> String? {
+        let octets = Array(text.utf8)
+        guard !octets.isEmpty, !text.unicodeScalars.contains("\u{fffd}") else { return nil }
+        if octets.first == UInt8(ascii: "\"") {
+            guard let content = quotedContent(octets[...]), !content.isEmpty else { return nil }
+            return written(content).lowercasedASCII
+        }
+        return octets.allSatisfy(isPlain) ? String(text).lowercasedASCII : nil
+    }
+
+    /// What stands without quotes: atext (RFC 5322 §3.2.3), dots and what is not ASCII. Dots may stand anywhere: some providers have
+    /// such mailboxes. But for the `*`, which is atext, too: in quotes, nobody takes it for a pattern.
+    private static func isPlain(_ octet: UInt8) -> Bool {
+        switch octet {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"), 0x80...:
+            true
+        case UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "+"), UInt8(ascii: "="), UInt8(ascii: "/"),
+            UInt8(ascii: "!"), UInt8(ascii: "#"), UInt8(ascii: "$"), UInt8(ascii: "%"), UInt8(ascii: "&"), UInt8(ascii: "'"),
+            UInt8(ascii: "?"), UInt8(ascii: "^"), UInt8(ascii: "`"), UInt8(ascii: "{"), UInt8(ascii: "|"), UInt8(ascii: "}"),
+            UInt8(ascii: "~"):
+            true
+        default: false
+        }
+    }
+
+    /// What a quoted string says: `nil` for what is none. quoted-string = DQUOTE *( qtextSMTP / quoted-pairSMTP ) DQUOTE
+    private static func quotedContent(_ octets: ArraySlice<UInt8>) -> [UInt8]? {
+        guard octets.count >= 2, octets.first == UInt8(ascii: "\""), octets.last == UInt8(ascii: "\"") else { return nil }
+        var content: [UInt8] = []
+        var isEscaped = false
+        for octet in octets.dropFirst().dropLast() {
+            guard octet >= 0x20, octet != 0x7f else { return nil }
+            if isEscaped {
+                content.append(octet)
+                isEscaped = false
+            } else if octet == UInt8(ascii: "\\") {
+                isEscaped = true
+            } else {
+                guard octet != UInt8(ascii: "\"") else { return nil }
+                content.append(octet)
+            }
+        }
+        return isEscaped ? nil : content
+    }
+
+    private static func written(_ content: [UInt8]) -> String {
+        guard content.isEmpty || !content.allSatisfy(isPlain) else { return String(decoding: content, as: UTF8.self) }
+        var written = [UInt8(ascii: "\"")]
+        for octet in content {
+            if octet == UInt8(ascii: "\"") || octet == UInt8(ascii: "\\") { written.append(UInt8(ascii: "\\")) }
+            written.append(octet)
+        }
+        return String(decoding: written + [UInt8(ascii: "\"")], as: UTF8.self)
+    }
+}
