@@ -80,8 +80,8 @@ import Testing
         func told(_ change: (inout GatewaySettings.Certificate) throws -> Void) throws -> String {
             var certificate = folder.certificate
             try change(&certificate)
-            let settings = TestGateway.settings([.tcp(try #require(IPAddress("127.0.0.1")), 25)]) { $0.certificate = certificate }
-            do {
+            let settings = TestGateway.settings([.tcp(try #require(IPAddress("127.0.0.1")), port: 25)]) { $0.certificate = certificate }
+            do throws(GatewaySettingsError) {
                 _ = try Gateway.Current(reading: settings)
                 return ""
             } catch { return error.description }
