@@ -20,8 +20,9 @@ enum CertificateFile {
 
     /// Why a chain and a key that could be read each make no context.
     static func reason(_ error: any Error) -> String {
-        let text = "\(error)"
-        return text.contains("KEY_VALUES_MISMATCH") ? "the key belongs to another certificate" : text
+        // Both could be read by themselves.
+        if case NIOSSLError.failedToLoadPrivateKey = error { return "the key belongs to another certificate" }
+        return "\(error)"
     }
 
     /// The system's words, where the file cannot be opened at all.

@@ -154,7 +154,7 @@ struct AdminOverTheWireTests {
         client.send("request=smtpd_access_policy\nbilling@shop.example\n\n")
         #expect(client.isClosedByPeer(within: 20))
         let log = door.postern.log
-        #expect(log.contains("malformed policy request") && log.contains("helo=…@shop.example"))
+        #expect(log.contains("malformed policy request") && log.contains(/helo="?…@shop\.example/))
         #expect(log.contains("msg=decision") && !log.contains("billing") && !log.contains("anna"))
         try await door.postern.stop()
     }

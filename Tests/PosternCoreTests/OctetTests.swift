@@ -104,9 +104,9 @@ struct OctetParsingTests {
                 continue
             }
             #expect(mailbox.description == (mailbox.domain.isEmpty ? mailbox.localPart : "\(mailbox.localPart)@\(mailbox.domain)"))
-            #expect(
-                mailbox.folded
-                    == (mailbox.domain.isEmpty ? plainLower(mailbox.localPart) : "\(plainLower(mailbox.localPart))@\(mailbox.domain)"))
+            // In quotes where it needs them (`MailboxTests`).
+            let local = plainLower(LocalPart.canonical(mailbox.localPart))
+            #expect(mailbox.folded == (mailbox.domain.isEmpty ? local : "\(local)@\(mailbox.domain)"))
             let split = plainSplit(octets)
             #expect(mailbox.localPart == split.local)
             // What is not ASCII is mapped.
