@@ -1,4 +1,3 @@
-import Glibc
 import PosternCore
 
 /// The rows of a table, in chunks of one capacity each, so that growing neither moves what is there nor keeps more than a chunk in
@@ -66,47 +65,9 @@ final class RowMemory: @unchecked Sendable {
         var chunkWords: Int { stride << shift }
     }
 
-    /// Where chunks come from: each by itself as long as there is little, and then out of plots that the system may map by one
-    /// large page each. Rows are looked at in no order, and to find where a small page lies costs as much as to read from it.
-    private struct Ground {
-        static let plot = 2 << 20
-        /// Octets that are taken in single chunks.
-        static let single = 1 << 20
-
-        private var pieces: [UnsafeMutableRawPointer] = []
-        private var taken = 0
-        /// Octets of the last plot that are not taken.
-        private var left = 0
-
-        mutating func take(words: Int) -> UnsafeMutablePointer<UInt32> {
-            // Rows begin where a line of the cache does not end within their first words.
-            let octets = (words * 4 + 63) & ~63
-            taken += octets
-            if taken <= Self.single || octets > Self.plot {
-                pieces.append(.allocate(byteCount: octets, alignment: 64))
-                return pieces[pieces.count - 1].bindMemory(to: UInt32.self, capacity: words)
-            }
-            if left < octets {
-                let plot = UnsafeMutableRawPointer.allocate(byteCount: Self.plot, alignment: Self.plot)
-                // Where the system has none to give, small pages do.
-                _ = madvise(plot, Self.plot, MADV_HUGEPAGE)
-                pieces.append(plot)
-                left = Self.plot
-            }
-            defer { left -= octets }
-            return (pieces[pieces.count - 1] + (Self.plot - left)).bindMemory(to: UInt32.self, capacity: words)
-        }
-
-        mutating func free() {
-            for piece in pieces { piece.deallocate() }
-            pieces = []
-        }
-    }
-
     let layout: RowLayout
     let columns: UnsafeMutablePointer<ColumnState>
     private let slabs: UnsafeMutablePointer<Slab>
-    private var ground = Ground()
 
     init(_ columns: [CountColumn]) {
         layout = RowLayout(columns: columns.count)
@@ -128,7 +89,7 @@ final class RowMemory: @unchecked Sendable {
         for index in CountTable.capacities.indices {
             let words = slabs[index].chunkWords + Self.overread
             for chunk in slabs[index].chunks.indices {
-                let new = ground.take(words: words)
+                let new = UnsafeMutablePointer<UInt32>.allocate(capacity: words)
                 new.initialize(from: slabs[index].chunks[chunk], count: words)
                 slabs[index].chunks[chunk] = new
             }
@@ -136,7 +97,9 @@ final class RowMemory: @unchecked Sendable {
     }
 
     deinit {
-        ground.free()
+        for index in CountTable.capacities.indices {
+            for chunk in slabs[index].chunks { chunk.deallocate() }
+        }
         slabs.deinitialize(count: CountTable.capacities.count).deallocate()
         columns.deallocate()
     }
@@ -157,7 +120,7 @@ final class RowMemory: @unchecked Sendable {
         if let index = slabs[slab].free.popLast() { return Int(index) }
         if slabs[slab].handedOut == slabs[slab].chunks.count << slabs[slab].shift {
             let words = slabs[slab].chunkWords + Self.overread
-            let chunk = ground.take(words: words)
+            let chunk = UnsafeMutablePointer<UInt32>.allocate(capacity: words)
             chunk.initialize(repeating: 0, count: words)
             slabs[slab].chunks.append(chunk)
         }

@@ -162,13 +162,18 @@ struct CommandTests {
 
     @Test("SMTPUTF8 (RFC 6531)")
     func utf8() {
-        let path = Mailbox(localPart: "用户", domain: "例え.example")
-        expect("MAIL FROM:<用户@例え.example> SMTPUTF8", .mail(MailCommand(.mailbox(path), isSMTPUTF8: true)))
+        // Compared by its A-labels, handed on as it came.
+        let path = Mailbox(localPart: "用户", domain: "xn--r8jz45g.example")
+        let wire = "用户@例え.example"
+        expect("MAIL FROM:<用户@例え.example> SMTPUTF8", .mail(MailCommand(.mailbox(path), wirePath: wire, isSMTPUTF8: true)))
         expect(
             "MAIL FROM:<\"用 户\"@例え.example> SMTPUTF8",
-            .mail(MailCommand(.mailbox(Mailbox(localPart: "\"用 户\"", domain: "例え.example")), isSMTPUTF8: true)))
+            .mail(
+                MailCommand(
+                    .mailbox(Mailbox(localPart: "\"用 户\"", domain: "xn--r8jz45g.example")), wirePath: "\"用 户\"@例え.example",
+                    isSMTPUTF8: true)))
         expect("MAIL FROM:<用户@例え.example>", .eightBit(.mail), code: 550)
-        expect("RCPT TO:<用户@例え.example>", .recipient(RecipientCommand(path)), allowUTF8: true)
+        expect("RCPT TO:<用户@例え.example>", .recipient(RecipientCommand(path, wirePath: wire)), allowUTF8: true)
         expect("RCPT TO:<用户@例え.example>", .eightBit(.rcpt), code: 553)
         expect("MAIL FROM:<> SMTPUTF8=YES", .badParameter("SMTPUTF8"), code: 501)
         // Octets that are not UTF-8.
