@@ -179,7 +179,7 @@ let package = Package(
             name: "PublishedListsTests",
             dependencies: ["AddressTables", "DNSProtocol", "PosternCore", "PosternEngine", "PublishedLists"], swiftSettings: strict),
         .testTarget(name: "PolicyProtocolTests", dependencies: ["PolicyProtocol", "PosternCore"], swiftSettings: strict),
-        .testTarget(name: "PosternCoreTests", dependencies: ["PosternCore"], swiftSettings: strict),
+        .testTarget(name: "PosternCoreTests", dependencies: ["EngineTestSupport", "PosternCore"], swiftSettings: strict),
         .testTarget(
             name: "PosternEngineTests", dependencies: ["EngineTestSupport", "PosternCore", "PosternEngine"], swiftSettings: strict),
         .testTarget(

@@ -15,6 +15,14 @@ extension Configuration {
         public var loginDomain: DomainName?
 
         public init() {}
+
+        /// The account that a name stands for: what is counted, limited and suspended, however it is written. A name that has no domain
+        /// of its own gets this one.
+        public static func account(_ name: String, in loginDomain: DomainName?) -> String {
+            let name = name.foldedMailbox
+            guard let loginDomain, !name.utf8.contains(UInt8(ascii: "@")) else { return name }
+            return "\(name)@\(loginDomain.text)"
+        }
     }
 
     /// RFC 8314 §7.3: the port where TLS comes first.
@@ -27,10 +35,8 @@ extension Configuration {
     /// The account that a name stands for at log-in, in lower case: with `login_domain` behind it where it has no domain and the
     /// submission listeners know of one only.
     public func account(_ name: String) -> String {
-        let name = name.foldedMailbox
         let domains = Set(listeners.compactMap { $0.gateway?.submission?.loginDomain })
-        guard let domain = domains.first, domains.count == 1, !name.utf8.contains(UInt8(ascii: "@")) else { return name }
-        return "\(name)@\(domain.text)"
+        return Submission.account(name, in: domains.count == 1 ? domains.first : nil)
     }
 }
 

@@ -6,7 +6,18 @@ public enum LocalPart {
         var text = text
         guard let octets = text.withUTF8({ $0.allSatisfy(isPlain) ? nil : Array($0) }) else { return text }
         // Without sound quotes around it, it is the name itself: an MTA may hand it over unquoted.
-        return written(quotedContent(octets[...]) ?? octets)
+        return written(quotedContent(octets) ?? octets)
+    }
+
+    /// What stands between the quotes of a local part that is the same without them: RFC 5321 §4.1.2 has `"postmaster"` and
+    /// `"post\master"` for the mailbox `postmaster`. `nil` where there are none, or they are needed.
+    static func unquoted(_ octets: UnsafeBufferPointer<UInt8>) -> String? {
+        guard octets.first == UInt8(ascii: "\""), let content = quotedContent(octets) else { return nil }
+        // Dot-string = Atom *("." Atom)
+        let isDotString = content.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).allSatisfy { atom in
+            !atom.isEmpty && atom.allSatisfy { isPlain($0) || $0 == UInt8(ascii: "*") }
+        }
+        return isDotString ? String(decoding: content, as: UTF8.self) : nil
     }
 
     /// Reads what a person has typed, into its canonical form in lower case: letters, digits and what else stands without quotes, or a
@@ -15,7 +26,7 @@ public enum LocalPart {
         let octets = Array(text.utf8)
         guard !octets.isEmpty, !text.unicodeScalars.contains("\u{fffd}") else { return nil }
         if octets.first == UInt8(ascii: "\"") {
-            guard let content = quotedContent(octets[...]), !content.isEmpty else { return nil }
+            guard let content = quotedContent(octets), !content.isEmpty else { return nil }
             return written(content).lowercasedASCII
         }
         return octets.allSatisfy(isPlain) ? String(text).lowercasedASCII : nil
@@ -37,7 +48,7 @@ public enum LocalPart {
     }
 
     /// What a quoted string says: `nil` for what is none. quoted-string = DQUOTE *( qtextSMTP / quoted-pairSMTP ) DQUOTE
-    private static func quotedContent(_ octets: ArraySlice<UInt8>) -> [UInt8]? {
+    private static func quotedContent(_ octets: some BidirectionalCollection<UInt8>) -> [UInt8]? {
         guard octets.count >= 2, octets.first == UInt8(ascii: "\""), octets.last == UInt8(ascii: "\"") else { return nil }
         var content: [UInt8] = []
         var isEscaped = false

@@ -25,42 +25,9 @@ public struct Mailbox: Hashable, Sendable {
         guard !octets.isEmpty else { return nil }
         // By octets: as a character the `@` may be one with a combining mark behind it.
         let at = octets.lastIndex(of: UInt8(ascii: "@")) ?? octets.count
-        localPart = Self.local(UnsafeBufferPointer(rebasing: octets[..<at]))
+        let local = UnsafeBufferPointer(rebasing: octets[..<at])
+        localPart = LocalPart.unquoted(local) ?? String(decoding: local, as: UTF8.self)
         domain = at < octets.count ? String(loweringASCII: UnsafeBufferPointer(rebasing: octets[(at + 1)...])).comparedAsDomain : ""
-    }
-
-    /// A local part without its quotes where it is the same without them: RFC 5321 §4.1.2 has `"postmaster"` and `"post\master"` for
-    /// the mailbox `postmaster`. Others keep theirs.
-    private static func local(_ octets: UnsafeBufferPointer<UInt8>) -> String {
-        if octets.first == UInt8(ascii: "\""), let plain = unquoted(octets) { return plain }
-        return String(decoding: octets, as: UTF8.self)
-    }
-
-    /// What stands between quotes; `nil` where it needs them.
-    private static func unquoted(_ octets: UnsafeBufferPointer<UInt8>) -> String? {
-        guard octets.count > 2, octets.last == UInt8(ascii: "\"") else { return nil }
-        let dot = UInt8(ascii: ".")
-        var content: [UInt8] = []
-        var index = 1
-        var previous = dot
-        while index < octets.count - 1 {
-            if octets[index] == UInt8(ascii: "\\") { index += 1 }
-            guard index < octets.count - 1 else { return nil }
-            let octet = octets[index]
-            guard isAtext(octet) || octet >= 0x80 || (octet == dot && previous != dot) else { return nil }
-            content.append(octet)
-            previous = octet
-            index += 1
-        }
-        return previous == dot ? nil : String(decoding: content, as: UTF8.self)
-    }
-
-    /// RFC 5322 §3.2.3 atext.
-    private static func isAtext(_ octet: UInt8) -> Bool {
-        switch octet {
-        case 0x61...0x7a, 0x41...0x5a, 0x30...0x39: true
-        default: "!#$%&'*+-/=?^_`{|}~".utf8.contains(octet)
-        }
     }
 
     /// The domain as a name; `nil` where it is empty, an address literal or malformed.

@@ -26,21 +26,6 @@ struct DecisionIndexTests {
             recipient: "box\(Int.random(in: 0..<50, using: &dice))@Example.net", action: actions.randomElement(using: &dice) ?? .accept)
     }
 
-    private func keep(_ records: [DecisionRecord], in store: SQLiteStore) async throws {
-        await withTaskGroup(of: Void.self) { group in
-            for record in records {
-                group.addTask {
-                    await withCheckedContinuation { continuation in
-                        store.submit(
-                            BlockTransaction(
-                                needs: Needs(), decide: { _ in (Decision(verdict: record.verdict), record) },
-                                completion: { _ in continuation.resume() }))
-                    }
-                }
-            }
-        }
-    }
-
     private static let filters: [DecisionFilter] = [
         DecisionFilter(limit: 10_000), DecisionFilter(address: "192.0.3.77", limit: 10_000), DecisionFilter(address: "0.5.", limit: 10_000),
         DecisionFilter(sender: "USER1234@", limit: 10_000), DecisionFilter(sender: "nobody@nowhere", limit: 10_000),
@@ -70,7 +55,7 @@ struct DecisionIndexTests {
         var batch: [DecisionRecord] = []
         for number in Int64(500)..<2000 { batch.append(random(number * 2, &dice)) }
         func note(_ records: [DecisionRecord]) { for record in records { all[record.reference.value] = record } }
-        try await keep(batch, in: store)
+        await keep(batch, in: store)
         note(batch)
         try await compare(store, all, "blocks of what was written")
         // Where the last come first, the others belong into their block.
@@ -87,17 +72,17 @@ struct DecisionIndexTests {
         let late = (0..<400).map { _ in random(Int64.random(in: 1...3900, using: &dice), &dice) }
         var once: [Int64: DecisionRecord] = [:]
         for record in late { once[record.reference.value] = record }
-        try await keep(Array(once.values), in: store)
+        await keep(Array(once.values), in: store)
         note(Array(once.values))
         try await compare(store, all, "late ones")
         let above = (Int64(2000)..<2700).map { random($0 * 2, &dice) }
-        try await keep(above, in: store)
+        await keep(above, in: store)
         note(above)
         #expect(store.index.progress.blocks == 4)
         try await compare(store, all, "new ones above")
         // Into the block that is being filled, out of order.
         let odd = (Int64(2400)..<2650).map { random($0 * 2 + 1, &dice) }
-        try await keep(odd, in: store)
+        await keep(odd, in: store)
         note(odd)
         try await compare(store, all, "late ones among the newest")
 
@@ -108,7 +93,7 @@ struct DecisionIndexTests {
         try await compare(store, all, "after expiry")
         // Below all that is left.
         let oldest = random(3, &dice)
-        try await keep([oldest], in: store)
+        await keep([oldest], in: store)
         note([oldest])
         try await compare(store, all, "one below all")
         await store.close()
@@ -131,7 +116,7 @@ struct DecisionIndexTests {
             }
             let store = store
             try await withThrowingTaskGroup(of: Void.self) { group in
-                group.addTask { try await self.keep(batch, in: store) }
+                group.addTask { await keep(batch, in: store) }
                 for _ in 0..<3 { group.addTask { try await store.indexStep() } }
                 try await group.waitForAll()
             }

@@ -75,21 +75,6 @@ struct DecisionLotTests {
         }
     }
 
-    private func keep(_ records: [DecisionRecord], in store: any Store) async {
-        await withTaskGroup(of: Void.self) { group in
-            for record in records {
-                group.addTask {
-                    await withCheckedContinuation { continuation in
-                        store.submit(
-                            BlockTransaction(
-                                needs: Needs(), decide: { _ in (Decision(verdict: record.verdict), record) },
-                                completion: { _ in continuation.resume() }))
-                    }
-                }
-            }
-        }
-    }
-
     /// Batches of new, late and repeated references in any order, long and short ones, with expiry between, beside a plain dictionary.
     @Test(arguments: [1, 2, 3] as [UInt64]) func `Whatever comes when, what is kept is what came`(seed: UInt64) async throws {
         let folder = try Folder()

@@ -136,3 +136,19 @@ func record(
             sender: ReversePath(sender), recipient: Mailbox(recipient)),
         verdict: Verdict(action, [.greylistNew], passesAt: time + .minutes(3)), triplets: triplets)
 }
+
+/// Records of decisions, submitted all at once; they are kept when this returns.
+func keep(_ records: [DecisionRecord], in store: any Store) async {
+    await withTaskGroup(of: Void.self) { group in
+        for record in records {
+            group.addTask {
+                await withCheckedContinuation { continuation in
+                    store.submit(
+                        BlockTransaction(
+                            needs: Needs(), decide: { _ in (Decision(verdict: record.verdict), record) },
+                            completion: { _ in continuation.resume() }))
+                }
+            }
+        }
+    }
+}

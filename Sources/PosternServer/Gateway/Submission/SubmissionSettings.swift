@@ -1,3 +1,4 @@
+import PosternConfiguration
 import PosternCore
 import SMTPProtocol
 
@@ -23,10 +24,6 @@ extension GatewaySettings {
         }
 
         /// The account that a name stands for: what is counted, limited and suspended, however it is written.
-        func account(_ name: String) -> String {
-            let name = name.foldedMailbox
-            guard let loginDomain, !name.utf8.contains(UInt8(ascii: "@")) else { return name }
-            return "\(name)@\(loginDomain.text)"
-        }
+        func account(_ name: String) -> String { Configuration.Submission.account(name, in: loginDomain) }
     }
 }
