@@ -4,7 +4,7 @@ import SPF
 import Testing
 
 /// Both suites of openspf.org, case by case.
-@Suite(.enabled(if: OpenSPFSuite.folder != nil || ProcessInfo.processInfo.environment["CI"] != nil))
+@Suite(.enabled(if: OpenSPFSuite.folder != nil, "the suites are not at hand"))
 struct OpenSPFTests {
     private struct Verdict {
         var name: String

@@ -49,7 +49,7 @@ struct OverTheWireTests {
         try Resolver(ResolverSettings(servers: [.init(IPAddress(v4: 0x7f00_0001), port: server.port)]))
     }
 
-    @Test(.enabled(if: OpenSPFSuite.folder != nil || ProcessInfo.processInfo.environment["CI"] != nil))
+    @Test(.enabled(if: OpenSPFSuite.folder != nil, "the suites are not at hand"))
     func everyCaseOfRFC7208() async throws {
         var count = 0
         for scenario in try OpenSPFSuite.scenarios("pyspf-rfc7208-tests.yml") {
