@@ -26,14 +26,35 @@ extension UnsafeBufferPointer<UInt8> {
 
     /// Whether all are printable ASCII, spaces among them.
     public var arePrintable: Bool {
-        let printable: ClosedRange<UInt8> = 0x20...0x7e
-        return !UnsafeRawBufferPointer(self).holds { (word: UInt64) in
-            // Below a space something is borrowed; DEL and one more is beyond ASCII, as is what was beyond it already.
-            let belowSpace: UInt64 = (word &- Words.each(0x20)) & ~word
-            let beyondTilde: UInt64 = (word &+ Words.each(1)) | word
-            return (belowSpace | beyondTilde) & Words.upperBits != 0
+        !UnsafeRawBufferPointer(self).holds { (word: UInt64) in
+            (Words.below(0x20, word) | Words.beyondTilde(word)) & Words.upperBits != 0
         } octet: {
-            !printable.contains($0)
+            !(0x20...0x7e).contains($0)
+        }
+    }
+
+    /// Whether a JSON string must say any in another way (RFC 8259 §7), or a terminal should not see it: control characters,
+    /// DEL, quotes and backslashes.
+    public var holdEscapesOfJSON: Bool {
+        UnsafeRawBufferPointer(self).holds { (word: UInt64) in
+            let controls = Words.below(0x20, word) | Words.equal(0x7f, word)
+            return (controls | Words.equal(UInt8(ascii: "\""), word) | Words.equal(UInt8(ascii: "\\"), word)) & Words.upperBits != 0
+        } octet: {
+            $0 < 0x20 || $0 == 0x7f || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\")
+        }
+    }
+
+    /// Whether they are a value that logfmt has without quotes: one octet or more of printable ASCII, and none is a space, a
+    /// quote, a backslash or `=`.
+    public var areLogfmtWord: Bool {
+        guard !isEmpty else { return false }
+        return !UnsafeRawBufferPointer(self).holds { (word: UInt64) in
+            let unprintable = Words.below(0x21, word) | Words.beyondTilde(word)
+            let marks =
+                Words.equal(UInt8(ascii: "\""), word) | Words.equal(UInt8(ascii: "\\"), word) | Words.equal(UInt8(ascii: "="), word)
+            return (unprintable | marks) & Words.upperBits != 0
+        } octet: {
+            !(0x21...0x7e).contains($0) || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") || $0 == UInt8(ascii: "=")
         }
     }
 }
@@ -112,4 +133,17 @@ enum Words {
     /// Eight of one octet.
     @inlinable
     static func each(_ octet: UInt8) -> UInt64 { 0x0101_0101_0101_0101 &* UInt64(octet) }
+
+    // With the upper bit set in an octet where that is so. Octets above such a one may have it too, by a borrow or a carry.
+
+    /// Octets of ASCII less than `bound`, which is of ASCII too: something is borrowed.
+    static func below(_ bound: UInt8, _ word: UInt64) -> UInt64 { (word &- each(bound)) & ~word }
+
+    /// DEL, and what is beyond ASCII: one more than DEL is beyond it.
+    static func beyondTilde(_ word: UInt64) -> UInt64 { (word &+ each(1)) | word }
+
+    static func equal(_ octet: UInt8, _ word: UInt64) -> UInt64 {
+        let difference = word ^ each(octet)
+        return below(1, difference)
+    }
 }

@@ -16,6 +16,10 @@ private func samples(_ common: String, count: Int = 5_000) -> [[UInt8]] {
     }
 }
 
+private func isEscapedInJSON(_ octet: UInt8) -> Bool { octet < 0x20 || octet == 0x7f || octet == 0x22 || octet == 0x5c }
+
+private func isBareInLogfmt(_ octet: UInt8) -> Bool { octet > 0x20 && octet < 0x7f && !"\"\\=".utf8.contains(octet) }
+
 @Suite("Octets looked at by words")
 struct OctetScanTests {
     @Test("say the same as octets looked at one by one")
@@ -25,6 +29,8 @@ struct OctetScanTests {
                 #expect(buffer.arePrintable == octets.allSatisfy { $0 >= 0x20 && $0 <= 0x7e }, "\(octets)")
                 #expect(buffer.holdsUpperCase == octets.contains { $0 >= 0x41 && $0 <= 0x5a }, "\(octets)")
                 #expect(buffer.areASCII == octets.allSatisfy { $0 < 0x80 }, "\(octets)")
+                #expect(buffer.holdEscapesOfJSON == octets.contains(where: isEscapedInJSON), "\(octets)")
+                #expect(buffer.areLogfmtWord == (!octets.isEmpty && octets.allSatisfy(isBareInLogfmt)), "\(octets)")
                 let raw = UnsafeRawBufferPointer(buffer)
                 let ends = (0...octets.count).map { raw.firstLineFeedOrNUL(from: $0) }
                 let plain = (0...octets.count).map { start in octets[start...].firstIndex { $0 == 0 || $0 == 10 } ?? octets.count }
@@ -41,7 +47,10 @@ struct OctetScanTests {
             let wrong = (1...20).flatMap { count in (0..<count).map { (count, $0) } }.filter { count, place in
                 var octets = [UInt8](repeating: UInt8(ascii: "m"), count: count)
                 octets[place] = octet
-                return octets.withUnsafeBufferPointer { $0.arePrintable != isPrintable || $0.holdsUpperCase != isUpper }
+                return octets.withUnsafeBufferPointer {
+                    $0.arePrintable != isPrintable || $0.holdsUpperCase != isUpper || $0.holdEscapesOfJSON != isEscapedInJSON(octet)
+                        || $0.areLogfmtWord != isBareInLogfmt(octet)
+                }
             }
             #expect(wrong.isEmpty, "\(octet): \(wrong)")
         }

@@ -1,4 +1,3 @@
-import Foundation
 import PosternCore
 import SPF
 import Testing
