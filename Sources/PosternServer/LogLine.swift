@@ -95,10 +95,10 @@ private enum JSONText {
 
 extension String {
     /// Whether a JSON string would say any octet in another way.
-    fileprivate var holdsEscapes: Bool { octets(\.holdEscapesOfJSON) }
+    fileprivate var holdsEscapes: Bool { octets { $0.holdEscapesOfJSON } }
 
     /// Whether it can stand in logfmt as it is.
-    fileprivate var isLogfmtWord: Bool { octets(\.areLogfmtWord) }
+    fileprivate var isLogfmtWord: Bool { octets { $0.areLogfmtWord } }
 
     private func octets(_ test: (UnsafeBufferPointer<UInt8>) -> Bool) -> Bool {
         utf8.withContiguousStorageIfAvailable(test) ?? Array(utf8).withUnsafeBufferPointer(test)

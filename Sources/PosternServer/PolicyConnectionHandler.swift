@@ -36,6 +36,7 @@ final class PolicyConnectionHandler: ChannelDuplexHandler, IdleWatched {
     private var firstReply = 0
     /// What is written; its memory serves the next answer, once it has left.
     private var out = ByteBuffer()
+    private let writer = SocketWriter()
     private var isReading = false
     private var readIsWithheld = false
     /// No more requests will be read: the peer has half-closed, sent nonsense, or we are draining.
@@ -59,6 +60,7 @@ final class PolicyConnectionHandler: ChannelDuplexHandler, IdleWatched {
 
     func channelActive(context: ChannelHandlerContext) {
         lastActivity = context.eventLoop.now
+        writer.open(context)
         watchIdle(context)
         context.fireChannelActive()
     }
@@ -67,6 +69,7 @@ final class PolicyConnectionHandler: ChannelDuplexHandler, IdleWatched {
 
     func channelInactive(context: ChannelHandlerContext) {
         self.context = nil
+        writer.close()
         idleTimer?.cancel()
         service.counters.departed()
         context.fireChannelInactive()
@@ -114,7 +117,7 @@ final class PolicyConnectionHandler: ChannelDuplexHandler, IdleWatched {
             replies.removeFirst()
             firstReply += 1
         }
-        context.writeAndFlush(wrapOutboundOut(out), promise: nil)
+        writer.write(out, context)
         lastActivity = context.eventLoop.now
         if isEnding {
             endIfAnswered(context)
