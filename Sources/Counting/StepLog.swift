@@ -102,7 +102,8 @@ struct StepLog: Sendable {
 
     /// Makes one step of neighbours that are small, at the moment that they had on average.
     private mutating func coarsen() {
-        let most = max(sum / Self.fineness, 2)
+        // Large charges make a large sum; a step holds no more than 32 bits of it.
+        let most = min(max(sum / Self.fineness, 2), UInt64(UInt32.max))
         var merged: [Step] = []
         merged.reserveCapacity(Self.maximumSteps)
         for step in steps[first...] {

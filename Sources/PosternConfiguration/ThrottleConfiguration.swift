@@ -48,8 +48,19 @@ extension ConfigurationLoader {
 
     func readAccounts(_ section: Mapping) {
         if let mode = section.take("mode")?.mode() { configuration.accounts.mode = mode }
-        if let limits = section.take("limits")?.limits([.account, .accountDomain, .address]) { configuration.accounts.limits = limits }
-        if let limits = section.take("suspend")?.limits([.account]) { configuration.accounts.suspend = limits }
+        let limitsValue = section.take("limits")
+        let suspendValue = section.take("suspend")
+        if let limits = limitsValue?.limits([.account, .accountDomain, .address]) { configuration.accounts.limits = limits }
+        if let limits = suspendValue?.limits([.account]) { configuration.accounts.suspend = limits }
+        for (keys, counts) in LimitCounts.crowded(configuration.throttle, configuration.accounts) {
+            // Of what is counted for addresses only failed log-ins stand here.
+            let isOfAddresses = keys.contains(.address)
+            let sections =
+                isOfAddresses ? "throttle.limits and accounts.limits" : "accounts.limits, accounts.suspend and 28 days of what is usual"
+            (isOfAddresses ? limitsValue : suspendValue ?? limitsValue)?.conflict(
+                "\(sections) make \(counts) units and times that are counted for each \(keys[0].rawValue), and \(LimitCounts.maximumCounts) are the most"
+            )
+        }
         if let factor = section.take("usual_factor")?.decimal(1...1000) { configuration.accounts.usualFactor = factor }
         if let action = section.take("action")?.choice(AccountSettings.Action.self) { configuration.accounts.action = action }
         if let names = section.take("exempt")?.list(of: "accounts") {

@@ -331,6 +331,13 @@ struct CountTableTests {
         #expect(table.takeChanges(5).count == 1)
     }
 
+    @Test func `The largest charges there are can be followed step by step`() {
+        let table = table([CountColumn(.kibibytes, per: .hours(1), limit: 1)])
+        let key = CountKey(block: 1, member: 1)
+        for step in 0..<3000 { table.charge(key, .kibibytes, .max, at: midnight + .milliseconds(Int64(step))) }
+        #expect(table.count(key, column: 0, at: midnight + .seconds(4)) > Double(UInt32.max))
+    }
+
     @Test func `Sketches are of a bounded number, the ones in use stay`() {
         var sketches = RecipientSketches(maximum: 100, span: .days(30))
         for number in 0..<1000 {

@@ -103,26 +103,9 @@ public struct LimitCounts: Sendable {
         var looks: [Look] = []
         var charged = [UInt8](repeating: 0, count: CountUnit.allCases.count + 1)
         kinds = Table.allCases.map { table in
-            var columns: [CountColumn] = []
-            func column(_ unit: CountUnit, _ window: WallTime.Span, _ limit: UInt32) -> Int {
-                if let index = columns.firstIndex(where: { $0.unit == unit && $0.window == window }) {
-                    columns[index].limit = min(columns[index].limit, limit)
-                    return index
-                }
-                columns.append(CountColumn(unit, per: window, limit: limit))
-                return columns.count - 1
-            }
-            var limits: [(limit: Limit, column: Int)] = []
-            for limit in all where Table(limit.key) == table {
-                guard let unit = limit.unit.counted else { continue }
-                // A block's limit is no address's: nobody is followed for it.
-                limits.append((limit, column(unit, limit.window, limit.key == .block ? .max : limit.kept)))
-            }
-            if table == .accounts {
-                for limit in accounts.suspend {
-                    if let unit = limit.unit.counted { usual[unit] = column(unit, Self.usualSpan, .max) }
-                }
-            }
+            let plan = CountPlan(table, throttle, accounts)
+            let (columns, limits) = (plan.columns, plan.limits)
+            if table == .accounts { usual = plan.usual }
             var settings = CountTable.Settings(seed: seed.0 ^ UInt64(table.rawValue) << 32 ^ seed.1)
             settings.maximumBytes = table == .addresses ? throttle.memory : throttle.memory / 4
             var look = Look(table: table, first: bearings.count, end: bearings.count)
@@ -144,7 +127,10 @@ public struct LimitCounts: Sendable {
         attempts = throttle.limits.first { $0.key == .address && $0.unit == .attempts }
         usualColumns = usual
         let accountLimits = kinds[Self.index(.accounts)].limits
-        suspensionLimits = accounts.suspend.map { limit in (limit, accountLimits.first { $0.limit == limit }?.column) }
+        suspensionLimits = accounts.suspend.compactMap { limit in
+            guard limit.unit.counted != nil else { return (limit, nil) }
+            return accountLimits.first { $0.limit == limit }.map { (limit, $0.column) }
+        }
     }
 
     static func index(_ table: Table) -> Int { Int(table.rawValue) - 1 }
@@ -302,11 +288,17 @@ public struct LimitCounts: Sendable {
         return places.peek(hashed(account))?.knows(hashed(address), since: now - Self.recipientSpan) ?? false
     }
 
+    /// Rounded up. Octets are whatever a client claims: there may be no more than that of them.
+    static func kibibytes(_ octets: Int) -> Int {
+        let octets = max(octets, 0)
+        return octets / 1024 + (octets % 1024 == 0 ? 0 : 1)
+    }
+
     static func asked(_ limit: Limit, _ request: LimitRequest) -> Double {
         switch limit.unit {
         case .attempts, .messages: 1
         case .recipients: Double(limit.key == .recipientDomain ? request.recipientsOfDomain : request.recipients)
-        case .bytes: Double((request.size + 1023) / 1024)
+        case .bytes: Double(kibibytes(request.size))
         case .newRecipients: Double(request.newRecipients)
         case .refusals, .failures, .places, .countries: 0
         }
@@ -473,7 +465,7 @@ public struct LimitCounts: Sendable {
     public mutating func accepted(_ subject: LimitSubject, recipients: Int, size: Int, at now: WallTime) -> Suspension? {
         charge(subject, nil, .messages, 1, at: now)
         charge(subject, nil, .recipients, UInt32(clamping: recipients), at: now)
-        charge(subject, nil, .kibibytes, UInt32(clamping: (max(size, 0) + 1023) / 1024), at: now)
+        charge(subject, nil, .kibibytes, UInt32(clamping: Self.kibibytes(size)), at: now)
         return subject.account.flatMap { suspend($0, at: now) }
     }
 

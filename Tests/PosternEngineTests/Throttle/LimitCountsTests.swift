@@ -113,6 +113,45 @@ struct LimitCountsTests {
         if case .hold? = counts.assess(stranger, recipients: 2, at: midnight)?.grade {} else { Issue.record("not held") }
     }
 
+    @Test func `No size that a client claims is too large to be counted`() {
+        let counts = CountsUnderTest(
+            [Limit(.address, .bytes, 1 << 20, per: .hours(1))], accounts: [Limit(.account, .bytes, 1 << 20, per: .hours(1))])
+        let ann = client("192.0.2.8", account: "ann")
+        for size in [Int.max, Int.max - 1023, .min, -1] {
+            #expect((counts.assess(stranger, size: size, at: midnight) != nil) == (size > 0))
+            #expect((counts.assess(ann, size: size, at: midnight) != nil) == (size > 0))
+        }
+        for _ in 0..<3 { counts.accept(stranger, size: .max, at: midnight) }
+        #expect(counts.assess(stranger, at: midnight)?.grade == .defer)
+        #expect(LimitCounts.kibibytes(.max) == 1 << 53 && LimitCounts.kibibytes(1) == 1 && LimitCounts.kibibytes(1024) == 1)
+    }
+
+    @Test func `More limits than are counted side by side are left out, and told of`() {
+        let windows = (1...30).map { WallTime.Span.minutes($0) }
+        let many = windows.map { Limit(.address, .attempts, 5, per: $0) }
+        #expect(LimitCounts.crowded(ThrottleSettings(), AccountSettings()).isEmpty)
+        var throttle = ThrottleSettings()
+        throttle.limits = Array(many.prefix(24))
+        #expect(LimitCounts.crowded(throttle, AccountSettings()).map(\.counts) == [25], "failed log-ins are an address's, too")
+        throttle.limits = many
+        var settings = AccountSettings()
+        settings.limits = windows.prefix(20).map { Limit(.account, .messages, 5, per: $0) }
+        settings.suspend =
+            windows.suffix(4).map { Limit(.account, .refusals, 5, per: $0) } + [Limit(.account, .recipients, 5, per: .days(1))]
+        // 20, 4, 1, and the usual of recipients.
+        let crowded = LimitCounts.crowded(throttle, settings)
+        #expect(crowded.map(\.counts) == [30, 26] && crowded.map(\.keys) == [[.address, .block], [.account]])
+        // It goes on with those that there is room for.
+        let counts = CountsUnderTest(many, accounts: settings.limits, suspend: settings.suspend)
+        let ann = client("192.0.2.8", account: "ann")
+        for _ in 0..<6 {
+            _ = counts.attempt(stranger, at: midnight)
+            counts.accept(ann, recipients: 2, at: midnight)
+        }
+        #expect(counts.assess(stranger, at: midnight) != nil && counts.assess(ann, at: midnight) != nil)
+        #expect(counts.standings(stranger, at: midnight).count == 24)
+    }
+
     @Test func `One loud neighbour tightens nothing, many do, and a first message always passes`() {
         let counts = CountsUnderTest([messages, Limit(.block, .messages, 40, per: .hours(1))])
         for _ in 0..<500 { counts.accept(client("198.51.100.1"), at: midnight) }

@@ -38,6 +38,22 @@ struct LimitedPolicyTests {
         await test.stop()
     }
 
+    @Test func `The largest size that can be written down is a size like any other`() async throws {
+        let test = try await TestService { settings in
+            settings.throttle.mode = .on
+            settings.accounts.mode = .on
+        }
+        let client = try test.client()
+        for size in ["\(Int.max)", "18446744073709551615", "-9223372036854775808"] {
+            for stage in ["RCPT", "END-OF-MESSAGE"] {
+                let asked = [("protocol_state", stage), ("size", size), ("recipient_count", size), ("instance", size)]
+                #expect(try client.ask(asked) != nil)
+                #expect(try client.ask(asked + [("sasl_username", "ann")]) != nil)
+            }
+        }
+        await test.stop()
+    }
+
     @Test func `The recipients of one message are counted as they come`() async throws {
         let test = try await TestService { settings in
             settings.greylist.mode = .off

@@ -61,6 +61,20 @@ struct ThrottledGatewayTests {
         await gateway.stop()
     }
 
+    @Test(arguments: [Mode.on, .shadow])
+    func `No size that a client claims is too large`(_ mode: Mode) async throws {
+        let backend = try ScriptedBackend()
+        let gateway = try await TestGateway([backend.address], engine: { $0.throttle.mode = mode })
+        for size in ["18446744073709551615", "9223372036854775807", "99999999999999999999"] {
+            let client = try await gateway.greeted(source: "127.0.1.1")
+            _ = try await client.ask("MAIL FROM:<sender@example.com> SIZE=\(size)")
+            _ = try await client.ask("RCPT TO:<user@example.org>")
+            #expect(try #require(try await client.ask("NOOP")).hasPrefix("250"))
+            await client.close()
+        }
+        await gateway.stop()
+    }
+
     @Test func `A message that was held and one that the backend put off are charged once and not at all`() async throws {
         let backend = try ScriptedBackend()
         let gateway = try await TestGateway(
