@@ -114,6 +114,7 @@ struct LimitCountsTests {
     }
 
     @Test func `No size that a client claims is too large to be counted`() {
+        let stranger = client("192.0.2.7")
         let counts = CountsUnderTest(
             [Limit(.address, .bytes, 1 << 20, per: .hours(1))], accounts: [Limit(.account, .bytes, 1 << 20, per: .hours(1))])
         let ann = client("192.0.2.8", account: "ann")
@@ -127,6 +128,7 @@ struct LimitCountsTests {
     }
 
     @Test func `More limits than are counted side by side are left out, and told of`() {
+        let stranger = client("192.0.2.7")
         let windows = (1...30).map { WallTime.Span.minutes($0) }
         let many = windows.map { Limit(.address, .attempts, 5, per: $0) }
         #expect(LimitCounts.crowded(ThrottleSettings(), AccountSettings()).isEmpty)
