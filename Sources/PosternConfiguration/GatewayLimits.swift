@@ -59,6 +59,8 @@ extension Configuration.Gateway {
         public var retry = WallTime.Span.seconds(10)
         /// How often what it offers is learnt anew.
         public var refresh = WallTime.Span.minutes(5)
+        /// For each answer when it is asked how it is, and for its greeting where another one can be tried.
+        public var patience = WallTime.Span.seconds(15)
 
         public init() {}
     }
@@ -130,6 +132,7 @@ extension Configuration.Gateway {
         Duration(key: "backend_end_timeout", path: \.timeouts.backendEnd, range: patience),
         Duration(key: "backend_retry", path: \.health.retry, range: .milliseconds(1) ... .hours(1)),
         Duration(key: "backend_refresh", path: \.health.refresh, range: .seconds(1) ... .days(1)),
+        Duration(key: "backend_health_timeout", path: \.health.patience, range: .milliseconds(1) ... .minutes(5)),
         Duration(key: "probe_known_for", path: \.probe.knownFor, range: .zero ... .days(30)),
         Duration(key: "probe_unknown_for", path: \.probe.unknownFor, range: .zero ... .days(1)),
         Duration(key: "probe_patience", path: \.probe.patience, range: .milliseconds(1) ... .minutes(1)),

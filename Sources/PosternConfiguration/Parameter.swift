@@ -148,6 +148,10 @@ extension Parameter {
         .init(
             "listeners[].backend_refresh", "duration", "(5m)",
             "Gateway: how often it learns anew what a backend offers. 1s to 1d."),
+        .init(
+            "listeners[].backend_health_timeout", "duration", "(15s)",
+            "Gateway: how long it waits for each answer when it asks a backend how it is, and for a backend's greeting where another one can be tried instead. At most 5m."
+        ),
 
         .init(
             "listeners[].tarpit", "true | false", "(false)",

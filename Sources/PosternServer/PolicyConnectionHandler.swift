@@ -212,3 +212,6 @@ extension ByteBuffer {
 
 /// Tells a connection that the daemon is stopping: what was asked is answered, then it closes.
 struct DrainEvent: Sendable {}
+
+/// Tells a connection that the time to finish in is over: it says so to its client, and ends.
+struct LastCallEvent: Sendable {}

@@ -13,7 +13,8 @@ public struct BackendSession: Sendable {
     public private(set) var client: BackendClient?
     /// What may be used with the backend now: nothing after HELO.
     public internal(set) var extensions = Extensions()
-    /// What the backend said to the last EHLO, by whomever.
+    /// What the backend said to the last EHLO, by whomever; nothing where it refused our own. `nil` while only HELO was said, for a
+    /// client of HELO: that tells nothing of what the backend has.
     public internal(set) var learnt: Extensions?
     public internal(set) var isSecured = false
     /// Why the session failed, once it has.
@@ -148,6 +149,7 @@ public struct BackendSession: Sendable {
         guard phase == .handshake else { return }
         isSecured = true
         extensions = Extensions()
+        learnt = nil
         sayHello(extended: true, &actions)
         settle(&actions)
     }
@@ -267,7 +269,7 @@ public struct BackendSession: Sendable {
         guard reply.code == 250 else { return fail(BackendFailure(.nonsense), &actions) }
         // RFC 5321 §2.2.1: after HELO there are no extensions.
         extensions = extended ? Extensions(ehloReply: reply) : Extensions()
-        if extended { learnt = extensions }
+        if extended || !asClient { learnt = extensions }
         if settings.tls != .never, !isSecured {
             if extensions.startTLS {
                 actions.append(.send(Array("STARTTLS\r\n".utf8)))

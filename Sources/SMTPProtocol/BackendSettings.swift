@@ -160,7 +160,7 @@ public enum BackendAction: Hashable, Sendable {
     case forward(ContentPiece)
     /// Starts the TLS handshake as a client, and calls `tlsEstablished`.
     case startTLS
-    /// The session is open; what the backend said to EHLO, `nil` where it knows only HELO.
+    /// The session is open; what the backend said to EHLO, `nil` where only HELO was said, for a client of HELO.
     indirect case ready(Extensions?)
     /// The answer to what was relayed; relays are answered in their order.
     case replied(Reply, to: BackendStep)

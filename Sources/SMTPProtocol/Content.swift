@@ -15,6 +15,14 @@ public enum ContentPiece: Hashable, Sendable {
         }
     }
 
+    /// The first octet; `nil` for a piece without any.
+    public func first(of input: UnsafeRawBufferPointer) -> UInt8? {
+        switch self {
+        case .input(let range): range.isEmpty ? nil : input[range.lowerBound]
+        case .insert(let insertion): insertion.bytes.first
+        }
+    }
+
     /// The octets, copied out of the input that the piece refers to.
     public func bytes(of input: UnsafeRawBufferPointer) -> [UInt8] {
         switch self {

@@ -173,14 +173,18 @@ extension ServerSession {
         actions.append(.ask(question))
     }
 
+    /// What a message may ask for. A client of HELO has no extensions at all (RFC 5321 §2.2.1), and nor has what goes on to the backend
+    /// in its name; but several send SIZE all the same, which is ours.
+    private var usable: Extensions { isExtended ? settings.extensions : Extensions(size: settings.extensions.size) }
+
     private mutating func check(_ mail: MailCommand, _ actions: inout [ServerAction]) {
         guard helo != nil else { return refuse(.heloFirst, .badOrder, &actions) }
         guard transaction == nil else { return refuse(.nestedMail, .badOrder, &actions) }
         guard messages < settings.limits.messages else { return end(.tooManyMessages, &actions) }
         guard !isDraining else { return end(.shuttingDown, &actions) }
         guard !isStranded else { return end(.logInLost, &actions) }
-        // RFC 5321 §4.1.1.11. A client of HELO has no extensions at all (§2.2.1), but several send SIZE all the same.
-        guard mail.unsupportedParameter(by: settings.extensions) == nil else {
+        // RFC 5321 §4.1.1.11.
+        guard mail.unsupportedParameter(by: usable) == nil else {
             return refuse(CommandError.unsupportedParameter(.mail).reply, .commandSyntax, &actions)
         }
         // RFC 1870 §6.1.
@@ -194,7 +198,7 @@ extension ServerSession {
         guard let open = transaction else { return refuse(.mailFirst, .badOrder, &actions) }
         guard open.chunks == nil else { return refuse(.badSequence, .badOrder, &actions) }
         if let failure = open.failure { return answer(failure, &actions) }
-        guard recipient.unsupportedParameter(by: settings.extensions) == nil else {
+        guard recipient.unsupportedParameter(by: usable) == nil else {
             return refuse(CommandError.unsupportedParameter(.rcpt).reply, .commandSyntax, &actions)
         }
         // RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.

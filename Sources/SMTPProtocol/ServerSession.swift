@@ -37,6 +37,8 @@ public struct ServerSession: Sendable {
     var unknownCommands = 0
     var wasRefused = false
     var isDraining = false
+    /// With what the session ends once the message that the backend is asked to take has its answer.
+    var farewell: Reply?
     /// Kinds of out-of-step talk that were reported already.
     var reported: ViolationSet = []
     var deadline: ServerDeadline?
@@ -172,10 +174,11 @@ public struct ServerSession: Sendable {
         settle(&actions)
     }
 
-    /// The backend connection is lost for this transaction. What is relayed, and all that follows of the transaction, is
-    /// answered with `reply`, a 4xx.
+    /// The backend connection is lost. What is relayed, and all that follows of the transaction, is answered with `reply`, a 4xx;
+    /// where nothing is relayed and the backend had none of its recipients, nothing is lost.
     public mutating func backendFailed(_ reply: Reply, into actions: inout [ServerAction]) {
-        guard transaction != nil else { return }
+        guard let open = transaction else { return }
+        if open.recipients == 0, state != .relaying(.recipient) { return }
         transaction?.failure = reply
         transaction?.contentOpen = false
         if case .relaying(let pending) = state { proceed(pending, reply, &actions) }
@@ -199,11 +202,7 @@ public struct ServerSession: Sendable {
     }
 
     /// The time for the whole session is up.
-    public mutating func sessionTimedOut(into actions: inout [ServerAction]) {
-        guard state != .ended else { return }
-        end(state == .handshake ? nil : .timedOut, &actions)
-        settle(&actions)
-    }
+    public mutating func sessionTimedOut(into actions: inout [ServerAction]) { cutShort(.timedOut, &actions) }
 
     /// The client has gone.
     public mutating func closed(into actions: inout [ServerAction]) {
@@ -214,17 +213,28 @@ public struct ServerSession: Sendable {
     }
 
     /// There are too many sessions, and this one must go (RFC 5321 §3.8: 421 at any point).
-    public mutating func shed(into actions: inout [ServerAction]) {
-        guard state != .ended else { return }
-        end(state == .handshake ? nil : .overloaded, &actions)
-        settle(&actions)
-    }
+    public mutating func shed(into actions: inout [ServerAction]) { cutShort(.overloaded, &actions) }
 
     /// The service shuts down: at once between transactions, else when the one under way has its answer.
     public mutating func shuttingDown(into actions: inout [ServerAction]) {
         guard state != .ended else { return }
         isDraining = true
         if !isBusy { end(.shuttingDown, &actions) }
+        settle(&actions)
+    }
+
+    /// The service shuts down, and what is under way has had its time.
+    public mutating func lastCall(into actions: inout [ServerAction]) { cutShort(.shuttingDown, &actions) }
+
+    /// Ends the session wherever it is, but between the end of a message and its answer: the backend may have taken it, and whoever is
+    /// not told so sends it again (RFC 5321 §4.5.3.2.6). There the end comes behind the answer, for which the runtime has its own limit.
+    private mutating func cutShort(_ reply: Reply, _ actions: inout [ServerAction]) {
+        guard state != .ended else { return }
+        if state == .relaying(.endOfData) {
+            farewell = reply
+        } else {
+            end(state == .handshake ? nil : reply, &actions)
+        }
         settle(&actions)
     }
 
@@ -238,6 +248,7 @@ public struct ServerSession: Sendable {
 
     /// At the end of every event: drains, and starts or stops the deadline.
     mutating func settle(_ actions: inout [ServerAction]) {
+        if let farewell, state == .command { end(farewell, &actions) }
         if isDraining, state == .command, transaction == nil { end(.shuttingDown, &actions) }
         if isStranded, state == .command, transaction == nil { end(.logInLost, &actions) }
         let wanted: ServerDeadline? =

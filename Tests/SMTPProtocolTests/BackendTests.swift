@@ -259,6 +259,25 @@ struct BackendTests {
         #expect(runner.takeSent() == "MAIL FROM:<a@b.example>\r\n")
     }
 
+    @Test("a client's HELO teaches nothing of the backend; a refusal of our own EHLO does")
+    func learnsFromEhloAlone() {
+        var old = client
+        old.isExtended = false
+        for information in [BackendSettings.ClientInformation.none, .proxyV2] {
+            var runner = BackendRunner(BackendSettings(hostname: "mx.example", clientInformation: information), client: old)
+            runner.connect()
+            _ = runner.takeSent()
+            runner.says("220 backend\r\n250 backend\r\n")
+            #expect(runner.takeSent() == "HELO helo.example\r\n")
+            #expect(runner.takeActions() == [.ready(nil)])
+        }
+        var own = BackendRunner(plain, client: nil)
+        own.connect()
+        own.says("220 backend\r\n502 what\r\n250 backend\r\n")
+        #expect(own.takeSent() == "EHLO mx.example\r\nHELO mx.example\r\n")
+        #expect(own.takeActions() == [.ready(Extensions())])
+    }
+
     @Test("HELO where EHLO is not known; a name that is refused is the client's affair")
     func heloFallback() {
         var runner = BackendRunner(plain, client: client)

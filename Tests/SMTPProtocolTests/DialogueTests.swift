@@ -89,6 +89,7 @@ private struct Script {
         case "release": runner!.release(rest)
         case "shed": runner!.event { $0.shed(into: &$1) }
         case "drain": runner!.event { $0.shuttingDown(into: &$1) }
+        case "last-call": runner!.event { $0.lastCall(into: &$1) }
         case "gone": runner!.event { $0.closed(into: &$1) }
         case "timeout":
             let deadlines: [String: ServerDeadline] = ["command": .command, "content": .content, "handshake": .handshake]

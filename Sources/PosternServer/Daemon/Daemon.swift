@@ -8,7 +8,7 @@ import PosternCore
 
 /// The running program: sockets, store, engine, listeners; what `postern serve` does.
 public final class Daemon: Sendable {
-    /// How long connections have to finish when the daemon stops.
+    /// How long connections have to finish when the daemon stops; a gateway's messages have longer (`GatewayListener.answerPatience`).
     static let drainPatience = WallTime.Span.seconds(10)
 
     private let live: LiveConfiguration

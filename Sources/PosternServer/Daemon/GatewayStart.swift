@@ -46,6 +46,7 @@ extension GatewaySettings {
         health.failures = gateway.health.failures
         health.out = gateway.health.retry
         health.refresh = gateway.health.refresh
+        health.patience = gateway.health.patience
         // Users write to everybody, and nobody is spared greylisting.
         probe.isOn = gateway.probe.isOn && submission == nil
         probe.knownFor = gateway.probe.knownFor

@@ -3,6 +3,7 @@ import NIOCore
 import NIOPosix
 import NIOSSL
 import NIOTLS
+import PosternCore
 import SMTPProtocol
 
 /// What a backend connection is made for. Calls come on its event loop; what is called notes them and acts at
@@ -61,6 +62,8 @@ final class BackendConnection: ChannelInboundHandler {
     private var wasKept = false
     /// Which backend settings the TLS failed under, if it did.
     private var isHandshaking = false
+    /// How long the greeting is waited for, where that is less than the settings have it.
+    private var greetingPatience: WallTime.Span?
     /// When what the backend is measured by began: its connection, or the end of a message's content.
     private var began = ServiceMetrics.now()
 
@@ -78,7 +81,9 @@ final class BackendConnection: ChannelInboundHandler {
 
     // MARK: - Connecting
 
-    func connect(timeout: TimeAmount) {
+    /// - Parameter greetingWithin: for the greeting, where another backend can be tried after that; a failure like any other.
+    func connect(timeout: TimeAmount, greetingWithin: WallTime.Span? = nil) {
+        greetingPatience = greetingWithin
         let bound = NIOLoopBound(self, eventLoop: gate.loop)
         let bootstrap = ClientBootstrap(group: gate.loop)
             .connectTimeout(timeout)
@@ -325,7 +330,13 @@ extension BackendConnection: Timed {
         guard !hasEnded, deadline != nil || ticket != nil else { return }
         let ticket = ticket ?? gate.wheel.add(self)
         self.ticket = ticket
-        gate.wheel.set(ticket, deadline.map { .now() + .milliseconds(session.settings.timeouts[$0].milliseconds) } ?? .distantFuture)
+        gate.wheel.set(ticket, deadline.map { .now() + .milliseconds(patience(for: $0).milliseconds) } ?? .distantFuture)
+    }
+
+    private func patience(for deadline: BackendDeadline) -> WallTime.Span {
+        let patience = session.settings.timeouts[deadline]
+        guard deadline == .greeting, let greetingPatience else { return patience }
+        return min(patience, greetingPatience)
     }
 
     func timeCame(_ now: NIODeadline) {

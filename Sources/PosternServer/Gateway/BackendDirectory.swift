@@ -19,6 +19,17 @@ final class BackendDirectory: Sendable {
         var servesOnlyOne = false
         /// It has opened a session behind a PROXY header, and not stumbled over one since.
         var readsHeaders = false
+        /// It is being asked, and has not answered.
+        var isAsked = false
+        /// It has kept a client waiting: it is asked, however well it is known.
+        var isDoubted = false
+
+        fileprivate func isDue(_ settings: GatewaySettings.HealthSettings, now: NIODeadline) -> Bool {
+            if isAsked { return false }
+            if let outUntil { return now >= outUntil }
+            guard !isDoubted, let learntAt else { return true }
+            return now - learntAt >= .milliseconds(settings.refresh.milliseconds)
+        }
     }
 
     private struct State {
@@ -67,16 +78,25 @@ final class BackendDirectory: Sendable {
         } ?? false
     }
 
+    /// - Parameter extensions: what it offers; `nil` where it was not asked, and what is known stays so.
     /// - Returns: whether it had been out.
     func answered(_ address: ListenAddress, _ extensions: Extensions?, now: NIODeadline) -> Bool {
         change(address) { entry in
             let wasOut = entry.outUntil != nil
             entry.failures = 0
             entry.outUntil = nil
-            entry.learnt = extensions ?? Extensions()
-            entry.learntAt = now
+            entry.isDoubted = false
+            if let extensions {
+                entry.learnt = extensions
+                entry.learntAt = now
+            }
             return wasOut
         } ?? false
+    }
+
+    /// It has kept a client waiting, which may be for that client's sake.
+    func doubted(_ address: ListenAddress) {
+        _ = change(address) { $0.isDoubted = true }
     }
 
     func failedTLS(_ address: ListenAddress) {
@@ -103,23 +123,25 @@ final class BackendDirectory: Sendable {
         _ = change(address) { $0.readsHeaders = understood }
     }
 
-    /// Those that should be asked now: unknown, known for too long, or out for long enough.
+    /// Those that should be asked now: unknown, doubted, known for too long, or out for long enough. They count as being asked from here
+    /// until `asked`: a backend that hangs has one connection of ours, not one more each second.
     func due(_ settings: GatewaySettings.HealthSettings, now: NIODeadline) -> [ListenAddress] {
         state.withLockedValue { state in
             var due: [ListenAddress] = []
             for index in state.entries.indices {
-                let entry = state.entries[index]
-                if let until = entry.outUntil {
-                    if now < until { continue }
-                } else if let at = entry.learntAt, now - at < .milliseconds(settings.refresh.milliseconds) {
-                    continue
-                }
+                guard state.entries[index].isDue(settings, now: now) else { continue }
+                state.entries[index].isAsked = true
                 state.entries[index].failsTLS = false
                 state.entries[index].servesOnlyOne = false
-                due.append(entry.address)
+                due.append(state.entries[index].address)
             }
             return due
         }
+    }
+
+    /// It has answered, or failed to.
+    func asked(_ address: ListenAddress) {
+        _ = change(address) { $0.isAsked = false }
     }
 
     /// What all backends offer that are known; whichever a session comes to, it holds. `nil` while nothing is known.

@@ -88,14 +88,15 @@ final class Gateway: Sendable {
     func backendFailed(_ address: ListenAddress, _ failure: BackendFailure, wasReady: Bool, namedClient: Bool) {
         counters.count { $0.backendFailures += 1 }
         // What a client can bring about says nothing of the backend's health: content refused, or a greeting refused that
-        // was its own; nor does an idle connection that the backend has closed.
+        // was its own, or slow to come for its sake (a look-up of its name); nor does an idle connection that the backend has closed.
         let says: Bool =
             switch failure.reason {
             case .contentRefused: false
             case .refusedUs, .notUnderstood, .closing: !wasReady && !namedClient
             case .clientInformationNotNegotiated, .notLoggedIn: false
             case .connectionLost: !wasReady
-            case .notConnected, .timedOut, .nonsense, .tlsUnavailable, .plaintextAfterStartTLS: true
+            case .timedOut: wasReady || !namedClient
+            case .notConnected, .nonsense, .tlsUnavailable, .plaintextAfterStartTLS: true
             }
         let information = settings.clientInformation
         switch failure.reason {
@@ -109,6 +110,7 @@ final class Gateway: Sendable {
             seldom.log(
                 .error, "backend does not understand \(what) that Postern begins with: nothing is forwarded to it (\(information.advice))",
                 metadata: ["listener": "\(name)", "backend": "\(address)", "reply": "\(reply)"])
+        case .timedOut where !wasReady: directory.doubted(address)
         default: break
         }
         guard says, directory.failed(address, settings.health, now: .now()) else { return }

@@ -112,12 +112,19 @@ public final class GatewayListener: Sendable {
         await upkeep.learn(within: Self.learningPatience)
     }
 
-    /// Stops accepting, lets every message that is under way have its answer, and waits for that at most `patience`.
-    public func drain(patience: WallTime.Span) async {
+    /// How long a message that the backend has been given whole is waited for, once all else has had its time: whoever is not told its
+    /// answer sends it again. With the daemon's patience it has to fit `TimeoutStopSec` of packaging/systemd/postern.service.
+    static let answerPatience = WallTime.Span.seconds(15)
+
+    /// Stops accepting, and lets what is under way finish within `patience`. Then clients are told 421, but those whose message
+    /// the backend has whole have its answer, if that comes within `answerPatience`.
+    public func drain(patience: WallTime.Span) async { await drain(patience: patience, forAnswers: Self.answerPatience) }
+
+    func drain(patience: WallTime.Span, forAnswers answers: WallTime.Span) async {
         try? await server.close()
         if case .unix(let path, _, _) = address { ListeningSocket.remove(path) }
         upkeep.closePools()
-        await connections.drain(patience: patience)
+        await connections.drain(patience: patience, lastCall: answers)
         await upkeep.stop()
         nodes?.stop()
     }

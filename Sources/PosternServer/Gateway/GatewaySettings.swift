@@ -123,6 +123,9 @@ public struct GatewaySettings: Sendable, Equatable {
         public var out = WallTime.Span.seconds(10)
         /// How often the extensions of a backend that is well are learnt anew.
         public var refresh = WallTime.Span.minutes(5)
+        /// For each answer when a backend is asked how it is, and for its greeting to a client where another one can be tried after it.
+        /// Longer than look-ups of a client's name that come to nothing usually take.
+        public var patience = WallTime.Span.seconds(15)
 
         public init() {}
     }

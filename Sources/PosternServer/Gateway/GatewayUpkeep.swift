@@ -2,6 +2,7 @@ import Logging
 import NIOConcurrencyHelpers
 import NIOCore
 import NIOSSL
+import PosternCore
 import SMTPProtocol
 
 /// What a gateway does beside its sessions: learns what its backends offer, sees whether those that are out are back, reads
@@ -74,11 +75,14 @@ final class GatewayUpkeep: Sendable {
     private func ask(_ address: ListenAddress) -> EventLoopFuture<Void> {
         guard let loop = loops.loops.first else { preconditionFailure("a group has at least one loop") }
         let promise = loop.makePromise(of: Void.self)
+        promise.futureResult.whenComplete { [gateway] _ in gateway.directory.asked(address) }
         loop.execute { [gateway, loops] in
             let current = gateway.current
+            var settings = gateway.backendSettings(for: address, current.settings)
+            // Nobody's mail is at stake here, and a backend that takes this long is not well.
+            settings.timeouts.shorten(to: current.settings.health.patience)
             let connection = BackendConnection(
-                address, settings: gateway.backendSettings(for: address, current.settings), client: nil, tls: current.backendTLS,
-                gate: loops[loop], user: BackendInquiry(promise))
+                address, settings: settings, client: nil, tls: current.backendTLS, gate: loops[loop], user: BackendInquiry(promise))
             connection.connect(timeout: .milliseconds(current.settings.connectTimeout.milliseconds))
         }
         return promise.futureResult
@@ -95,6 +99,15 @@ final class GatewayUpkeep: Sendable {
                 .error, "changed certificates cannot be used, the old ones stay in force",
                 metadata: ["listener": "\(gateway.name)", "error": "\(error)"])
         }
+    }
+}
+
+extension BackendTimeouts {
+    /// Waits at most this long for each answer that opens a session.
+    fileprivate mutating func shorten(to longest: WallTime.Span) {
+        greeting = min(greeting, longest)
+        command = min(command, longest)
+        handshake = min(handshake, longest)
     }
 }
 

@@ -232,6 +232,8 @@ final class SessionHandler: ChannelDuplexHandler {
         guard readIsWithheld, mayRead, let context else { return }
         readIsWithheld = false
         readIsOpen = true
+        // Until now the client could send nothing.
+        if deadline == .content { beginDeadline() }
         context.read()
     }
 
@@ -279,12 +281,7 @@ final class SessionHandler: ChannelDuplexHandler {
     /// Whether something was done that may have made more possible.
     private func step() -> Bool {
         guard !isGone, machine != nil, !output.isBusy else { return false }
-        if let failure = backendFailure {
-            backendFailure = nil
-            machine?.backendFailed(failure, into: &actions)
-            perform(nil)
-            return true
-        }
+        // What the backend has said counts, whatever became of its connection after that.
         if let ready {
             self.ready = nil
             switch ready {
@@ -296,6 +293,12 @@ final class SessionHandler: ChannelDuplexHandler {
             }
             perform(nil)
             question.backendsWord = nil
+            return true
+        }
+        if let failure = backendFailure {
+            backendFailure = nil
+            machine?.backendFailed(failure, into: &actions)
+            perform(nil)
             return true
         }
         if tellOfLostLogIn() { return true }
@@ -340,7 +343,7 @@ final class SessionHandler: ChannelDuplexHandler {
         case .violation(let violation): note(violation)
         case .deadline(let deadline):
             self.deadline = deadline
-            deadlineAt = deadline.map { .now() + .milliseconds(current.settings.timeouts[$0].milliseconds) } ?? .distantFuture
+            beginDeadline()
         case .close: close()
         }
     }
@@ -353,7 +356,7 @@ final class SessionHandler: ChannelDuplexHandler {
             pieces.append(piece)
             index += 1
         }
-        if let backend, let input { backend.content(pieces, of: input) }
+        if let input { relayContent(pieces, of: input) }
         return index
     }
 
@@ -405,6 +408,10 @@ final class SessionHandler: ChannelDuplexHandler {
             output.hurry()
             endPause()
             handle { $0.shuttingDown(into: &$1) }
+        case is LastCallEvent:
+            if machine == nil { context.close(promise: nil) }
+            output.hurry()
+            handle { $0.lastCall(into: &$1) }
         case let event as TLSUserEvent:
             if case .handshakeCompleted = event {
                 client.isSecured = true
@@ -479,10 +486,21 @@ extension SessionHandler: Timed {
             sessionEndsAt = .distantFuture
             handle { $0.sessionTimedOut(into: &$1) }
         } else if deadlineAt <= now, let deadline {
-            deadlineAt = .distantFuture
-            handle { $0.timerFired(deadline, into: &$1) }
+            if deadline == .content, waitsForBackend {
+                beginDeadline()
+            } else {
+                deadlineAt = .distantFuture
+                handle { $0.timerFired(deadline, into: &$1) }
+            }
         }
         pump()
         updateTimer()
     }
+
+    private func beginDeadline() {
+        deadlineAt = deadline.map { .now() + .milliseconds(current.settings.timeouts[$0].milliseconds) } ?? .distantFuture
+    }
+
+    /// The client is not read because the backend takes nothing, for which the backend's connection has a limit of its own.
+    private var waitsForBackend: Bool { readIsWithheld && backend?.isWritable == false }
 }

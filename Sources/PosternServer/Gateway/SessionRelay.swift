@@ -14,7 +14,7 @@ struct SessionRelay {
     var client: BackendClient?
     /// Of a client that logs in, until it has its answer.
     var credentials: Credentials?
-    /// Header fields to put on the message, without the last CRLF.
+    /// Header fields to put on the message, without the last CRLF, until its first octet comes.
     var header: String?
     /// The servers that this transaction's recipients are for.
     fileprivate(set) var route: [ListenAddress] = []
@@ -32,6 +32,7 @@ extension SessionHandler: BackendUser {
             backend.beginContent()
         case .endContent:
             guard let backend else { return lost(.backendUnavailable) }
+            putHeader(before: nil)
             backend.endContent()
         }
     }
@@ -92,8 +93,15 @@ extension SessionHandler: BackendUser {
             user: self)
         backend = connection
         connection.recipient(recipient, of: mail)
-        connection.connect(timeout: .milliseconds(current.settings.connectTimeout.milliseconds))
+        open(connection)
         return true
+    }
+
+    /// A backend that does not greet keeps nobody waiting for long, where there is another one.
+    func open(_ connection: BackendConnection) {
+        connection.connect(
+            timeout: .milliseconds(current.settings.connectTimeout.milliseconds),
+            greetingWithin: relay.candidates.isEmpty ? nil : current.settings.health.patience)
     }
 
     var backendClient: BackendClient? {
@@ -109,6 +117,29 @@ extension SessionHandler: BackendUser {
         backendFailure = reply
     }
 
+    // MARK: - Content
+
+    /// Hands on a run of pieces.
+    func relayContent(_ pieces: [ContentPiece], of input: ByteBuffer) {
+        guard let backend else { return }
+        if relay.header != nil,
+            let first = input.withUnsafeReadableBytes({ bytes in pieces.lazy.compactMap { $0.first(of: bytes) }.first })
+        {
+            putHeader(before: first)
+        }
+        backend.content(pieces, of: input)
+    }
+
+    /// Puts our fields on the message, ahead of its first octet; `nil` where it has none. Content that begins with white space would
+    /// continue our last field (RFC 5322 §2.2.3), and any sender could write on in our name: there an empty line ends the header, as
+    /// Postfix ends it before a line that is no field.
+    private func putHeader(before first: UInt8?) {
+        guard let header = relay.header else { return }
+        relay.header = nil
+        let continues = first == UInt8(ascii: " ") || first == UInt8(ascii: "\t")
+        backend?.header("\(header)\r\n\(continues ? "\r\n" : "")")
+    }
+
     // MARK: - From the backend
 
     func backend(_ connection: BackendConnection, replied reply: Reply, to step: BackendStep) {
@@ -120,10 +151,6 @@ extension SessionHandler: BackendUser {
         case (.beginContent, _):
             guard reply.code == 354 else { return }
             message?.hasContent = true
-            if let header = relay.header {
-                relay.header = nil
-                connection.header("\(header)\r\n")
-            }
         case (.endContent, _):
             message?.octets = connection.octets
             output.isPrompt = true

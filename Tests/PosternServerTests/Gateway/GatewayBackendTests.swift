@@ -85,6 +85,89 @@ import Testing
         await test.stop()
     }
 
+    // MARK: - What is known of them
+
+    /// RFC 6531 §3.5: who misses SMTPUTF8 returns the mail. A client's HELO must not bring that about for all others.
+    @Test(arguments: [BackendSettings.ClientInformation.none, .proxyV2])
+    func aClientOfHeloChangesNothingForOthers(information: BackendSettings.ClientInformation) async throws {
+        var script = ScriptedBackend.Script()
+        script.readsProxy = information == .proxyV2
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address]) {
+            $0.clientInformation = information
+            $0.health.refresh = .hours(1)
+        }
+        let old = try await test.client()
+        _ = try await old.reply()
+        #expect(try await old.ask("HELO bot.example") == "250 mx.example.org")
+        old.send("MAIL FROM:<a@example.com>\r\n")
+        _ = try await old.reply()
+        #expect(try await old.ask("RCPT TO:<b@example.org>")?.prefix(3) == "250")
+        #expect(backend.record.lines.joined().contains("HELO bot.example"))
+        let next = try await test.client()
+        _ = try await next.reply()
+        let hello = try #require(try await next.ask("EHLO client.example"))
+        for keyword in ["SIZE 100000000", "8BITMIME", "SMTPUTF8", "DSN"] { #expect(hello.contains(keyword)) }
+        #expect(try await next.ask("MAIL FROM:<a@example.com> BODY=8BITMIME SMTPUTF8") == "250 2.1.0 Ok")
+        #expect(try await next.ask("RCPT TO:<b@example.org>")?.prefix(3) == "250")
+        await test.stop()
+    }
+
+    @Test func aBackendThatDoesNotGreetIsAskedOnOneConnection() async throws {
+        var script = ScriptedBackend.Script()
+        script.greeting = ""
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address])
+        try await Task.sleep(for: .milliseconds(3500))
+        #expect(backend.record.connections == 1)
+        await test.stop()
+        // Each failure to answer counts, and then it is out.
+        let hasty = try await TestGateway([backend.address]) { $0.health.patience = .milliseconds(300) }
+        try await eventually("it is out") { hasty.log.lines.contains { $0.hasPrefix("backend is out") } }
+        #expect(hasty.log.lines.contains { $0.contains("it does not answer in time") })
+        #expect(backend.record.connections == 4)
+        backend.change { $0.greeting = "220 backend.example ESMTP\r\n" }
+        await hasty.stop()
+    }
+
+    @Test func aBackendThatDoesNotGreetIsPassedOver() async throws {
+        let one = try ScriptedBackend()
+        let two = try ScriptedBackend()
+        let test = try await TestGateway([one.address, two.address]) {
+            $0.health.patience = .milliseconds(300)
+            $0.health.refresh = .hours(1)
+            $0.health.out = .hours(1)
+        }
+        one.change { $0.greeting = "" }
+        for _ in 0..<8 { #expect(try await send(test) == "250") }
+        #expect(two.record.messages.count == 8)
+        #expect(test.log.lines.contains { $0.hasPrefix("backend is out") })
+        await test.stop()
+    }
+
+    /// Behind a PROXY header it may be slow for the client's sake: what counts is whether it is slow for us.
+    @Test func aBackendThatKeepsAClientWaitingIsAsked() async throws {
+        var script = ScriptedBackend.Script()
+        script.readsProxy = true
+        let one = try ScriptedBackend(script)
+        let two = try ScriptedBackend(script)
+        let test = try await TestGateway([one.address, two.address]) {
+            $0.clientInformation = .proxyV2
+            $0.health.patience = .milliseconds(300)
+            $0.health.refresh = .hours(1)
+            $0.health.out = .hours(1)
+            $0.health.failures = 2
+        }
+        let before = one.record.connections
+        one.change { $0.greeting = "" }
+        for _ in 0..<2 { #expect(try await send(test) == "250") }
+        #expect(two.record.messages.count == 2)
+        try await eventually("it is out") { test.log.lines.contains { $0.hasPrefix("backend is out") } }
+        #expect(one.record.connections - before >= 3, "the client's, and two of ours")
+        #expect(one.record.proxied.filter { $0 == "local" }.count >= 3)
+        await test.stop()
+    }
+
     // MARK: - Probes
 
     @Test func anUnknownMailboxIsRefusedBeforeGreylisting() async throws {

@@ -52,6 +52,7 @@ import Testing
             ("backend_end_timeout: 9s", { $0.backendTimeouts.endOfData = .seconds(9) }),
             ("backend_failures: 4", { $0.health.failures = 4 }), ("backend_retry: 250ms", { $0.health.out = .milliseconds(250) }),
             ("backend_refresh: 1m", { $0.health.refresh = .minutes(1) }),
+            ("backend_health_timeout: 9s", { $0.health.patience = .seconds(9) }),
             ("probe_known_for: 2h", { $0.probe.knownFor = .hours(2) }), ("probe_unknown_for: 0s", { $0.probe.unknownFor = .zero }),
             ("probe_patience: 1s", { $0.probe.patience = .seconds(1) }), ("probe_connections: 5", { $0.probe.connections = 5 }),
             ("probe_capacity: 9", { $0.probe.capacity = 9 }),

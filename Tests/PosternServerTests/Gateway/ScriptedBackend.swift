@@ -21,6 +21,8 @@ final class ScriptedBackend: Sendable {
         var slowAt: (start: String, milliseconds: UInt32)?
         /// Reads a PROXY header of version 2 first.
         var readsProxy = false
+        /// Closes a moment after it has answered a message.
+        var leavesAfterMessage = false
         /// Stops reading content, for as long as it is set.
         var isStalled = false
     }
@@ -147,6 +149,10 @@ final class ScriptedBackend: Sendable {
                 if script.diesAt == "." { return }
                 if let slow = script.slowAt, slow.start == "." { usleep(slow.milliseconds * 1000) }
                 stream.send(script.final + "\r\n")
+                if script.leavesAfterMessage {
+                    usleep(50_000)
+                    return
+                }
             case "QUIT":
                 stream.send("221 2.0.0 Bye\r\n")
                 return

@@ -127,7 +127,7 @@ final class TestGateway {
     }
 
     func stop() async {
-        await listener.drain(patience: .milliseconds(200))
+        await listener.drain(patience: .milliseconds(200), forAnswers: .milliseconds(800))
         await store.close()
     }
 }

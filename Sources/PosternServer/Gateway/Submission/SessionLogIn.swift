@@ -43,7 +43,7 @@ extension SessionHandler {
             gate: gate, user: self)
         backend = connection
         connection.authenticate(credentials)
-        connection.connect(timeout: .milliseconds(current.settings.connectTimeout.milliseconds))
+        open(connection)
         return true
     }
 
