@@ -150,7 +150,8 @@ import Testing
         for bytewise in [false, true] {
             client.send((bytewise ? "MAIL FROM:<a@example.com>\r\n" : "") + "RCPT TO:<b@example.org>\r\nDATA\r\n")
             #expect(try await client.replies(bytewise ? 3 : 2).last??.hasPrefix("354") == true)
-            for piece in bytewise ? Array(content + ".\r\n").map { String($0) } : [content + ".\r\n"] {
+            let pieces = bytewise ? (content + ".\r\n").map { String($0) } : [content + ".\r\n"]
+            for piece in pieces {
                 client.send(piece)
                 if bytewise { try await Task.sleep(for: .milliseconds(5)) }
             }
