@@ -56,8 +56,8 @@ public struct CountColumn: Hashable, Sendable {
     /// Where it matters: from an eighth of it on, who comes near is followed step by step.
     public var limit: UInt32
 
-    /// From a second, since rows keep the number of the window in 32 bits, to a month.
-    public static let windows = WallTime.Span.seconds(1) ... .days(31)
+    /// Rows keep the number of the window in 32 bits, which for windows of 100 ms last for 13 years at a time; to a month.
+    public static let windows = WallTime.Span.milliseconds(100) ... .days(31)
 
     public init(_ unit: CountUnit, per window: WallTime.Span, limit: UInt32) {
         self.unit = unit

@@ -555,9 +555,10 @@ public struct CountTable: Sendable {
 
     /// Lets a key have nothing to its name; its block's total stays.
     ///
+    /// - Parameter sparing: columns that stay, less so much each.
     /// - Returns: what it had, for `giveBack`; `nil` where it had nothing.
     @discardableResult
-    public mutating func forget(_ key: CountKey) -> [UInt8]? {
+    public mutating func forget(_ key: CountKey, sparing: [Int: UInt32] = [:]) -> [UInt8]? {
         guard let slot = find(key.block) else { return nil }
         own()
         let handle = slots[slot] & 0xffff_ffff
@@ -567,7 +568,18 @@ public struct CountTable: Sendable {
             return nil
         }
         let kept = KeptRow(row, layout, columns, capacity: capacity).only(key.member)
-        (row + layout.record(member, capacity: capacity) + 1).update(repeating: 0, count: 2 * layout.columns)
+        let counts = row + layout.record(member, capacity: capacity) + 1
+        for column in 0..<layout.columns {
+            let count = counts + 2 * column
+            guard let less = sparing[column] else {
+                (count[0], count[1]) = (0, 0)
+                continue
+            }
+            // By the two windows: what came last goes first.
+            let ofThis = min(less, count[0])
+            count[0] -= ofThis
+            count[1] = (count[1] & RowLayout.mostCounted) - min(less - ofThis, count[1] & RowLayout.mostCounted)
+        }
         if row[RowLayout.state] & RowLayout.isDirty == 0 {
             row[RowLayout.state] |= RowLayout.isDirty
             dirty.append(key.block)

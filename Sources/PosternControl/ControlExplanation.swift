@@ -8,7 +8,7 @@ extension ControlHandler {
         if question.reference == nil { try checkMailboxes(question) }
         var attempt = try attempt(try await completed(question))
         attempt.harvested = attempt.client.address.flatMap { state.harvestedColour(of: $0) }
-        let (throttled, limits) = state.standing(of: attempt)
+        let (throttled, limits) = await state.standing(of: attempt)
         attempt.throttled = throttled
         var explanation = try await explain(attempt)
         explanation.limits = limits.map { LimitReport($0, redacted: state.redacts) }
@@ -102,9 +102,14 @@ extension Explanation {
     init(_ decision: Decision, stage: Stage, at moment: Moment) {
         let verdict = decision.verdict
         self.init(
-            verdict: verdict.action.name, stage: stage.rawValue, causes: verdict.causes.map(CauseReport.init),
+            verdict: verdict.holdsMessage ? "hold" : verdict.action.name, stage: stage.rawValue,
+            causes: verdict.causes.map(CauseReport.init),
             passesAt: verdict.passesAt.map(moment.shown), passesInSeconds: verdict.passesAt.map { ($0 - moment.steady).secondsRoundedUp },
             header: verdict.header, identities: [], triplets: [])
+        // accounts.action: a gateway keeps nothing.
+        if verdict.holdsMessage, !causes.isEmpty {
+            causes[0].text += "; Postfix keeps it in its hold queue, a submission listener refuses it"
+        }
     }
 }
 

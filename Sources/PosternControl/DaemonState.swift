@@ -43,7 +43,7 @@ public protocol DaemonState: Sendable {
     /// What look-ups find out about an attempt now; asked only where the engine wants to know.
     func findings(for attempt: Attempt) async -> Findings
     /// What counts mean for an attempt now, and every limit that bears on it.
-    func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding])
+    func standing(of attempt: Attempt) async -> (throttled: Throttled?, limits: [LimitStanding])
     /// The account that a name stands for at log-in, in lower case and with the domain that the configuration gives it.
     func account(_ name: String) -> String
     /// Accounts that are suspended.
@@ -70,7 +70,7 @@ extension DaemonState {
     /// Where nobody is there to look anything up.
     public func findings(for attempt: Attempt) async -> Findings { Findings() }
     /// Nor to count.
-    public func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding]) { (nil, []) }
+    public func standing(of attempt: Attempt) async -> (throttled: Throttled?, limits: [LimitStanding]) { (nil, []) }
     public func account(_ name: String) -> String { name.foldedMailbox }
     public func suspensions() -> [Suspension] { [] }
     public func releaseAccount(_ account: String) -> Bool { false }

@@ -33,6 +33,12 @@ public struct Mailbox: Hashable, Sendable {
     /// The domain as a name; `nil` where it is empty, an address literal or malformed.
     public var domainName: DomainName? { domain.utf8.first == UInt8(ascii: "[") ? nil : DomainName(domain) }
 
+    /// Whether everybody may write to it, whoever they are: `postmaster` (RFC 5321 §4.5.1) and `abuse` (RFC 2142 §4).
+    public var isAlwaysReachable: Bool {
+        let local = localPart.lowercasedASCII
+        return local == "postmaster" || local == "abuse"
+    }
+
     /// With the local part as `foldedLocalPart` has it: for looking up entries that people typed.
     public var folded: String { Self.text(foldedLocalPart, domain) }
 

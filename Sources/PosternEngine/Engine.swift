@@ -79,7 +79,10 @@ public struct Engine: Sendable {
                 if attempt.sender == .null, exemption.action == .accept, memory.exemptAtRcpt == nil {
                     decision.memory.exemptAtRcpt = exemption.causes.first
                 }
-                if attempt.account != nil { decision.changes = expectAnswer(to: attempt, now: now) }
+                if attempt.account != nil {
+                    decision.changes = expectAnswer(to: attempt, now: now)
+                    if let throttled = attempt.throttled, throttled.isShadow { decision.verdict.causes.append(.overLimit(throttled)) }
+                }
                 return .decided(decision)
             }
             guard let recipient = attempt.recipient else { return accept(.stageHasNoCheck) }
@@ -146,6 +149,8 @@ public struct Engine: Sendable {
     public func recognise(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision? {
         guard inquiry.attempt.stage != .connect else { return conclude(inquiry, evidence: evidence, now: now) }
         guard inquiry.spared == nil, inquiry.attempt.throttled == nil else { return nil }
+        // Whoever is trusted is not charged, which look-ups tell.
+        guard !limitsStrangers(inquiry.attempt) || !namesTrusted(inquiry.attempt, now: now) else { return nil }
         var (decision, isRecognised) = greylist(inquiry, evidence: evidence, now: now)
         guard isRecognised else { return nil }
         finish(&decision, inquiry)
@@ -159,14 +164,15 @@ public struct Engine: Sendable {
         var (decision, isRecognised) =
             inquiry.spared.map { (Decision(verdict: Verdict(.accept, [$0]), memory: inquiry.memory), false) }
             ?? greylist(inquiry, evidence: evidence, now: now)
-        if isRecognised, asked.value.throttled == nil {
+        let limits = limitsStrangers(asked.value)
+        if isRecognised, asked.value.throttled == nil, !limits || inquiry.findings == nil || !mayBeTrusted(asked.value, now: now) {
             finish(&decision, inquiry)
             return decision
         }
         let assessment = settings.assess(asked.value, inquiry.findings, lists.suspicion(of: asked.value.client, at: now))
         if isRecognised {
             finish(&decision, inquiry)
-            return throttled(decision, inquiry, isTrusted: isTrusted(inquiry, assessment, now: now))
+            return throttled(decision, inquiry, isTrusted: limits ? isTrusted(inquiry, assessment, now: now) : nil)
         }
         if assessment.score >= settings.bands.reject {
             decision = Decision(verdict: Verdict(.reject, [.scoreTooHigh(assessment.score)]), memory: inquiry.memory)
@@ -175,8 +181,7 @@ public struct Engine: Sendable {
         }
         if !assessment.causes.isEmpty { decision.verdict.causes += assessment.causes }
         finish(&decision, inquiry)
-        guard asked.value.throttled != nil else { return decision }
-        return throttled(decision, inquiry, isTrusted: isTrusted(inquiry, assessment, now: now))
+        return limits ? throttled(decision, inquiry, isTrusted: isTrusted(inquiry, assessment, now: now)) : decision
     }
 
     /// Why a client that is not known need not wait, if it need not.
@@ -245,9 +250,7 @@ public struct Engine: Sendable {
         func accept(_ cause: Cause) -> Verdict { Verdict(.accept, [cause]) }
 
         // RFC 5321 §4.5.1; abuse@ is RFC 2142 §4.
-        if let local = attempt.recipient?.localPart.lowercasedASCII, local == "postmaster" || local == "abuse" {
-            return accept(.alwaysReachable)
-        }
+        if attempt.recipient?.isAlwaysReachable == true { return accept(.alwaysReachable) }
         if let account = attempt.account { return accept(.authenticated(account: account)) }
 
         let client = lists.client(attempt.client, at: now)

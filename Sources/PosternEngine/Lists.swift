@@ -142,6 +142,11 @@ public struct Lists: Sendable {
         return nil
     }
 
+    /// Whether some mail of a client's may be let through by a release.
+    func mayRelease(_ address: IPAddress, at now: WallTime) -> Bool {
+        releases.values.contains { $0.contains { now < $0.expires && $0.client?.contains(address) ?? true } }
+    }
+
     /// Until when this attempt is let through by a release, if it is.
     func release(for attempt: Attempt, at now: WallTime) -> WallTime? {
         guard !releases.isEmpty, let recipient = attempt.recipient else { return nil }

@@ -12,9 +12,14 @@ public struct MessageMemory: Equatable, Sendable {
     /// Whether this message has been counted towards proving its client's identities.
     public var counted = false
 
-    /// Recipients that were asked about, and those that were accepted.
-    public var asked: UInt16 = 0
-    public var accepted: UInt16 = 0
+    /// Whether a recipient of it was asked about: it is known then whether it counts.
+    public var wasAsked = false
+    /// Recipients that were accepted and count towards limits.
+    public private(set) var accepted: UInt16 = 0
+    /// The last of them, as a keyed hash; 0 for none.
+    private var lastAccepted: UInt64 = 0
+    /// Nobody has said yet whether the mail server took that one, too.
+    private var lastIsOpen = false
     /// Whether the message counts towards its client's limits.
     public var counts = false
     /// Whether it has been charged.
@@ -48,6 +53,33 @@ public struct MessageMemory: Equatable, Sendable {
     public var pending: PendingRecipients {
         get { seldom.pending }
         set { seldom.pending = newValue }
+    }
+
+    /// Whether the recipient that was accepted last is asked about once more: a mail server with the service in two of its lists of
+    /// restrictions does so.
+    public func repeats(_ recipient: @autoclosure () -> UInt64) -> Bool {
+        lastIsOpen && lastAccepted != 0 && lastAccepted == recipient()
+    }
+
+    /// A recipient that counts was accepted; `recipient` is a keyed hash of it, or 0 where it is never asked about again.
+    public mutating func countRecipient(_ recipient: UInt64) {
+        guard accepted < .max else { return lastIsOpen = false }
+        accepted += 1
+        lastAccepted = recipient
+        lastIsOpen = true
+    }
+
+    /// The mail server has taken the last recipient, or goes on to another.
+    public mutating func confirmRecipient() {
+        lastIsOpen = false
+        if case .some = kept { pending.confirm() }
+    }
+
+    /// The mail server did not take the last recipient.
+    public mutating func withdrawRecipient() {
+        if lastIsOpen { accepted -= 1 }
+        lastIsOpen = false
+        if case .some = kept { pending.withdraw() }
     }
 
     // What most messages never have stands apart, behind one reference or none: a memory goes along with every question.

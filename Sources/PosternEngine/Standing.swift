@@ -31,7 +31,7 @@ extension Engine {
     public func mayHarvest(_ attempt: Attempt, now: WallTime) -> Bool {
         // A trap's address may have been forged as the sender of somebody's spam: what comes back is nobody's fault.
         guard attempt.sender != .null, attempt.account == nil, attempt.client.address != nil else { return false }
-        if let local = attempt.recipient?.localPart.lowercasedASCII, local == "postmaster" || local == "abuse" { return false }
+        if attempt.recipient?.isAlwaysReachable == true { return false }
         if let sender = attempt.sender.mailbox, lists.mailbox(.sender, sender, at: now)?.list == .allow { return false }
         return standing(of: attempt.client, now: now) != .spared
     }

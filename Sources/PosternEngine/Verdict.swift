@@ -37,6 +37,9 @@ public struct Verdict: Equatable, Sendable {
     public var delay = WallTime.Span.zero
     /// Whether a gateway sends its answer byte by byte.
     public var stutters = false
+    /// Whether the client goes straight through by the admin's word on its domain, or by lists of good senders; `nil` where that was not
+    /// looked up, or where look-ups did not tell.
+    public var isTrusted: Bool?
     /// Where it is refused: whether the mail server that asks shall keep the message in its hold queue instead.
     public var holdsMessage = false
 

@@ -256,13 +256,38 @@ public final class DecisionService: Sendable {
     }
 
     /// What counts mean for an attempt now, and every limit that bears on it: for someone who wants to see it.
-    func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding]) {
+    func standing(of attempt: Attempt) async -> (throttled: Throttled?, limits: [LimitStanding]) {
         guard let limits else { return (nil, []) }
-        let engine = engine
+        let snapshot = state.withLockedValue { $0.snapshot }
+        // By whose domain it is counted, too.
+        let findings = snapshot.countsIdentities ? await findings(for: attempt) : nil
         let now = clock.now().steady
         return (
-            limits.assess(attempt, MessageMemory(), engine, nil, now: now, isQuestion: true), limits.standings(attempt, engine, now: now)
+            limits.assess(attempt, MessageMemory(), snapshot.engine, findings, now: now),
+            limits.standings(attempt, snapshot.engine, findings, now: now)
         )
+    }
+
+    /// A recipient was asked for whom the backend does not know.
+    ///
+    /// - Returns: how long the answer to that waits, by the client's counts, and at how many sessions that wait none does.
+    func askedForUnknown(_ attempt: Attempt) -> (hold: WallTime.Span, heldSessions: Int)? {
+        let snapshot = state.withLockedValue { $0.snapshot }
+        let engine = snapshot.engine
+        guard let limits, attempt.account == nil, snapshot.counts(attempt) else { return nil }
+        let now = clock.now().steady
+        guard engine.standing(of: attempt.client, now: now) == .unknown else { return nil }
+        let findings = snapshot.countsIdentities ? evidence?.known(attempt) : nil
+        var attempt = attempt
+        attempt.throttled = limits.assess(attempt, MessageMemory(), engine, findings, now: now)
+        limits.attemptedUnknown(attempt, engine, now: now)
+        guard let throttled = attempt.throttled, !throttled.isShadow, !engine.mayBeTrusted(attempt, now: now) else { return nil }
+        let span =
+            switch throttled.grade {
+            case .hold(let span): span
+            case .defer, .refuse, .refuseAccount, .suspended: engine.settings.throttle.hold
+            }
+        return (span, engine.settings.throttle.heldSessions)
     }
 
     /// What look-ups find out now, for someone who wants to see it.

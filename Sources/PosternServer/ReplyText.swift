@@ -24,9 +24,14 @@ enum ReplyText {
     static func accountLimit(_ throttled: Throttled, now: WallTime, hostname: String, reference: Reference) -> String {
         let limit = throttled.limit
         let unit = limit.unit.rawValue.split(separator: "-").joined(separator: " ")
-        let amount = limit.unit == .bytes ? "\(limit.amount >> 20) MiB" : "\(limit.amount) \(unit)"
-        return
-            "Not sent: your account may send \(amount) within \(limit.window); try again in \((throttled.until - now).spoken) (\(hostname) \(reference))"
+        let amount = limit.unit == .bytes ? amount(ofOctets: limit.amount) : "\(limit.amount) \(unit)"
+        let outlook =
+            throttled.isAlone ? "this message alone is more than that" : "try again in \((throttled.until - now).spoken)"
+        return "Not sent: your account may send \(amount) within \(limit.window); \(outlook) (\(hostname) \(reference))"
+    }
+
+    private static func amount(ofOctets octets: UInt64) -> String {
+        octets < 1 << 20 ? "\((octets + 1023) >> 10) KiB" : "\(octets >> 20) MiB"
     }
 
     static func earlyTalk(hostname: String, reference: Reference) -> String {

@@ -67,6 +67,18 @@ struct HandlerTests {
         #expect(try await store.statistics().triplets == 0)
     }
 
+    @Test func explainTellsOfTheHoldQueue() async throws {
+        let limit = Limit(.account, .messages, 2, per: .hours(1))
+        state.setThrottled(Throttled(.refuseAccount, limit, count: 3, allowance: 2, until: state.now().steady + .hours(1)))
+        let question = Question(address: "192.0.2.7", sender: "a@example.org", recipient: "b@example.net", account: "ann")
+        for (action, verdict) in [(AccountSettings.Action.reject, "reject"), (.hold, "hold")] {
+            state.set { $0.accounts.action = action }
+            let e = try await explain(question)
+            #expect(e.verdict == verdict && e.causes.first?.word == "account-limit")
+            #expect(e.causes.first?.text.contains("hold queue") == (action == .hold))
+        }
+    }
+
     @Test func explainFollowsATripletFromWaitingToKnown() async throws {
         try await attempt(question, reference: 1)
         state.advance(.minutes(1))

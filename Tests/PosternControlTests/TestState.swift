@@ -10,6 +10,7 @@ final class TestState: DaemonState {
         var counts = LimitCounts(throttle: TestState.throttle, accounts: AccountSettings(), seed: (1, 2))
         var harvest: Harvest?
         var listChanges = 0
+        var throttled: Throttled?
         var loginDomain = ""
         var moment = Moment(steady: WallTime(seconds: 1_800_000_000), wall: WallTime(seconds: 1_800_000_000))
     }
@@ -31,6 +32,11 @@ final class TestState: DaemonState {
 
     func engine() -> Engine { values.withLockedValue { $0.engine } }
     func set(_ change: (inout EngineSettings) -> Void) { values.withLockedValue { change(&$0.engine.settings) } }
+    /// What counts are to mean for whoever is asked about.
+    func setThrottled(_ throttled: Throttled?) { values.withLockedValue { $0.throttled = throttled } }
+    func standing(of attempt: Attempt) async -> (throttled: Throttled?, limits: [LimitStanding]) {
+        (values.withLockedValue { $0.throttled }, [])
+    }
     func now() -> Moment { values.withLockedValue { $0.moment } }
     func listsChanged(_ lists: Lists) {
         values.withLockedValue {
@@ -79,7 +85,7 @@ final class TestState: DaemonState {
 
     func suspend(_ suspension: Suspension) { values.withLockedValue { $0.counts.suspend(suspension) } }
     func suspensions() -> [Suspension] { values.withLockedValue { Array($0.counts.suspended.values) } }
-    func releaseAccount(_ account: String) -> Bool { values.withLockedValue { $0.counts.release(account) } }
+    func releaseAccount(_ account: String) -> Bool { values.withLockedValue { $0.counts.release(account, at: $0.moment.steady) } }
 
     /// From here on there is a harvest, with these entries.
     func beginHarvest(_ entries: [HarvestEntry]) {

@@ -1,8 +1,17 @@
 import PosternCore
 
-/// Where an account was last seen to come from. The places seen least lately are forgotten beyond `maximum`.
+/// Where an account was last seen to come from. The places seen least lately are forgotten.
 struct AccountPlaces: Sendable {
-    static let maximum = 32
+    /// Of one account. More is seldom wanted, and written down their number is an octet.
+    static let maximum = 255
+    /// Remembered in any case, so that its owner is known to be at home.
+    private static let fewest = 32
+
+    /// Networks that have to be told apart by these limits: one more than an account may come from.
+    static func most(for limits: [Limit]) -> Int {
+        let amounts = limits.filter { $0.unit == .places || $0.unit == .countries }.map { Int(clamping: $0.amount) }
+        return min(max(fewest, (amounts.max() ?? 0).addingReportingOverflow(1).partialValue), maximum)
+    }
 
     private struct Place: Sendable {
         /// A keyed hash.
@@ -13,13 +22,13 @@ struct AccountPlaces: Sendable {
 
     private var places: [Place] = []
 
-    mutating func note(_ network: UInt64, _ country: String?, at now: WallTime) {
+    mutating func note(_ network: UInt64, _ country: String?, most: Int, at now: WallTime) {
         if let index = places.firstIndex(where: { $0.network == network }) {
             places[index].seen = now
             if let country { places[index].country = country }
             return
         }
-        if places.count >= Self.maximum, let oldest = places.indices.min(by: { places[$0].seen < places[$1].seen }) {
+        while places.count >= max(most, 1), let oldest = places.indices.min(by: { places[$0].seen < places[$1].seen }) {
             places.remove(at: oldest)
         }
         places.append(Place(network: network, country: country, seen: now))

@@ -56,6 +56,8 @@ public struct Limit: Hashable, Sendable {
     public var window: WallTime.Span
 
     public static let amounts: ClosedRange<UInt64> = 1...1_000_000_000_000
+    /// Networks and countries, which are told apart one by one.
+    public static let amountsOfPlaces: ClosedRange<UInt64> = 1...UInt64(AccountPlaces.maximum - 1)
     public static let windows = CountColumn.windows
 
     public init(_ key: Key, _ unit: Unit, _ amount: UInt64, per window: WallTime.Span) {
@@ -81,6 +83,7 @@ public enum LimitSyntaxError: Error, Equatable, Sendable, CustomStringConvertibl
     case key(String, [Limit.Key])
     case unit(String, [Limit.Unit])
     case amount(String)
+    case places(String, Limit.Unit)
     case window(String)
     case unitOfAnother(Limit.Unit, Limit.Key)
 
@@ -90,6 +93,8 @@ public enum LimitSyntaxError: Error, Equatable, Sendable, CustomStringConvertibl
         case .key(let text, let keys): "'\(text)' is not one of \(keys.map(\.rawValue).joined(separator: ", "))"
         case .unit(let text, let units): "'\(text)' is not one of \(units.map(\.rawValue).joined(separator: ", "))"
         case .amount(let text): "'\(text)' is not a whole number from 1 on, with K, M or G behind it where bytes are meant"
+        case .places(let text, let unit):
+            "\(text) is more than \(Limit.amountsOfPlaces.upperBound) \(unit.rawValue), the most that are told apart"
         case .window(let text): "'\(text)' is not a time from \(Limit.windows.lowerBound) to \(Limit.windows.upperBound), such as 1h"
         case .unitOfAnother(let unit, let key): "\(unit.rawValue) cannot be counted for \(key.rawValue)"
         }
@@ -125,6 +130,9 @@ extension Limit: CustomStringConvertible {
         let parts = words[2].split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 2 else { throw .form }
         guard let amount = Self.amount(parts[0], unit), Self.amounts.contains(amount) else { throw .amount(String(parts[0].prefix(40))) }
+        if unit == .places || unit == .countries {
+            guard Self.amountsOfPlaces.contains(amount) else { throw .places(String(parts[0].prefix(40)), unit) }
+        }
         guard let window = WallTime.Span(parts[1]), Self.windows.contains(window) else { throw .window(String(parts[1].prefix(40))) }
         guard Self.units(of: key).contains(unit) else { throw .unitOfAnother(unit, key) }
         self.init(key, unit, amount, per: window)

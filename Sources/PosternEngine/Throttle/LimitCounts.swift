@@ -78,6 +78,8 @@ public struct LimitCounts: Sendable {
     private let counted: Set<Limit.Key>
     /// Past which an address is refused at connect.
     private let attempts: Limit?
+    /// Networks of one account that are remembered.
+    private let mostPlaces: Int
     private(set) var refused = Fading<CountKey, WallTime>(maximum: LimitCounts.maximumRefused)
     /// Whose refusal is to be written down.
     private var changedRefusals: Set<CountKey> = []
@@ -90,6 +92,8 @@ public struct LimitCounts: Sendable {
     /// Accounts whose places are to be written down.
     private var changedPlaces: Set<UInt64> = []
     public private(set) var suspended: [String: Suspension] = [:]
+    /// In shadow: accounts that would be. Forgotten where the mode is another.
+    private var shadowed: [String: Suspension] = [:]
     /// Clients newly refused at connect, for a firewall: address or network, and until when. Taken by `takeRefusals`.
     private var freshRefusals: [(Prefix, WallTime)] = []
 
@@ -126,6 +130,7 @@ public struct LimitCounts: Sendable {
         counted = Set(all.filter { $0.unit == .newRecipients }.map(\.key))
         attempts = throttle.limits.first { $0.key == .address && $0.unit == .attempts }
         usualColumns = usual
+        mostPlaces = AccountPlaces.most(for: accounts.suspend)
         let accountLimits = kinds[Self.index(.accounts)].limits
         suspensionLimits = accounts.suspend.compactMap { limit in
             guard limit.unit.counted != nil else { return (limit, nil) }
@@ -143,11 +148,9 @@ public struct LimitCounts: Sendable {
         return Throttled(.refuse, limit, count: Double(limit.amount) * throttle.refuseAt, allowance: Double(limit.amount), until: until)
     }
 
-    /// What a stranger's counts mean for the recipient that it asks for. `isQuestion`: somebody only wants to know; nobody is
-    /// refused for it.
-    public mutating func assess(
-        _ subject: LimitSubject, _ request: LimitRequest, at now: WallTime, isQuestion: Bool = false
-    ) -> Throttled? {
+    /// What a stranger's counts mean for the recipient that it asks for. Nobody is refused for the question: `refuse` does so once it
+    /// is known that the client is not trusted.
+    public mutating func assess(_ subject: LimitSubject, _ request: LimitRequest, at now: WallTime) -> Throttled? {
         if let refusal = refusal(of: subject, at: now) { return refusal }
         var worst: (rank: Int, ratio: Double, throttled: Throttled)?
         var passes = now
@@ -157,7 +160,8 @@ public struct LimitCounts: Sendable {
             kinds[Self.index(look.table)].table.counts(key, at: now, blocks: look.blocks, into: &used)
             for position in look.first..<look.end {
                 let bearing = bearings[position]
-                let count = used[bearing.column] + Self.asked(bearing.limit, request)
+                let asked = Self.asked(bearing.limit, request)
+                let count = used[bearing.column] + asked
                 // Whose neighbours are loud may do less.
                 var allowance = bearing.kept
                 if let block = bearing.block, used.block(bearing.column) > block {
@@ -165,10 +169,13 @@ public struct LimitCounts: Sendable {
                 }
                 let ratio = count / allowance
                 guard ratio > 1 else { continue }
-                let throttled =
-                    isQuestion
-                    ? graded(bearing.limit, count: count, allowance: allowance, at: now)
-                    : grade(bearing.limit, count: count, allowance: allowance, subject, at: now)
+                var throttled = graded(bearing.limit, count: count, allowance: allowance, at: now)
+                // One message that alone is more would never pass: it does where its client is within the limit.
+                let isAlone = Self.isWhole(bearing.limit, request) && asked > throttle.deferAt * allowance
+                if isAlone, throttled.grade == .defer, used[bearing.column] <= allowance {
+                    throttled.grade = .hold(throttle.hold)
+                    throttled.until = now + throttle.hold
+                }
                 let rank =
                     switch throttled.grade {
                     case .hold: 0
@@ -176,10 +183,11 @@ public struct LimitCounts: Sendable {
                     case .refuse, .refuseAccount, .suspended: 2
                     }
                 if throttled.grade == .defer {
-                    let asked = Self.asked(bearing.limit, request)
-                    passes = max(
-                        passes,
-                        self.passes(bearing.limit, key, bearing.column, asked: asked, allowance: throttle.deferAt * allowance, at: now))
+                    let passing =
+                        isAlone
+                        ? self.passes(bearing.limit, key, bearing.column, asked: 0, allowance: allowance, at: now)
+                        : self.passes(bearing.limit, key, bearing.column, asked: asked, allowance: throttle.deferAt * allowance, at: now)
+                    passes = max(passes, passing)
                 }
                 if let worst, (rank, ratio) <= (worst.rank, worst.ratio) { continue }
                 worst = (rank, ratio, throttled)
@@ -200,17 +208,14 @@ public struct LimitCounts: Sendable {
         return max(falls ?? now, now + .seconds(1))
     }
 
-    private mutating func grade(
-        _ limit: Limit, count: Double, allowance: Double, _ subject: LimitSubject, at now: WallTime
-    ) -> Throttled {
-        let throttled = graded(limit, count: count, allowance: allowance, at: now)
-        if throttled.grade == .refuse, let address = subject.address {
-            refuse(CountKey(address), until: throttled.until)
-            if freshRefusals.count < Self.maximumRefused {
-                freshRefusals.append((Prefix(address, length: address.family == .v4 ? 32 : 64), throttled.until))
-            }
+    /// From now on a client is refused at connect.
+    public mutating func refuse(_ address: IPAddress, until: WallTime, at now: WallTime) {
+        let key = CountKey(address)
+        if let known = refused.peek(key), now < known { return }
+        refuse(key, until: until)
+        if freshRefusals.count < Self.maximumRefused {
+            freshRefusals.append((Prefix(address, length: address.family == .v4 ? 32 : 64), until))
         }
-        return throttled
     }
 
     private mutating func refuse(_ key: CountKey, until: WallTime?) {
@@ -246,27 +251,33 @@ public struct LimitCounts: Sendable {
     }
 
     /// What an account's counts mean for the recipient that it asks for.
-    public mutating func assessAccount(_ subject: LimitSubject, _ request: LimitRequest, at now: WallTime) -> Throttled? {
+    ///
+    /// - Parameter isReachableByAll: whether that is one to whom those may write who are stopped: later, where there is a limit, never
+    ///   not at all.
+    public mutating func assessAccount(
+        _ subject: LimitSubject, _ request: LimitRequest, isReachableByAll: Bool = false, at now: WallTime
+    ) -> Throttled? {
         guard let account = subject.account else { return nil }
-        if suspended[account] != nil, let limit = accounts.suspend.first ?? accounts.limits.first {
-            return Throttled(.suspended, limit, count: 0, allowance: 0, until: now)
-        }
+        if !isReachableByAll, let suspension = suspended[account] ?? shadowed[account] { return Throttled(suspension, at: now) }
         var worst: (ratio: Double, throttled: Throttled)?
         var passes = now
         for (limit, used, allowance, _) in standings(subject, nil, ofAccounts: true, at: now) {
             // Failed log-ins are asked about before anybody is logged in; what suspends does so once it is done.
             guard limit.unit != .failures, !accounts.suspend.contains(limit) else { continue }
-            let count = used + Self.asked(limit, request)
+            let asked = Self.asked(limit, request)
+            let count = used + asked
             let ratio = count / allowance
             guard ratio > 1 else { continue }
             if let key = key(Table(limit.key), subject, nil),
                 let column = kinds[Self.index(Table(limit.key))].limits.first(where: { $0.limit == limit })?.column
             {
-                passes = max(
-                    passes, self.passes(limit, key, column, asked: Self.asked(limit, request), allowance: allowance, at: now))
+                passes = max(passes, self.passes(limit, key, column, asked: asked, allowance: allowance, at: now))
             }
             guard ratio > worst?.ratio ?? 1 else { continue }
-            worst = (ratio, Throttled(.refuseAccount, limit, count: count, allowance: allowance, until: now))
+            var throttled = Throttled(
+                isReachableByAll ? .defer : .refuseAccount, limit, count: count, allowance: allowance, until: now)
+            throttled.isAlone = asked > allowance
+            worst = (ratio, throttled)
         }
         worst?.throttled.until = passes
         return worst?.throttled
@@ -293,6 +304,9 @@ public struct LimitCounts: Sendable {
         let octets = max(octets, 0)
         return octets / 1024 + (octets % 1024 == 0 ? 0 : 1)
     }
+
+    /// Whether a message asks for all that it will: its sender cannot leave some of it for another.
+    static func isWhole(_ limit: Limit, _ request: LimitRequest) -> Bool { limit.unit == .bytes || request.isWhole }
 
     static func asked(_ limit: Limit, _ request: LimitRequest) -> Double {
         switch limit.unit {
@@ -389,6 +403,19 @@ public struct LimitCounts: Sendable {
             let standing = LimitStanding(limit: limit, subject: name, used: used * factor, allowance: allowance * factor)
             if !standings.contains(where: { $0.limit == limit && $0.subject == name }) { standings.append(standing) }
         }
+        // What a block has used bears on no address by itself, but on what the address may do.
+        if let address = subject.address, subject.account == nil {
+            let key = CountKey(address)
+            let kind = Self.index(.addresses)
+            for (limit, column) in kinds[kind].limits where limit.key == .block {
+                let factor = limit.unit == .bytes ? 1024.0 : 1
+                let used = kinds[kind].table.total(of: key.block, column: column, at: now)
+                standings.append(
+                    LimitStanding(
+                        limit: limit, subject: Prefix(address, length: address.family == .v4 ? 24 : 48).description,
+                        used: used * factor, allowance: Double(limit.kept) * factor))
+            }
+        }
         if let account = subject.account {
             for (limit, column) in suspensionLimits where column == nil {
                 standings.append(
@@ -407,7 +434,7 @@ public struct LimitCounts: Sendable {
         guard let account = subject.account else { return nil }
         if let address = subject.address {
             let (account, network) = (hashed(account), hashed(address))
-            places[account, default: AccountPlaces()].note(network, subject.country, at: now)
+            places[account, default: AccountPlaces()].note(network, subject.country, most: mostPlaces, at: now)
             if changedPlaces.count < Self.maximumAccounts { changedPlaces.insert(account) }
         }
         return suspend(account, at: now)
@@ -501,6 +528,9 @@ public struct LimitCounts: Sendable {
 
     func hashed(_ text: String) -> UInt64 { CountKey(text, hash: hash).block }
 
+    /// By which a recipient is known again within its message; never 0.
+    public func mark(of recipient: Mailbox) -> UInt64 { hashed(recipient.folded) | 1 }
+
     /// The network of an address, of an account's.
     private func hashed(_ address: IPAddress) -> UInt64 {
         withUnsafeBytes(of: CountKey(address).block.littleEndian) { hash.hash($0) }
@@ -525,7 +555,7 @@ public struct LimitCounts: Sendable {
 
     /// `pending`: new recipients of a message that is not accepted yet.
     private mutating func suspend(_ account: String, pending: Int = 0, at now: WallTime) -> Suspension? {
-        guard suspended[account] == nil else { return nil }
+        guard suspended[account] == nil, shadowed[account] == nil else { return nil }
         let index = Self.index(.accounts)
         var used = CountValues()
         kinds[index].table.counts(CountKey(account, hash: hash), at: now, into: &used)
@@ -539,9 +569,15 @@ public struct LimitCounts: Sendable {
                 count = Double(spread(limit, account, at: now))
             }
             guard count > allowance else { continue }
-            let suspension = Suspension(
+            var suspension = Suspension(
                 account: account, since: now, reason: "\(limit): \(Int(count.rounded(.up))) where \(Int(allowance)) are allowed")
-            suspended[account] = suspension
+            suspension.isShadow = accounts.mode == .shadow
+            if suspension.isShadow {
+                guard shadowed.count < Self.maximumAccounts else { return nil }
+                shadowed[account] = suspension
+            } else {
+                suspended[account] = suspension
+            }
             return suspension
         }
         return nil
@@ -555,10 +591,20 @@ public struct LimitCounts: Sendable {
     /// Lets an account go on, with nothing to its name: or it would be stopped again at once.
     ///
     /// - Returns: whether it was suspended.
-    public mutating func release(_ account: String) -> Bool {
+    public mutating func release(_ account: String, at now: WallTime) -> Bool {
         let account = account.foldedMailbox
+        shadowed[account] = nil
         guard suspended.removeValue(forKey: account) != nil else { return false }
-        kinds[Self.index(.accounts)].table.forget(CountKey(account, hash: hash))
+        // What it usually does stays, without what it was stopped for.
+        let (index, key) = (Self.index(.accounts), CountKey(account, hash: hash))
+        var used = CountValues()
+        kinds[index].table.counts(key, at: now, into: &used)
+        var spared: [Int: UInt32] = [:]
+        for (limit, column) in suspensionLimits {
+            guard let column, let unit = limit.unit.counted, let usual = usualColumns[unit] else { continue }
+            spared[usual] = max(spared[usual] ?? 0, UInt32(clamping: Int(used[column].rounded(.up))))
+        }
+        kinds[index].table.forget(key, sparing: spared)
         places[hashed(account)] = AccountPlaces()
         changedPlaces.insert(hashed(account))
         return true
@@ -587,6 +633,8 @@ public struct LimitCounts: Sendable {
         swap(&places, &other.places)
         swap(&changedPlaces, &other.changedPlaces)
         swap(&suspended, &other.suspended)
+        // Whoever would have been stopped was told of, but neither kept nor stopped.
+        if accounts.mode == .shadow { swap(&shadowed, &other.shadowed) }
         swap(&freshRefusals, &other.freshRefusals)
         swap(&names, &other.names)
     }

@@ -32,6 +32,8 @@ public struct LimitRequest: Equatable, Sendable {
     /// Octets; a claim of the client's.
     public var size = 0
     public var recipientDomain: String?
+    /// Nothing is left to be asked for: the content comes next.
+    public var isWhole = false
 
     public init() {}
 }

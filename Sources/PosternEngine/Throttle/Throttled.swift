@@ -23,6 +23,10 @@ public struct Throttled: Equatable, Sendable {
     public var until: WallTime
     /// Counted and told only.
     public var isShadow: Bool
+    /// What is asked for is more than the limit by itself: to wait is of no use.
+    public var isAlone = false
+    /// Why an account is suspended, for people.
+    public var reason = ""
 
     public init(_ grade: Grade, _ limit: Limit, count: Double, allowance: Double, until: WallTime, isShadow: Bool = false) {
         self.grade = grade
@@ -55,9 +59,19 @@ public struct Throttled: Equatable, Sendable {
     }
 }
 
+extension Throttled {
+    /// Of an account that was stopped.
+    init(_ suspension: Suspension, at now: WallTime) {
+        // The reason begins with the limit, which the configuration may know no more.
+        let limit = suspension.reason.split(separator: ":").first.flatMap { try? Limit($0) }
+        self.init(.suspended, limit ?? Limit(.account, .messages, 1, per: .days(1)), count: 0, allowance: 0, until: now)
+        reason = suspension.reason
+    }
+}
+
 extension Throttled: CustomStringConvertible {
     public var description: String {
-        if grade == .suspended { return "the account is suspended: past \(limit)" }
+        if grade == .suspended { return "\(isShadow ? "shadow: would reject, past" : "the account is suspended: past") \(reason)" }
         let past = "past \(limit): \(Int(count.rounded(.up))) of \(Int(allowance))"
         return isShadow ? "shadow: would \(would), \(past)" : past
     }
@@ -93,6 +107,8 @@ extension Engine {
         switch attempt.stage {
         case .connect:
             guard throttled.grade == .refuse, standing(of: attempt.client, now: now) != .spared else { return nil }
+            // For whom it comes is not known yet.
+            if let address = attempt.client.address, lists.mayRelease(address, at: now) { return nil }
             return .decided(Decision(verdict: verdict, memory: memory))
         case .rcpt, .data:
             if attempt.account == nil {
@@ -110,18 +126,40 @@ extension Engine {
     }
 
     /// Whether look-ups could show that a client past its limits is trusted.
-    private func mayBeTrusted(_ attempt: Attempt, now: WallTime) -> Bool {
-        guard settings.looksUp else { return false }
-        if settings.hasAllowlists { return true }
-        guard let sender = attempt.sender.mailbox else { return false }
+    public func mayBeTrusted(_ attempt: Attempt, now: WallTime) -> Bool {
+        settings.looksUp && (settings.hasAllowlists || namesTrusted(attempt, now: now))
+    }
+
+    /// Whether the sender that a client names is trusted where SPF passes for it. For the null sender that is the name it greets
+    /// with (RFC 7208 §2.4).
+    func namesTrusted(_ attempt: Attempt, now: WallTime) -> Bool {
+        guard settings.looksUp, attempt.account == nil else { return false }
+        guard let sender = attempt.sender.mailbox else {
+            return !settings.trusted.domains.isEmpty && DomainName(attempt.client.helo).map(settings.trusted.vouches(for:)) ?? false
+        }
         if lists.mailbox(.sender, sender, at: now)?.list == .allow { return true }
         return sender.domainName.map(settings.trusted.vouches(for:)) ?? false
     }
 
+    /// Whether limits of strangers bear on an attempt.
+    func limitsStrangers(_ attempt: Attempt) -> Bool {
+        attempt.account == nil && (attempt.throttles || settings.throttle.mode != .off)
+    }
+
+    /// Whether a recipient is a postmaster or abuse desk of ours, to whom an account that is stopped may write.
+    public func isReachableByAll(_ recipient: Mailbox) -> Bool {
+        guard recipient.isAlwaysReachable else { return false }
+        // RFC 5321 §4.5.1: postmaster needs no domain.
+        guard let domain = recipient.domainName else { return recipient.domain.isEmpty }
+        if settings.ourDomains.contains(domain) || domain == settings.ownName { return true }
+        return settings.ownName.flatMap(domains.organisationalDomain(of:)) == domain
+    }
+
     /// What being past a limit makes of a decision on everything else.
-    func throttled(_ decision: Decision, _ inquiry: Inquiry, isTrusted: Bool) -> Decision {
-        guard let throttled = inquiry.attempt.throttled, inquiry.attempt.account == nil, !isTrusted else { return decision }
+    func throttled(_ decision: Decision, _ inquiry: Inquiry, isTrusted: Bool?) -> Decision {
         var decision = decision
+        decision.verdict.isTrusted = isTrusted
+        guard let throttled = inquiry.attempt.throttled, inquiry.attempt.account == nil, isTrusted != true else { return decision }
         if throttled.isShadow {
             decision.verdict.causes.append(.overLimit(throttled))
             return decision
@@ -138,19 +176,24 @@ extension Engine {
         default:
             var verdict = verdict(on: throttled)
             verdict.causes += decision.verdict.causes
+            verdict.isTrusted = isTrusted
             // Nothing is learnt from what does not pass.
             decision = Decision(verdict: verdict, memory: inquiry.memory)
         }
         return decision
     }
 
-    /// Whether a client past its limits goes straight through all the same.
-    func isTrusted(_ inquiry: Inquiry, _ assessment: Assessment, now: WallTime) -> Bool {
+    /// Whether a client goes straight through whatever its counts are; `nil` where look-ups did not tell.
+    func isTrusted(_ inquiry: Inquiry, _ assessment: Assessment, now: WallTime) -> Bool? {
         if assessment.score <= settings.bands.pass { return true }
-        guard let findings = inquiry.findings else { return false }
+        guard let findings = inquiry.findings else { return nil }
         if let domain = findings.spf?.vouchedDomain, settings.trusted.vouches(for: domain) { return true }
-        guard let sender = inquiry.attempt.sender.mailbox, findings.spf?.result == .pass else { return false }
-        return lists.mailbox(.sender, sender, at: now)?.list == .allow
+        switch findings.spf?.result {
+        case .pass?: return inquiry.attempt.sender.mailbox.map { lists.mailbox(.sender, $0, at: now)?.list == .allow } ?? false
+        // RFC 7208 §2.6.6: the DNS may say so in a moment.
+        case .temperror?, nil: return namesTrusted(inquiry.attempt, now: now) ? nil : false
+        case .none?, .neutral?, .fail?, .softfail?, .permerror?: return false
+        }
     }
 
     private func verdict(on throttled: Throttled) -> Verdict {
@@ -169,7 +212,8 @@ extension Engine {
 extension Verdict {
     /// Whether what was decided counts towards the limits of whoever asked: not for those who are exempt.
     public var countsTowardsLimits: Bool {
-        switch causes.first {
+        if isTrusted == true { return false }
+        return switch causes.first {
         case .localClient?, .forwarder?, .backupMX?, .allowed?, .blocked?, .released?, .trusted?, .wellListed?, .noClientAddress?: false
         default: true
         }

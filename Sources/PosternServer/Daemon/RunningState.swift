@@ -101,8 +101,8 @@ struct RunningState: DaemonState {
     }
 
     /// Without limits that nobody here goes by.
-    func standing(of attempt: Attempt) -> (throttled: Throttled?, limits: [LimitStanding]) {
-        var (throttled, limits) = decisions.standing(of: attempt)
+    func standing(of attempt: Attempt) async -> (throttled: Throttled?, limits: [LimitStanding]) {
+        var (throttled, limits) = await decisions.standing(of: attempt)
         let settings = decisions.engine.settings
         if settings.throttle.mode == .off, !running.all.contains(where: { $0.role == .throttle }) {
             limits.removeAll { settings.throttle.limits.contains($0.limit) }
@@ -114,7 +114,7 @@ struct RunningState: DaemonState {
     }
 
     func suspensions() -> [Suspension] { limits.suspensionsInForce }
-    func releaseAccount(_ account: String) -> Bool { limits.release(account) }
+    func releaseAccount(_ account: String) -> Bool { limits.release(account, now: now().steady) }
     func suspend(_ suspension: Suspension) { limits.suspend(suspension) }
     func nearLimits() -> [NearLimit] { limits.nearLimits(now: now().steady) }
     func forgetCounts(_ place: LimitPlace) -> (subject: String, had: [UInt8])? { limits.forget(place) }

@@ -222,7 +222,7 @@ extension SessionHandler {
         guard mayProbe(recipient) else { return decide(recipient) }
         switch gateway.mailboxes.knowledge(of: recipient.mailbox, now: .now()) {
         case .exists?, .silent?: decide(recipient)
-        case .unknown(let reply)?: ready = .decision(.reject(reply))
+        case .unknown(let reply)?: answerUnknown(recipient, reply)
         case nil: probe(recipient)
         }
     }
@@ -292,10 +292,28 @@ extension SessionHandler {
         question.probed = nil
         question.probeBy = .distantFuture
         if case .unknown(let reply)? = gateway.mailboxes.knowledge(of: recipient.mailbox, now: .now()) {
-            ready = .decision(.reject(reply))
+            answerUnknown(recipient, reply)
         } else {
             decide(recipient)
         }
+    }
+
+    /// The backend does not know the recipient. Who guesses at names is counted for it, and waits like everybody.
+    private func answerUnknown(_ recipient: RecipientCommand, _ reply: Reply) {
+        var asked = attempt(.rcpt, machine?.transaction?.mail)
+        asked.recipient = recipient.mailbox
+        question.stage = .rcpt
+        question.number &+= 1
+        output.stutter = nil
+        let decision = SMTPProtocol.Decision.reject(reply)
+        guard current.settings.submission == nil, let limits = gateway.decisions.limits,
+            let (span, most) = gateway.decisions.askedForUnknown(asked), span > .zero, limits.beginHold(limit: most)
+        else {
+            ready = .decision(decision)
+            return
+        }
+        question.holdsPlace = true
+        pause(decision, min(span, SessionQuestion.longestPause))
     }
 
     // MARK: - Answers
@@ -328,6 +346,7 @@ extension SessionHandler {
             guard decision != .accept else { return }
             return go(decision)
         }
+        let earlier = (memory: memory, header: relay.header)
         memory = outcome.memory
         for field in [outcome.spfField, verdict.header].compactMap({ $0 }) {
             relay.header = relay.header.map { "\($0)\r\n\(field)" } ?? field
@@ -343,7 +362,9 @@ extension SessionHandler {
         if case .hold? = outcome.throttled?.grade, delay > .zero, let limits = gateway.decisions.limits {
             // What a limit demands is never shortened: whoever cannot be made to wait is deferred.
             guard question.holdsPlace || limits.beginHold(limit: outcome.heldSessions) else {
-                memory = MessageMemory()
+                // Of this recipient nothing is remembered, of those before it all.
+                memory = earlier.memory
+                relay.header = earlier.header
                 return go(.defer(Reply(451, "4.7.1", outcome.textInsteadOfHold)))
             }
             question.holdsPlace = true
@@ -352,12 +373,17 @@ extension SessionHandler {
             delay = gateway.shortened(delay, automatic: automatic, current)
         }
         guard delay > .zero else { return go(decision) }
+        pause(decision, delay)
+        if stage == .connect, current.settings.teaser, decision == .accept, let machine { write(machine.teaser) }
+        pump()
+        updateTimer()
+    }
+
+    private func pause(_ decision: SMTPProtocol.Decision, _ delay: WallTime.Span) {
         gateway.decisions.metrics?.holds(forMilliseconds: delay.milliseconds)
         question.paused = decision
         question.pausedUntil = .now() + .milliseconds(delay.milliseconds)
         gateway.sessions.hold(id, channel: context?.channel)
-        if stage == .connect, current.settings.teaser, decision == .accept, let machine { write(machine.teaser) }
-        pump()
         updateTimer()
     }
 

@@ -113,6 +113,7 @@ extension SessionHandler: BackendUser {
 
     /// The answer to what is open, and to all that follows of the transaction.
     func lost(_ reply: Reply) {
+        if case .recipient? = relay.open { memory.withdrawRecipient() }
         relay.open = nil
         backendFailure = reply
     }
@@ -162,12 +163,12 @@ extension SessionHandler: BackendUser {
         if message == nil { message = SessionMessage(startedAt: .now()) }
         if reply.isPositive {
             message?.recipients += 1
-            memory.pending.confirm()
+            memory.confirmRecipient()
             gateway.clients.count(client.source.address, unknown: false, capacity: current.settings.probe.clients, now: .now())
             if current.settings.probe.isOn { gateway.mailboxes.remember(recipient.mailbox, .exists, current.settings.probe, now: .now()) }
         } else {
             message?.refused += 1
-            memory.pending.withdraw()
+            memory.withdrawRecipient()
             if reply.isPermanent, current.settings.submission != nil { gateway.decisions.recipientRefused(client) }
         }
     }
@@ -182,6 +183,7 @@ extension SessionHandler: BackendUser {
                 gateway.isForClient(reply, behindHeaderTo: connection.address)
             {
                 relay.open = nil
+                memory.withdrawRecipient()
                 ready = .reply(reply)
                 return
             }

@@ -57,10 +57,8 @@ public final class LimitService: Sendable {
     // MARK: - Decisions
 
     /// What its counts mean for an attempt; `nil` for one that is within all limits, or to which none applies.
-    /// `isQuestion`: somebody only wants to know; nothing is counted.
-    func assess(
-        _ attempt: Attempt, _ memory: MessageMemory, _ engine: Engine, _ findings: Findings?, now: WallTime, isQuestion: Bool = false
-    ) -> Throttled? {
+    /// Nothing is charged, and nobody refused: `settle` does that.
+    func assess(_ attempt: Attempt, _ memory: MessageMemory, _ engine: Engine, _ findings: Findings?, now: WallTime) -> Throttled? {
         let settings = engine.settings
         if let account = attempt.account {
             guard settings.accounts.mode != .off, attempt.stage == .rcpt, !settings.accounts.exempt.contains(account.foldedMailbox) else {
@@ -68,10 +66,11 @@ public final class LimitService: Sendable {
             }
             var throttled = state.withLockedValue { state in
                 let subject = LimitSubject(address: attempt.client.address, account: account)
-                return state.counts.assessAccount(subject, Self.request(attempt, memory, state.counts, subject), at: now)
+                return state.counts.assessAccount(
+                    subject, Self.request(attempt, memory, state.counts, subject),
+                    isReachableByAll: attempt.recipient.map(engine.isReachableByAll) ?? false, at: now)
             }
             throttled?.isShadow = settings.accounts.mode == .shadow
-            if throttled?.isShadow == false, !isQuestion { state.withLockedValue { $0.numbers.accountsRefused += 1 } }
             return throttled
         }
         let mode = attempt.throttles ? .on : settings.throttle.mode
@@ -83,9 +82,7 @@ public final class LimitService: Sendable {
         case .rcpt, .data:
             guard engine.standing(of: attempt.client, now: now) == .unknown else { return nil }
             throttled = state.withLockedValue { state in
-                // Nobody is refused for what is only counted and told: the firewall would shut it out.
-                state.counts.assess(
-                    subject, Self.request(attempt, memory, state.counts, subject), at: now, isQuestion: isQuestion || mode == .shadow)
+                state.counts.assess(subject, Self.request(attempt, memory, state.counts, subject), at: now)
             }
         case .ehlo, .helo, .mail, .endOfMessage, .vrfy, .etrn: return nil
         }
@@ -97,11 +94,19 @@ public final class LimitService: Sendable {
         _ attempt: Attempt, _ memory: MessageMemory, _ counts: LimitCounts, _ subject: LimitSubject
     ) -> LimitRequest {
         var request = LimitRequest()
-        request.recipients = Int(memory.accepted) + 1
         request.size = attempt.size
         request.recipientDomain = attempt.recipient?.domainName?.text
+        request.isWhole = attempt.stage == .data
+        guard !request.isWhole else {
+            request.recipients = max(Int(memory.accepted), 1)
+            request.newRecipients = memory.pending.newRecipients
+            return request
+        }
+        let repeats = attempt.recipient.map { memory.repeats(counts.mark(of: $0)) } ?? false
+        request.recipients = Int(memory.accepted) + (repeats ? 0 : 1)
         if let recipient = attempt.recipient {
             (request.newRecipients, request.recipientsOfDomain) = counts.asked(recipient, of: subject, memory.pending)
+            if repeats { request.recipientsOfDomain = max(request.recipientsOfDomain - 1, 1) }
         }
         return request
     }
@@ -132,14 +137,22 @@ public final class LimitService: Sendable {
             case .reject: verdict.holdsMessage && !attempt.isConversation
             case .defer, .tarpit, .drop: false
             }
+        if verdict.countsTowardsLimits { refuse(attempt, isTrusted: verdict.isTrusted, engine, now: now) }
         switch attempt.stage {
         case .rcpt:
-            memory.pending.confirm()
+            // A session of ours is told by its backend what became of the last recipient.
+            let asked = attempt.isConversation ? nil : attempt.recipient
+            let mark = asked.map { recipient in state.withLockedValue { $0.counts.mark(of: recipient) } } ?? 0
+            guard !memory.repeats(mark) else {
+                if !isAccepted { memory.withdrawRecipient() }
+                return
+            }
+            memory.confirmRecipient()
             if case .overLimit(let throttled)? = verdict.causes.first, !throttled.isShadow { note(throttled.grade) }
+            memory.wasAsked = true
             guard verdict.countsTowardsLimits else { return }
             memory.counts = true
-            memory.asked = memory.asked.addingReportingOverflow(1).overflow ? .max : memory.asked + 1
-            if isAccepted, memory.accepted < .max { memory.accepted += 1 }
+            if isAccepted { memory.countRecipient(mark) }
             state.withLockedValue { state in
                 report(state.counts.attempted(subject, recipientDomain: attempt.recipient?.domainName?.text, at: now))
                 guard isAccepted, let recipient = attempt.recipient else { return }
@@ -148,16 +161,17 @@ public final class LimitService: Sendable {
         case .endOfMessage:
             // A gateway tells by itself what its backend took.
             guard !attempt.isConversation, isAccepted, !memory.charged else { return }
-            guard memory.counts || memory.asked == 0 && engine.standing(of: attempt.client, now: now) == .unknown else {
-                return
-            }
+            // Where nothing else is known of it, as after a restart, by who the client is; an account is none of the networks.
+            let isUnknown = attempt.account != nil || engine.standing(of: attempt.client, now: now) == .unknown
+            guard memory.counts || !memory.wasAsked && isUnknown else { return }
             memory.charged = true
             let recipients = max(attempt.recipientCount, 1)
             let pending = memory.pending
             memory.pending = PendingRecipients()
             subject.country = nil
             subject.identity = subject.identity ?? pending.identity
-            let refused = attempt.account == nil ? 0 : max(Int(memory.asked) - recipients, 0)
+            // By the mail server, of those that were not refused here.
+            let refused = attempt.account == nil ? 0 : max(Int(memory.accepted) - recipients, 0)
             state.withLockedValue { state in
                 report(state.counts.accepted(subject, recipients: recipients, size: attempt.size, at: now))
                 report(state.counts.accepted(pending, of: subject, recipients: recipients, at: now))
@@ -167,13 +181,29 @@ public final class LimitService: Sendable {
         }
     }
 
+    /// Who hammers on is refused at connect, where nothing says that it is trusted, and nothing may yet say so.
+    private func refuse(_ attempt: Attempt, isTrusted: Bool?, _ engine: Engine, now: WallTime) {
+        guard let throttled = attempt.throttled, throttled.grade == .refuse, !throttled.isShadow, let address = attempt.client.address,
+            attempt.stage == .rcpt || attempt.stage == .data, isTrusted == false || !engine.mayBeTrusted(attempt, now: now)
+        else { return }
+        state.withLockedValue { $0.counts.refuse(address, until: throttled.until, at: now) }
+    }
+
+    /// A recipient was asked for whom the backend does not know: an attempt like any other, which nothing else is decided about.
+    func attemptedUnknown(_ attempt: Attempt, _ engine: Engine, now: WallTime) {
+        guard attempt.throttles || engine.settings.throttle.mode != .off else { return }
+        let subject = LimitSubject(address: attempt.client.address, identity: Self.identity(attempt, engine, nil))
+        state.withLockedValue { report($0.counts.attempted(subject, recipientDomain: attempt.recipient?.domainName?.text, at: now)) }
+        refuse(attempt, isTrusted: nil, engine, now: now)
+    }
+
     private func note(_ grade: Throttled.Grade) {
         state.withLockedValue { state in
             switch grade {
             case .hold: state.numbers.held += 1
             case .defer: state.numbers.deferred += 1
             case .refuse: state.numbers.refused += 1
-            case .refuseAccount, .suspended: break
+            case .refuseAccount, .suspended: state.numbers.accountsRefused += 1
             }
         }
     }
@@ -246,7 +276,7 @@ public final class LimitService: Sendable {
     }
 
     /// Lets a suspended account go on. False where it was not suspended.
-    public func release(_ account: String) -> Bool { state.withLockedValue { $0.counts.release(account) } }
+    public func release(_ account: String, now: WallTime) -> Bool { state.withLockedValue { $0.counts.release(account, at: now) } }
 
     /// Puts a suspension back that was released by mistake.
     public func suspend(_ suspension: Suspension) { state.withLockedValue { $0.counts.suspend(suspension) } }

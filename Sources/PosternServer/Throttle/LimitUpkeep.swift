@@ -80,7 +80,7 @@ struct LimitUpkeep: Sendable {
     private func tellOfSuspensions() async {
         for await suspension in limits.suspended {
             let (accounts, _, hostname) = settings()
-            let isShadow = accounts.mode == .shadow
+            let isShadow = suspension.isShadow
             logger.warning(
                 isShadow ? "an account would be suspended" : "an account is suspended",
                 metadata: ["account": "\(shown(suspension.account))", "reason": "\(suspension.reason)"])

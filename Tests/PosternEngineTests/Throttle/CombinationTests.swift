@@ -72,6 +72,7 @@ struct CombinationTests {
         request.recipientDomain = attempt.recipient?.domainName?.text
         attempt.throttled = round.counts.assess(subject, request, at: now)
         let verdict = round.site.ask(attempt)
+        if let throttled = attempt.throttled, throttled.grade == .refuse { round.counts.refuse(address, until: throttled.until, at: now) }
         _ = round.counts.attempted(subject, recipientDomain: request.recipientDomain, at: now)
         switch verdict.action {
         case .accept, .hold:

@@ -7,7 +7,7 @@ struct LimitTests {
     @Test(arguments: [
         "address messages 30/1h", "block attempts 1000/1m", "account bytes 500M/1d", "account-domain recipients 5000/1h",
         "recipient-domain recipients 100/1m", "identity new-recipients 20/1d", "account places 4/1h", "address failures 20/90s",
-        "account bytes 1023/1d", "account bytes 3K/1d", "account bytes 2G/31d",
+        "account bytes 1023/1d", "account bytes 3K/1d", "account bytes 2G/31d", "address messages 5/100ms", "account places 254/1h",
     ])
     func `A limit is written as it is read`(text: String) throws {
         #expect(try Limit(text).description == text)
@@ -25,7 +25,8 @@ struct LimitTests {
         ("recipient-domain mails 30/1h", .unit("mails", [.attempts, .messages, .recipients])), ("address messages 0/1h", .amount("0")),
         ("address messages -1/1h", .amount("-1")), ("address messages 3K/1h", .amount("3K")),
         ("address bytes 99999999999999G/1h", .amount("99999999999999G")),
-        ("address messages 3/1", .window("1")), ("address messages 3/100ms", .window("100ms")), ("address messages 3/32d", .window("32d")),
+        ("address messages 3/1", .window("1")), ("address messages 3/99ms", .window("99ms")), ("address messages 3/32d", .window("32d")),
+        ("account places 255/1h", .places("255", .places)), ("account countries 1000/1h", .places("1000", .countries)),
         ("address places 3/1h", .unitOfAnother(.places, .address)),
         ("recipient-domain bytes 3/1h", .unitOfAnother(.bytes, .recipientDomain)),
     ])

@@ -27,6 +27,13 @@ struct NearLimitsTests {
 
     private func client(_ text: String) -> LimitSubject { LimitSubject(address: IPAddress(text)) }
 
+    /// Asks for a recipient, of one that is known not to be trusted.
+    private mutating func assessAndRefuse(_ address: String, at now: WallTime) {
+        let throttled = counts.assess(client(address), LimitRequest(), at: now)
+        #expect(throttled?.grade == .refuse)
+        if let address = IPAddress(address), let throttled { counts.refuse(address, until: throttled.until, at: now) }
+    }
+
     private mutating func near() -> [String: NearLimit] {
         var found: [String: NearLimit] = [:]
         for place in counts.watched(at: start) {
@@ -66,10 +73,9 @@ struct NearLimitsTests {
         #expect(found["192.0.2.4"]?.state == .deferred && found["192.0.2.4"]?.until.map { $0 > start } == true)
         // Being looked at refuses nobody.
         #expect(found["2001:db8::/64"]?.state == .held && counts.refusals(at: start).isEmpty)
-        let asked = counts.assess(client("2001:db8::1"), LimitRequest(), at: start, isQuestion: true)?.grade
+        let asked = counts.assess(client("2001:db8::1"), LimitRequest(), at: start)?.grade
         #expect(asked == .refuse && counts.refusals(at: start).isEmpty, "nor does being explained")
-        let grade = counts.assess(client("2001:db8::1"), LimitRequest(), at: start)?.grade
-        #expect(grade == .refuse)
+        assessAndRefuse("2001:db8::1", at: start)
         found = near()
         #expect(found["2001:db8::/64"]?.state == .refused && counts.refusals(at: start).count == 1)
     }
@@ -110,7 +116,7 @@ struct NearLimitsTests {
 
     @Test mutating func whoIsRefusedComesInAgainOnceThatIsForgotten() throws {
         for _ in 0..<45 { _ = counts.attempted(client("192.0.2.8"), recipientDomain: nil, at: start) }
-        _ = counts.assess(client("192.0.2.8"), LimitRequest(), at: start)
+        assessAndRefuse("192.0.2.8", at: start)
         _ = counts.takeRefusals()
         let before = counts.refusal(of: client("192.0.2.8"), at: start)
         #expect(before != nil)
@@ -206,7 +212,7 @@ struct NearLimitsTests {
         }
         if restarts { restart(at: now) }
         for near in walked(at: now) where near.key == .address {
-            let told = counts.assess(client(near.subject), LimitRequest(), at: now, isQuestion: true)
+            let told = counts.assess(client(near.subject), LimitRequest(), at: now)
             switch near.state {
             case .near: #expect(told == nil)
             case .held:
@@ -219,8 +225,8 @@ struct NearLimitsTests {
                 #expect(told?.grade == .defer && told?.until == near.until, "\(near)")
                 // And so it comes to be.
                 let until = try #require(near.until)
-                let before = counts.assess(client(near.subject), LimitRequest(), at: until - .seconds(60), isQuestion: true)?.grade
-                let after = counts.assess(client(near.subject), LimitRequest(), at: until + .seconds(1), isQuestion: true)?.grade
+                let before = counts.assess(client(near.subject), LimitRequest(), at: until - .seconds(60))?.grade
+                let after = counts.assess(client(near.subject), LimitRequest(), at: until + .seconds(1))?.grade
                 #expect(after != .defer && (before == .defer || until - .seconds(60) <= now))
             case .refused: Issue.record("nobody hammers")
             }
@@ -231,7 +237,7 @@ struct NearLimitsTests {
     @Test mutating func whoIsRefusedIsSoAfterARestartAndIsShownWithWhatItIsRefusedFor() throws {
         for address in ["192.0.2.8", "192.0.2.9", "2001:db8::1"] {
             for _ in 0..<45 { _ = counts.attempted(client(address), recipientDomain: nil, at: start) }
-            _ = counts.assess(client(address), LimitRequest(), at: start)
+            assessAndRefuse(address, at: start)
         }
         restart(at: start + .minutes(1))
         var refused = Set(counts.refusals(at: start + .minutes(1)).compactMap(\.network.address.description))
@@ -248,7 +254,7 @@ struct NearLimitsTests {
         // Long after its attempts have left the window.
         counts = LimitCounts(throttle: counts.throttle, accounts: counts.accounts, seed: (1, 2))
         for _ in 0..<45 { _ = counts.attempted(client("192.0.2.8"), recipientDomain: nil, at: start - .hours(3)) }
-        _ = counts.assess(client("192.0.2.8"), LimitRequest(), at: start - .hours(3))
+        assessAndRefuse("192.0.2.8", at: start - .hours(3))
         let rows = counts.takeChanges(100, at: start - .hours(3)).filter { $0.table >= 7 }
         counts = LimitCounts(throttle: counts.throttle, accounts: counts.accounts, seed: (1, 2))
         for var row in rows {

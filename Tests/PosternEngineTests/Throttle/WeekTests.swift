@@ -57,6 +57,9 @@ private final class Site {
         case .decided(let decided): decision = decided
         case .needs(let inquiry): decision = engine.conclude(inquiry, evidence: Evidence(), now: now)
         }
+        if let throttled = attempt.throttled, throttled.grade == .refuse, decision.verdict.countsTowardsLimits {
+            counts.refuse(address, until: throttled.until, at: now)
+        }
         _ = counts.attempted(subject, recipientDomain: request.recipientDomain, at: now)
         let wait: WallTime.Span
         switch decision.verdict.action {

@@ -70,6 +70,125 @@ struct LimitedPolicyTests {
         await test.stop()
     }
 
+    private func end(_ client: PolicyClient, _ account: String, _ instance: Int, _ recipients: Int) throws {
+        let fields = [("protocol_state", "END-OF-MESSAGE"), ("recipient_count", "\(recipients)")]
+        #expect(try client.ask(self.account(account, instance, fields)) == "action=DUNNO")
+    }
+
+    @Test func `What was refused here is no guess of the account's, and a recipient that is asked about twice is one`() async throws {
+        let test = try await TestService { settings in
+            settings.accounts.mode = .on
+            settings.ourDomains = [DomainName("example.org")!]
+        }
+        let limits = try #require(test.limits)
+        let client = try test.client()
+        // Messages to 150, 100 and 120: of the third 50 pass.
+        var passed = 0
+        for (instance, count) in [150, 100, 120].enumerated() {
+            var taken = 0
+            for number in 0..<count {
+                // In two lists of restrictions.
+                for time in 0..<2 {
+                    let answer = try client.ask(account("ann", instance, [("recipient", "u\(instance).\(number % 40)@example.com")]))
+                    if answer == "action=DUNNO" {
+                        if time == 1 { taken += 1 }
+                    } else {
+                        #expect(answer?.hasPrefix("action=554 5.7.1 Not sent: your account may send 300 recipients within 1h") == true)
+                        break
+                    }
+                }
+            }
+            passed += taken
+            try end(client, "ann", instance, taken)
+        }
+        #expect(passed == 300 && limits.suspensionsInForce.isEmpty)
+        // What the mail server itself refused is one.
+        for number in 0..<61 { #expect(try client.ask(account("bob", 0, [("recipient", "u\(number)@example.com")])) == "action=DUNNO") }
+        try end(client, "bob", 0, 1)
+        #expect(limits.suspensionsInForce.isEmpty)
+        for number in 0..<3 { #expect(try client.ask(account("bob", 1, [("recipient", "u\(number)@example.com")])) == "action=DUNNO") }
+        try end(client, "bob", 1, 1)
+        #expect(limits.suspensionsInForce.map(\.reason) == ["account refusals 60/1h: 62 where 60 are allowed"])
+        // It may write to those whom it is told to write to.
+        #expect(try #require(try client.ask(account("bob", 2))).hasPrefix("action=554 5.7.1 This account is suspended"))
+        #expect(try client.ask(account("bob", 3, [("recipient", "postmaster@example.org")])) == "action=DUNNO")
+        #expect(try client.ask(account("bob", 4, [("recipient", "postmaster")])) == "action=DUNNO")
+        #expect(try #require(try client.ask(account("bob", 5, [("recipient", "postmaster@example.com")]))).hasPrefix("action=554"))
+        await test.stop()
+    }
+
+    @Test func `A message that is too large is not told to come again`() async throws {
+        let test = try await TestService { settings in
+            settings.accounts.mode = .on
+            settings.accounts.limits = [Limit(.account, .bytes, 500 << 10, per: .hours(1))]
+        }
+        let client = try test.client()
+        let answer = try #require(try client.ask(account("ann", 1, [("size", "3000000")])))
+        #expect(
+            answer.hasPrefix("action=554 5.7.1 Not sent: your account may send 500 KiB within 1h; this message alone is more than that ("))
+        await test.stop()
+    }
+
+    @Test func `Exempt mail is not charged at its end, and an account among our own networks is`() async throws {
+        let friend = ListEntry(.allow, .recipient, Pattern("friend@example.org")!, added: WallTime(seconds: 0))
+        let test = try await TestService(lists: Lists(entries: [friend])) { settings in
+            settings.greylist.mode = .off
+            settings.networks.local = PrefixSet([Prefix("198.51.100.0/24")!])
+            settings.throttle.mode = .on
+            settings.throttle.limits = [Limit(.address, .messages, 100, per: .hours(1))]
+            settings.accounts.mode = .on
+            settings.accounts.limits = [Limit(.account, .messages, 100, per: .hours(1))]
+            settings.accounts.suspend = []
+        }
+        let client = try test.client()
+        let limits = try #require(test.limits)
+        func used(_ address: String, _ account: String? = nil) -> [Double] {
+            let attempt = Attempt(stage: .rcpt, client: Client(address: IPAddress(address)), account: account)
+            return limits.standings(
+                attempt, Engine(settings: EngineSettings(), domains: LastLabelDomains()), now: ServiceClock(after: nil).now().steady
+            ).map(\.used)
+        }
+        let end = [("protocol_state", "END-OF-MESSAGE"), ("recipient_count", "1")]
+        for number in 0..<5 {
+            #expect(try client.ask([("recipient", "friend@example.org"), ("instance", "\(number)")]) == "action=DUNNO")
+            #expect(try client.ask([("recipient", "friend@example.org"), ("instance", "\(number)")] + end) == "action=DUNNO")
+        }
+        #expect(used("192.0.2.7") == [0])
+        // Nothing else is known of these.
+        #expect(try client.ask([("instance", "x")] + end) == "action=DUNNO")
+        #expect(used("192.0.2.7") == [1])
+        #expect(try client.ask(account("ann", 1, end + [("client_address", "198.51.100.1")])) == "action=DUNNO")
+        #expect(used("198.51.100.1", "ann") == [1])
+        #expect(try client.ask([("instance", "y"), ("client_address", "198.51.100.1")] + end) == "action=DUNNO")
+        #expect(used("198.51.100.1") == [0])
+        await test.stop()
+    }
+
+    @Test func `What a limit by domain means is explained as it is meant`() async throws {
+        var findings = Findings()
+        findings.spf = SPFFinding(.pass, domain: DomainName("bulk.example"), identifies: true)
+        var settings = EngineSettings()
+        settings.looksUp = true
+        settings.greylist.mode = .off
+        settings.throttle.mode = .on
+        settings.throttle.limits = [Limit(.identity, .messages, 2, per: .hours(1))]
+        let limits = LimitService(throttle: settings.throttle, accounts: settings.accounts, seed: (1, 2))
+        let clock = ServiceClock(after: nil)
+        let store = MemoryStore()
+        let decisions = DecisionService(
+            engine: Engine(settings: settings, domains: LastLabelDomains()), store: store, clock: clock,
+            log: DecisionLog(writer: try LineCapture().writer, isEnabled: false), counters: Counters(),
+            evidence: FixedEvidence(findings: findings), limits: limits)
+        let subject = LimitSubject(address: IPAddress("192.0.2.7"), identity: "bulk.example")
+        for _ in 0..<6 { limits.accepted(subject, recipients: 1, size: 1, now: clock.now().steady) }
+        let asked = Attempt(
+            stage: .rcpt, client: Client(address: IPAddress("192.0.2.7")), sender: ReversePath("a@bulk.example"),
+            recipient: Mailbox("user@example.org"))
+        let (throttled, standings) = await decisions.standing(of: asked)
+        #expect(throttled?.grade == .defer && standings.map(\.subject) == ["bulk.example"] && standings.map(\.used) == [6])
+        await store.close()
+    }
+
     @Test func `An account past its limit is refused for good, or its mail is held`() async throws {
         for action in AccountSettings.Action.allCases {
             let test = try await TestService { settings in
@@ -220,7 +339,7 @@ struct LimitedPolicyTests {
         #expect(notice.account == name)
         #expect(try String(contentsOfFile: file, encoding: .utf8) == told)
         #expect(try await store.suspensions().map(\.account) == [name])
-        #expect(limits.release(name))
+        #expect(limits.release(name, now: ServiceClock(after: nil).now().steady))
         #expect(try client.ask(account(name, 3)) == "action=DUNNO")
         running.cancel()
         await running.value

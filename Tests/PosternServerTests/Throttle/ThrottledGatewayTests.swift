@@ -114,6 +114,163 @@ struct ThrottledGatewayTests {
         await gateway.stop()
     }
 
+    /// From addresses of which look-ups find out the same.
+    private func hammer(_ findings: Findings, allowlists: Bool = false, lists: Lists = Lists()) async throws -> (
+        replies: [String], rows: Int
+    ) {
+        let backend = try ScriptedBackend()
+        let gateway = try await TestGateway(
+            [backend.address], lists: lists, evidence: FixedEvidence(findings: findings),
+            engine: { settings in
+                settings.throttle = throttle([Limit(.address, .attempts, 2, per: .hours(1))], hold: .milliseconds(1))
+                settings.looksUp = true
+                settings.hasAllowlists = allowlists
+                settings.profile = .classic
+                settings.greylist.mode = .on
+                settings.greylist.delay = .milliseconds(1)
+                settings.greylist.provenAfter = 1
+                settings.trusted.domains = lists.count == 0 && !allowlists ? [DomainName("example.com")!] : []
+            })
+        var replies: [String] = []
+        for number in 0..<12 {
+            let client = try await gateway.client(source: "127.0.1.1")
+            let greeting = try #require(try await client.reply())
+            if greeting.hasPrefix("220") {
+                _ = try await client.ask("EHLO mail.example.com")
+                _ = try await client.ask("MAIL FROM:<sender@example.com>")
+                replies.append(String(try #require(try await client.ask("RCPT TO:<user\(number)@example.org>")).prefix(3)))
+            } else {
+                replies.append(String(greeting.prefix(3)))
+            }
+            await client.close()
+        }
+        let rows = try #require(gateway.decisions.limits).report(now: gateway.decisions.steadyTime).rows
+        await gateway.stop()
+        return (replies, rows)
+    }
+
+    @Test func `Whoever is trusted is charged nothing and never refused, who only says so is`() async throws {
+        var findings = Findings()
+        findings.spf = SPFFinding(.pass, domain: DomainName("example.com"), identifies: true)
+        var (replies, rows) = try await hammer(findings)
+        #expect(replies == Array(repeating: "250", count: 12) && rows == 0)
+        let allowed = ListEntry(.allow, .sender, Pattern("example.com")!, added: WallTime(seconds: 0))
+        (replies, rows) = try await hammer(findings, lists: Lists(entries: [allowed]))
+        #expect(replies == Array(repeating: "250", count: 12) && rows == 0)
+        // By a list of good senders.
+        var listed = Findings()
+        listed.listings = [Listing(list: "good", score: -5, reply: "127.0.0.2")]
+        listed.listsAnswered = 1
+        (replies, rows) = try await hammer(listed, allowlists: true)
+        #expect(replies == Array(repeating: "250", count: 12))
+        // Its record names others: past four times the limit it is refused at connect.
+        findings.spf = SPFFinding(.fail, domain: DomainName("example.com"))
+        (replies, _) = try await hammer(findings)
+        #expect(replies.prefix(8).allSatisfy { $0 != "421" } && replies.last == "421")
+        // The record could not be had: that is told at RCPT, not at connect.
+        findings.spf = SPFFinding(.temperror, domain: DomainName("example.com"))
+        (replies, _) = try await hammer(findings)
+        #expect(!replies.contains("421") && replies.last == "451")
+    }
+
+    @Test func `A client for whom a release waits is let in`() async throws {
+        let backend = try ScriptedBackend()
+        let release = Release(
+            recipient: "user@example.org", client: Prefix("127.0.1.1"), expires: ServiceClock(after: nil).now().steady + .hours(1))
+        let gateway = try await TestGateway(
+            [backend.address], lists: Lists(entries: [], releases: [release]),
+            engine: { settings in
+                settings.throttle = throttle([Limit(.address, .attempts, 2, per: .hours(1))], hold: .milliseconds(1))
+            })
+        let limits = try #require(gateway.decisions.limits)
+        limits.refuseForTests("127.0.1.1", now: gateway.decisions.steadyTime)
+        limits.refuseForTests("127.0.1.2", now: gateway.decisions.steadyTime)
+        let other = try await gateway.client(source: "127.0.1.2")
+        #expect(try #require(try await other.reply()).hasPrefix("421"))
+        #expect(try await send(gateway, from: "127.0.1.1") == "250 2.0.0 Ok: queued as 4711")
+        #expect(try #require(try await send(gateway, from: "127.0.1.1", to: ["another@example.org"])).hasPrefix("451 4.7.1"))
+        await gateway.stop()
+    }
+
+    @Test func `Recipients that the backend does not take are none of the message's`() async throws {
+        let backend = try ScriptedBackend()
+        backend.change { $0.replies = [("RCPT TO:<later", "450 4.2.1 later"), ("RCPT TO:<no", "550 5.1.1 nobody")] }
+        let gateway = try await TestGateway(
+            [backend.address], engine: { $0.throttle = throttle([Limit(.address, .recipients, 2, per: .hours(1))]) })
+        let client = try await gateway.greeted(source: "127.0.1.1")
+        _ = try await client.ask("MAIL FROM:<sender@example.com>")
+        for number in 0..<6 { #expect(try #require(try await client.ask("RCPT TO:<later\(number)@example.org>")).hasPrefix("450")) }
+        for number in 0..<6 { #expect(try #require(try await client.ask("RCPT TO:<no\(number)@example.org>")).hasPrefix("550")) }
+        for name in ["a", "b"] { #expect(try #require(try await client.ask("RCPT TO:<\(name)@example.org>")).hasPrefix("250")) }
+        let limits = try #require(gateway.decisions.limits)
+        #expect(limits.report(now: gateway.decisions.steadyTime).numbers == LimitService.Numbers())
+        await client.close()
+        await gateway.stop()
+    }
+
+    @Test func `Unknown recipients are attempts: whoever guesses waits, and is refused at connect`() async throws {
+        let backend = try ScriptedBackend()
+        backend.change { $0.replies = [("RCPT TO:<no", "550 5.1.1 nobody")] }
+        let gateway = try await TestGateway(
+            [backend.address],
+            engine: { settings in
+                settings.throttle = throttle([Limit(.address, .attempts, 4, per: .hours(1))], hold: .milliseconds(300))
+            }, configure: { $0.probe.isOn = true })
+        let client = try await gateway.greeted(source: "127.0.1.1")
+        _ = try await client.ask("MAIL FROM:<sender@example.com>")
+        let clock = ContinuousClock()
+        let start = clock.now
+        // Some are new, some are known to be nobody by now.
+        for number in 0..<17 { #expect(try await client.ask("RCPT TO:<no\(number % 5)@example.org>") == "550 5.1.1 nobody") }
+        #expect(clock.now - start > .seconds(2))
+        await client.close()
+        let refused = try await gateway.client(source: "127.0.1.1")
+        #expect(try #require(try await refused.reply()).hasPrefix("421 4.7.0 "))
+        let limits = try #require(gateway.decisions.limits)
+        let attempt = Attempt(stage: .rcpt, client: Client(address: IPAddress("127.0.1.1")))
+        #expect(limits.standings(attempt, gateway.decisions.engine, now: gateway.decisions.steadyTime).map(\.used) == [17])
+        #expect(limits.report(now: gateway.decisions.steadyTime).heldNow == 0)
+        await gateway.stop()
+    }
+
+    @Test func `A message of which one recipient could not wait is charged for the others`() async throws {
+        let backend = try ScriptedBackend()
+        let gateway = try await TestGateway(
+            [backend.address],
+            engine: { settings in
+                settings.throttle = throttle([Limit(.address, .messages, 2, per: .hours(1))], hold: .seconds(30))
+                settings.throttle.deferAt = 50
+                settings.throttle.refuseAt = 60
+                settings.throttle.heldSessions = 1
+            })
+        let limits = try #require(gateway.decisions.limits)
+        func charge(_ address: String, _ times: Int) {
+            for _ in 0..<times {
+                limits.accepted(LimitSubject(address: IPAddress(address)), recipients: 1, size: 1, now: gateway.decisions.steadyTime)
+            }
+        }
+        // One waits for moments, the other for long.
+        charge("127.0.1.1", 2)
+        charge("127.0.1.2", 40)
+        let client = try await gateway.greeted(source: "127.0.1.1")
+        _ = try await client.ask("MAIL FROM:<sender@example.com>")
+        #expect(try #require(try await client.ask("RCPT TO:<a@example.org>")).hasPrefix("250"))
+        let other = try await gateway.greeted(source: "127.0.1.2")
+        _ = try await other.ask("MAIL FROM:<sender@example.com>")
+        other.send("RCPT TO:<user@example.org>\r\n")
+        try await eventually("one waits") { limits.report(now: gateway.decisions.steadyTime).heldNow == 1 }
+        #expect(try #require(try await client.ask("RCPT TO:<b@example.org>")).hasPrefix("451"))
+        _ = try await client.ask("DATA")
+        #expect(try await client.ask("Subject: x\r\n\r\nx\r\n.") == "250 2.0.0 Ok: queued as 4711")
+        let attempt = Attempt(stage: .rcpt, client: Client(address: IPAddress("127.0.1.1")))
+        try await eventually("charged") {
+            limits.standings(attempt, gateway.decisions.engine, now: gateway.decisions.steadyTime).map(\.used) == [3]
+        }
+        await other.close()
+        await client.close()
+        await gateway.stop()
+    }
+
     @Test func `Where as many wait as may, strangers are deferred at once, and never let in`() async throws {
         let backend = try ScriptedBackend()
         let gateway = try await TestGateway(
@@ -265,10 +422,10 @@ struct ThrottledGatewayTests {
         let engine = Engine(settings: engineSettings, domains: LastLabelDomains())
         func hammer(_ limits: LimitService, _ address: String, _ engine: Engine) {
             for _ in 0..<12 {
-                let attempt = Attempt(
+                var attempt = Attempt(
                     stage: .rcpt, client: Client(address: IPAddress(address)), recipient: Mailbox("user@example.org"))
                 var decision = Decision(verdict: Verdict(.accept, [.greylistOff]))
-                _ = limits.assess(attempt, decision.memory, engine, nil, now: clock.now().steady)
+                attempt.throttled = limits.assess(attempt, decision.memory, engine, nil, now: clock.now().steady)
                 limits.settle(attempt, decision.verdict, &decision.memory, engine, nil, country: nil, now: clock.now().steady)
             }
         }
@@ -345,6 +502,17 @@ struct ThrottledGatewayTests {
 }
 
 extension LimitService {
+    /// As if it had hammered.
+    func refuseForTests(_ address: String, now: WallTime) {
+        var attempt = Attempt(stage: .rcpt, client: Client(address: IPAddress(address)), recipient: Mailbox("user@example.org"))
+        attempt.throttles = true
+        let limit = Limit(.address, .attempts, 2, per: .hours(1))
+        attempt.throttled = Throttled(.refuse, limit, count: 9, allowance: 2, until: now + .minutes(15))
+        var memory = MessageMemory()
+        let engine = Engine(settings: EngineSettings(), domains: LastLabelDomains())
+        settle(attempt, Verdict(.defer, [.greylistOff]), &memory, engine, nil, country: nil, now: now)
+    }
+
     /// As if so many had written to a mailbox.
     func chargeForTests(_ mailbox: Mailbox, times: Int, now: WallTime) {
         let engine = Engine(
