@@ -268,10 +268,11 @@ public final class DecisionService: Sendable {
         )
     }
 
-    /// A recipient was asked for whom the backend does not know.
+    /// A recipient was asked for to whom nobody here takes mail.
     ///
-    /// - Returns: how long the answer to that waits, by the client's counts, and at how many sessions that wait none does.
-    func askedForUnknown(_ attempt: Attempt) -> (hold: WallTime.Span, heldSessions: Int)? {
+    /// - Returns: how long the answer to that waits, by the client's counts, and at how many sessions that wait none does; `nil` where it
+    ///   does not wait.
+    func askedInVain(_ attempt: Attempt) -> (hold: WallTime.Span, heldSessions: Int)? {
         let snapshot = state.withLockedValue { $0.snapshot }
         let engine = snapshot.engine
         guard let limits, attempt.account == nil, snapshot.counts(attempt) else { return nil }
@@ -280,7 +281,7 @@ public final class DecisionService: Sendable {
         let findings = snapshot.countsIdentities ? evidence?.known(attempt) : nil
         var attempt = attempt
         attempt.throttled = limits.assess(attempt, MessageMemory(), engine, findings, now: now)
-        limits.attemptedUnknown(attempt, engine, now: now)
+        limits.attemptedInVain(attempt, engine, now: now)
         guard let throttled = attempt.throttled, !throttled.isShadow, !engine.mayBeTrusted(attempt, now: now) else { return nil }
         let span =
             switch throttled.grade {

@@ -216,13 +216,13 @@ extension SessionHandler {
             gateway.decisions.named(named, at: gateway.name)
         }
         if let refusal = relayRefusal(recipient.mailbox) ?? routeRefusal(recipient.mailbox) {
-            ready = .decision(refusal.code < 500 ? .defer(refusal) : .reject(refusal))
-            return
+            guard refusal.isPermanent else { return ready = .decision(.defer(refusal)) }
+            return refuse(recipient, refusal)
         }
         guard mayProbe(recipient) else { return decide(recipient) }
         switch gateway.mailboxes.knowledge(of: recipient.mailbox, now: .now()) {
         case .exists?, .silent?: decide(recipient)
-        case .unknown(let reply)?: answerUnknown(recipient, reply)
+        case .unknown(let reply)?: refuse(recipient, reply)
         case nil: probe(recipient)
         }
     }
@@ -292,14 +292,14 @@ extension SessionHandler {
         question.probed = nil
         question.probeBy = .distantFuture
         if case .unknown(let reply)? = gateway.mailboxes.knowledge(of: recipient.mailbox, now: .now()) {
-            answerUnknown(recipient, reply)
+            refuse(recipient, reply)
         } else {
             decide(recipient)
         }
     }
 
-    /// The backend does not know the recipient. Who guesses at names is counted for it, and waits like everybody.
-    private func answerUnknown(_ recipient: RecipientCommand, _ reply: Reply) {
+    /// Nobody takes mail for the recipient here. Who guesses at names is counted for it, and waits like everybody.
+    private func refuse(_ recipient: RecipientCommand, _ reply: Reply) {
         var asked = attempt(.rcpt, machine?.transaction?.mail)
         asked.recipient = recipient.mailbox
         question.stage = .rcpt
@@ -307,7 +307,7 @@ extension SessionHandler {
         output.stutter = nil
         let decision = SMTPProtocol.Decision.reject(reply)
         guard current.settings.submission == nil, let limits = gateway.decisions.limits,
-            let (span, most) = gateway.decisions.askedForUnknown(asked), span > .zero, limits.beginHold(limit: most)
+            let (span, most) = gateway.decisions.askedInVain(asked), span > .zero, limits.beginHold(limit: most)
         else {
             ready = .decision(decision)
             return

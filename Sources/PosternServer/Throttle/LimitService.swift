@@ -189,8 +189,8 @@ public final class LimitService: Sendable {
         state.withLockedValue { $0.counts.refuse(address, until: throttled.until, at: now) }
     }
 
-    /// A recipient was asked for whom the backend does not know: an attempt like any other, which nothing else is decided about.
-    func attemptedUnknown(_ attempt: Attempt, _ engine: Engine, now: WallTime) {
+    /// A recipient was asked for to whom nobody here takes mail: an attempt like any other, about which nothing else is decided.
+    func attemptedInVain(_ attempt: Attempt, _ engine: Engine, now: WallTime) {
         guard attempt.throttles || engine.settings.throttle.mode != .off else { return }
         let subject = LimitSubject(address: attempt.client.address, identity: Self.identity(attempt, engine, nil))
         state.withLockedValue { report($0.counts.attempted(subject, recipientDomain: attempt.recipient?.domainName?.text, at: now)) }
