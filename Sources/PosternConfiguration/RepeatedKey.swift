@@ -6,7 +6,7 @@ struct RepeatedKey {
 
     /// `first` is where the key stands for the first time. `nil` where the second is written in a way that is not looked for.
     init?(_ key: String, after first: Position, in text: String) {
-        var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map { Array($0.unicodeScalars) }
+        var lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).map { Array($0.unicodeScalars) }
         guard lines.indices.contains(first.line - 1) else { return nil }
         let found =
             Self.isInFlow(first, lines)

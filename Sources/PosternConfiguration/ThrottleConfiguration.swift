@@ -64,7 +64,9 @@ extension ConfigurationLoader {
         if let factor = section.take("usual_factor")?.decimal(1...1000) { configuration.accounts.usualFactor = factor }
         if let action = section.take("action")?.choice(AccountSettings.Action.self) { configuration.accounts.action = action }
         if let names = section.take("exempt")?.list(of: "accounts") {
-            configuration.accounts.exempt = Set(names.compactMap { $0.text("an account")?.foldedMailbox })
+            // As a policy service and a submission listener call it.
+            let texts = names.compactMap { $0.text("an account")?.foldedMailbox }
+            configuration.accounts.exempt = Set(texts + texts.map(configuration.account))
         }
         if let value = section.take("webhook"), let url = value.text("an address such as https://example.net/hook") {
             if url.hasPrefix("http://") || url.hasPrefix("https://") {

@@ -49,6 +49,16 @@ public struct MessageMemory: Equatable, Sendable {
         set { seldom.fieldsOwed = newValue }
     }
 
+    /// Of a mailbox, beside its text.
+    private static let mailbox = 64
+
+    /// Of the recipients and fields that it holds.
+    public var octets: Int {
+        guard case .some(let seldom) = kept else { return 0 }
+        return seldom.awaitingData.reduce(0) { $0 + Self.mailbox + $1.localPart.utf8.count + $1.domain.utf8.count }
+            + seldom.fieldsOwed.reduce(0) { $0 + $1.utf8.count } + seldom.pending.octets
+    }
+
     /// What its recipients will cost once it is accepted.
     public var pending: PendingRecipients {
         get { seldom.pending }

@@ -30,6 +30,7 @@ public final class DecisionService: Sendable {
     private struct State {
         var snapshot: Snapshot
         var counter: UInt16 = 0
+        var revision: UInt64 = 0
     }
 
     /// A decision with what a front needs to word its answer.
@@ -151,8 +152,12 @@ public final class DecisionService: Sendable {
             var engine = state.snapshot.engine
             change(&engine)
             state.snapshot = Snapshot(engine)
+            state.revision &+= 1
         }
     }
+
+    /// Another one whenever settings or lists are others.
+    var revision: UInt64 { state.withLockedValue { $0.revision } }
 
     /// Where a conversation need not ask: it is accepted, and nothing is noted of it.
     var stagesWithoutCheck: StagesWithoutCheck { state.withLockedValue { $0.snapshot.stagesWithoutCheck } }
@@ -207,6 +212,12 @@ public final class DecisionService: Sendable {
     func isSpared(_ client: Client) -> Bool {
         let snapshot = state.withLockedValue { $0.snapshot }
         return snapshot.engine.standing(of: client, now: clock.now().steady) == .spared
+    }
+
+    /// Whether whoever is past a limit may be kept from connecting.
+    func mayRefuse(_ network: Prefix, isThrottle: Bool) -> Bool {
+        (isThrottle || state.withLockedValue { $0.snapshot.engine.settings.throttle.mode } == .on)
+            && !isSpared(Client(address: network.address))
     }
 
     /// Whether mail of some domains is taken from wherever their SPF records name.

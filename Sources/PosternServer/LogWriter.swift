@@ -3,8 +3,9 @@ import Logging
 import NIOConcurrencyHelpers
 import PosternEngine
 
-/// Writes log lines to a descriptor. Lines that come in a flood are written together; a line is never held for longer
-/// than it takes `flush` to be called, which `keepFlushing` does as soon as anything waits.
+/// Writes log lines to a descriptor, which may be blocking: it is written to only as far as that does not block, since no answer
+/// may wait for who reads the log. Lines that come in a flood are written together; a line is never held for longer than it takes
+/// `flush` to be called, which `keepFlushing` does as soon as anything waits.
 public final class LogWriter: Sendable {
     private struct State {
         var buffer: [UInt8] = []
@@ -24,11 +25,20 @@ public final class LogWriter: Sendable {
     private static let flushSize = 32_768
     /// Octets held at most, when the descriptor takes none; lines beyond it are dropped and counted.
     private static let maximumHeld = 4_194_304
+    /// What a pipe that can be written to takes without blocking: PIPE_BUF (pipe(7)).
+    private static let piece = 4096
+    /// For how long a reader who has stalled is waited for at the end, in milliseconds.
+    private static let lastPatience: Int32 = 1000
+
+    /// A regular file takes whatever it is given.
+    private let isFile: Bool
 
     public init(descriptor: Int32, format: LogFormat, redact: Bool = false) {
         self.descriptor = descriptor
         self.format = format
         state = NIOLockedValueBox(State(redact: redact))
+        var status = stat()
+        isFile = fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
     }
 
     /// Whether addresses of people are to be left out of lines.
@@ -57,6 +67,9 @@ public final class LogWriter: Sendable {
         if holds { waits.yield() }
     }
 
+    /// Writes what waits, and gives a reader who is slow a moment for it.
+    func finish() { state.withLockedValue { drain(&$0, patience: Self.lastPatience) } }
+
     /// Runs until cancelled: writes what waits. Nobody is woken while nothing does.
     public func keepFlushing() async {
         for await _ in waiting {
@@ -65,11 +78,13 @@ public final class LogWriter: Sendable {
         }
     }
 
-    private func drain(_ state: inout State) {
+    /// - Parameter patience: how many milliseconds to wait each time that nothing can be written.
+    private func drain(_ state: inout State, patience: Int32 = 0) {
         var offset = 0
         state.buffer.withUnsafeBytes { bytes in
-            while offset < bytes.count {
-                let written = Glibc.write(descriptor, bytes.baseAddress! + offset, bytes.count - offset)
+            while offset < bytes.count, takes(within: patience) {
+                let count = isFile ? bytes.count - offset : min(bytes.count - offset, Self.piece)
+                let written = Glibc.write(descriptor, bytes.baseAddress! + offset, count)
                 if written > 0 {
                     offset += written
                 } else if errno != EINTR {
@@ -86,6 +101,12 @@ public final class LogWriter: Sendable {
             state.dropped = 0
             line.append(to: &state.buffer)
         }
+    }
+
+    private func takes(within patience: Int32) -> Bool {
+        if isFile { return true }
+        var state = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        return poll(&state, 1, patience) > 0 && state.revents & Int16(POLLOUT) != 0
     }
 }
 

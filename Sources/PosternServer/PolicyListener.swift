@@ -52,7 +52,6 @@ final class PolicyListener: Sendable {
     /// Stops accepting, lets every connection answer what it was asked, and waits for them at most `patience`.
     func drain(patience: WallTime.Span) async {
         try? await server.close()
-        if case .unix(let path, _, _) = address { ListeningSocket.remove(path) }
         await connections.drain(patience: patience)
     }
 }

@@ -7,7 +7,7 @@ import PosternEngine
 /// Answers policy requests: request → attempt → decision → reply. One for all listeners and connections.
 public final class PolicyService: Sendable {
     private let decisions: DecisionService
-    private let messages = NIOLockedValueBox(MessageTable(capacity: 16_384))
+    private let messages = NIOLockedValueBox(MessageTable(capacity: 16_384, octets: 32 << 20))
     private let inboxes = NIOLockedValueBox<[ObjectIdentifier: LoopInbox<PolicyAnswer>]>([:])
 
     /// The longest that an answer is held back, where the verdict is to hold: an MTA's process waits as long.
@@ -121,25 +121,34 @@ extension DecisionService.Outcome {
 /// What is remembered of messages under way, by `instance`; the oldest is forgotten first.
 struct MessageTable {
     private var memories: [String: MessageMemory] = [:]
-    private var order: [String] = []
-    private var next = 0
-    let capacity: Int
+    private var order: CircularBuffer<String> = []
+    /// Of what their recipients and fields take.
+    private(set) var octets = 0
+    private let capacity: Int
+    private let mostOctets: Int
 
-    init(capacity: Int) {
+    /// - Parameters:
+    ///   - capacity: messages at most.
+    ///   - octets: of their recipients and fields, at most.
+    init(capacity: Int, octets: Int) {
         self.capacity = capacity
+        mostOctets = octets
     }
+
+    var count: Int { memories.count }
 
     subscript(instance: String) -> MessageMemory? {
         get { memories.isEmpty || instance.isEmpty ? nil : memories[instance] }
         set {
             guard let newValue else { return }
-            if memories.updateValue(newValue, forKey: instance) != nil { return }
-            if order.count < capacity {
-                order.append(instance)
+            octets += newValue.octets
+            if let old = memories.updateValue(newValue, forKey: instance) {
+                octets -= old.octets
             } else {
-                memories[order[next]] = nil
-                order[next] = instance
-                next = (next + 1) % capacity
+                order.append(instance)
+            }
+            while order.count > capacity || octets > mostOctets, let oldest = order.popFirst() {
+                if let forgotten = memories.removeValue(forKey: oldest) { octets -= forgotten.octets }
             }
         }
     }

@@ -10,7 +10,7 @@ import PosternEngine
 /// between two transactions.
 final class Checkpointer: @unchecked Sendable {
     // Sendable since all state is touched only while the condition's lock is held.
-    private let condition = NSCondition()
+    private let condition = SteadyCondition()
     private var isDirty = false
     /// Whether the log is longer than it should be.
     private var isUrgent = false
@@ -22,7 +22,7 @@ final class Checkpointer: @unchecked Sendable {
     private let maximumFrames: Int32
 
     /// A commit is written back, and with it synced, at most this long after.
-    static let interval: TimeInterval = 0.5
+    static let interval: Double = 0.5
     /// So few frames the writer writes back itself.
     static let tail: Int32 = 256
     /// Past this many times the wanted size the writer does the rest however much it is.
@@ -56,7 +56,7 @@ final class Checkpointer: @unchecked Sendable {
             condition.broadcast()
         }
         if frames > Self.limit * maximumFrames {
-            let until = Date(timeIntervalSinceNow: Self.brake)
+            let until = SteadyCondition.Moment(in: Self.brake)
             while !writerIsAsked, !isStopped, condition.wait(until: until) {}
         }
         return writerIsAsked
@@ -104,7 +104,7 @@ final class Checkpointer: @unchecked Sendable {
         condition.lock()
         defer { condition.unlock() }
         while !isDirty, !isStopped { condition.wait() }
-        let due = Date(timeIntervalSinceNow: Self.interval)
+        let due = SteadyCondition.Moment(in: Self.interval)
         while !isStopped, !isUrgent, condition.wait(until: due) {}
         isDirty = false
         isUrgent = false
@@ -142,7 +142,8 @@ final class Checkpointer: @unchecked Sendable {
             }
             condition.lock()
             writerIsAsked = true
-            let patience = Date(timeIntervalSinceNow: Self.interval)
+            condition.broadcast()
+            let patience = SteadyCondition.Moment(in: Self.interval)
             while writerIsAsked, !isStopped, condition.wait(until: patience) {}
             condition.unlock()
             return

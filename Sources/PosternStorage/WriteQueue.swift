@@ -1,10 +1,9 @@
-import Foundation
 import PosternEngine
 
 /// What waits for the writer's thread: bounded, in order, and refused at once while the store cannot work.
 final class WriteQueue<Item: Sendable>: @unchecked Sendable {
     // Sendable since all state is touched only while the condition's lock is held.
-    private let condition = NSCondition()
+    private let condition = SteadyCondition()
     private var items: [Item] = []
     private var spare: [Item] = []
     /// Whether somebody waits for one of the items.
@@ -18,7 +17,7 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
     private var isClosed = false
 
     private let bound: Int
-    private let lateness: TimeInterval
+    private let lateness: Double
     /// What may wait beyond the bound for the sake of those who look after a store that is too busy.
     static var reserve: Int { 1000 }
 
@@ -26,14 +25,14 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
     /// come: a commit costs the same for many as for one.
     static var busy: Duration { .milliseconds(1) }
     /// For how long at most, in seconds, and for how many.
-    static var gathering: TimeInterval { 0.0002 }
+    static var gathering: Double { 0.0002 }
     static var enough: Int { 32 }
 
     /// Up to how many items the writer waits for more where nobody waits for it.
     static var plenty: Int { 256 }
 
     /// - Parameter lateness: for how long at most, in seconds, it does so.
-    init(bound: Int, lateness: TimeInterval = 0.005) {
+    init(bound: Int, lateness: Double = 0.005) {
         self.bound = max(bound, 1)
         self.lateness = lateness
     }
@@ -62,7 +61,7 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
     }
 
     /// All that waits, in order; waits up to the time-out for something to come.
-    func next(timeout: TimeInterval) -> Next {
+    func next(timeout: Double) -> Next {
         condition.lock()
         defer { condition.unlock() }
         wait(for: 1, timeout: timeout)
@@ -81,8 +80,8 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
         return .items(taken)
     }
 
-    private func wait(for count: Int, timeout: TimeInterval) {
-        let until = Date(timeIntervalSinceNow: timeout)
+    private func wait(for count: Int, timeout: Double) {
+        let until = SteadyCondition.Moment(in: timeout)
         while items.count < count, !isClosed, !(isAwaited && wakesForAwaited) {
             wakeAt = count
             defer { wakeAt = nil }

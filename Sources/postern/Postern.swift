@@ -1,4 +1,5 @@
 import ArgumentParser
+import Dispatch
 import PosternServer
 
 /// The command: one subcommand a verb.
@@ -27,8 +28,16 @@ struct Postern: AsyncParsableCommand {
             ReportVerb.self,
         ])
 
-    static func main() async {
-        await main(readable(Array(CommandLine.arguments.dropFirst())))
+    /// The main thread waits. An asynchronous `main` would give it up, and glibc passes over a thread that is being given up where
+    /// the process becomes another account (setuid(3)): it would stay root.
+    static func main() {
+        let arguments = readable(Array(CommandLine.arguments.dropFirst()))
+        let isDone = DispatchSemaphore(value: 0)
+        Task.detached {
+            await main(arguments)
+            isDone.signal()
+        }
+        isDone.wait()
     }
 
     /// Without what follows a verb that is none: a `--help` after it would be answered with ours, as if there were such a verb.

@@ -119,6 +119,24 @@ struct DaemonVerbTests {
         }
     }
 
+    /// To the system a thread is an account's, not a process.
+    @Test(.enabled(if: geteuid() == 0 && getpwnam("nobody") != nil)) func noThreadStaysRoot() async throws {
+        chmod(place.folder, 0o755)
+        try place.write(place.read("c.yaml") + "user: nobody\n", to: "c.yaml")
+        try await place.withDaemon(["--config", file]) { daemon in
+            let tasks = "/proc/\(daemon.pid)/task"
+            let threads = try FileManager.default.contentsOfDirectory(atPath: tasks)
+            #expect(threads.count > 2 && threads.contains("\(daemon.pid)"))
+            let nobody = "\(try #require(getpwnam("nobody")).pointee.pw_uid)"
+            for thread in threads {
+                guard let status = try? String(contentsOfFile: "\(tasks)/\(thread)/status", encoding: .utf8) else { continue }
+                let ids = try #require(status.firstMatch(of: /\nUid:\s+(.*)\n/)).1.split(separator: "\t")
+                #expect(ids.allSatisfy { $0 == nobody }, "thread \(thread): \(ids)")
+                #expect(status.contains(/\nCapEff:\s+0+\n/), "thread \(thread)")
+            }
+        }
+    }
+
     /// The daemon writes it, so a folder of the caller's alone will not do.
     @Test(.enabled(if: geteuid() == 0 && getpwnam("nobody") != nil)) func aBackupWhereTheDaemonMayNotWrite() async throws {
         chmod(place.folder, 0o755)

@@ -17,6 +17,8 @@ public struct EximConfiguration: Sendable {
     /// Statements of the ACLs at MAIL and at the end of the data, before their final `accept`.
     public var mailStatements: String
     public var dataStatements: String
+    /// Statements of the ACL in reply to DATA, before its final `accept`.
+    public var predataStatements = ""
     /// Whole ACLs with their names, for the options of `extraMain`.
     public var extraACLs: String
     /// Address and port where mail for other domains goes; nil: nowhere.
@@ -116,7 +118,7 @@ public struct EximConfiguration: Sendable {
         var main = [
             "primary_hostname = \(hostname)",
             "domainlist ours = \(domains.joined(separator: " : "))",
-            "hostlist trusted = \(trusted.joined(separator: " : "))",
+            "hostlist relay_from_hosts = \(trusted.joined(separator: " : "))",
             "local_interfaces = \(address)",
             "daemon_smtp_ports = \(port)",
             "spool_directory = /var/spool/exim4",
@@ -125,6 +127,7 @@ public struct EximConfiguration: Sendable {
             "log_selector = +smtp_protocol_error +smtp_syntax_error +incoming_port",
             "acl_smtp_mail = at_mail",
             "acl_smtp_rcpt = at_rcpt",
+            "acl_smtp_predata = at_predata",
             "acl_smtp_data = at_data",
             "keep_environment =",
             "message_size_limit = 100M",
@@ -193,12 +196,16 @@ public struct EximConfiguration: Sendable {
                 set acl_m_instance = $pid-$tod_epoch_l
 
             at_rcpt:
-              accept hosts = +trusted
+              accept hosts = +relay_from_hosts
             \(users.isEmpty ? "" : "  accept authenticated = *")
               deny   message = 5.7.1 relaying denied
                      domains = ! +ours
               require verify = recipient
             \(recipientStatements)
+              accept
+
+            at_predata:
+            \(predataStatements)
               accept
 
             at_data:

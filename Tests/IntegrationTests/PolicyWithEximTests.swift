@@ -11,10 +11,13 @@ import Testing
 struct PolicyWithEximTests {
     private let stranger = "127.0.0.9"
 
-    private func exim(_ postern: PosternProcess) async throws -> EximServer {
+    private func exim(_ postern: PosternProcess, trusting networks: [String] = []) async throws -> EximServer {
         let address = Configuration.Address.tcp(try #require(IPAddress("127.0.0.1")), port: postern.port)
-        return try await EximServer.start(
-            .init(recipientStatements: Snippets.eximStatements(address, state: "RCPT", recipient: "$local_part@$domain") + "\n"))
+        var configuration = EximConfiguration(
+            recipientStatements: Snippets.eximStatements(address, at: .rcpt) + "\n",
+            dataStatements: Snippets.eximStatements(address, at: .endOfMessage) + "\n", trustedNetworks: networks)
+        configuration.predataStatements = Snippets.eximStatements(address, at: .data) + "\n"
+        return try await EximServer.start(configuration)
     }
 
     @Test("a first attempt is deferred, so is an early retry; a later one is delivered with the header; the next passes at once")
@@ -25,6 +28,7 @@ struct PolicyWithEximTests {
         let first = try await swaks.send(source: stranger)
         #expect(first.reply(to: "RCPT")?.code == 451, "\(first.transcript)\n\(postern.log)\n\(exim.log)")
         #expect(first.reply(to: "RCPT")?.reply.first?.contains("4.7.1 Greylisted: please come back in 3 seconds or later") == true)
+        #expect(first.reply(to: "RCPT")?.reply.allSatisfy { $0.hasPrefix("451 4.7.1 ") || $0.hasPrefix("451-4.7.1 ") } == true)
         #expect(try await swaks.send(source: stranger).reply(to: "RCPT")?.code == 451)
         #expect(try exim.mailbox.count() == 0)
         try await Task.sleep(for: .milliseconds(3100))
@@ -51,6 +55,31 @@ struct PolicyWithEximTests {
         #expect(try await swaks.send(source: stranger).accepted)
         try await postern.start()
         #expect(try await swaks.send(source: stranger).reply(to: "RCPT")?.code == 451)
+        try await postern.stop()
+    }
+
+    @Test("a stranger's null sender is judged in reply to DATA, that of one's own hosts is not")
+    func nullSender() async throws {
+        let postern = try await PosternProcess.start("greylist: { delay: 60s }")
+        let exim = try await exim(postern, trusting: ["127.0.0.5"])
+        let swaks = try Swaks(port: exim.port)
+        let strange = try await swaks.send(from: "", source: stranger)
+        #expect(strange.reply(to: "RCPT")?.code == 250)
+        #expect(strange.reply(to: "DATA")?.code == 451, "\(strange.transcript)")
+        let own = try await swaks.send(from: "", source: "127.0.0.5")
+        #expect(own.accepted, "\(own.transcript)\n\(exim.log)")
+        try await postern.stop()
+    }
+
+    @Test("what was taken is charged at the end of the message")
+    func charging() async throws {
+        let postern = try await PosternProcess.start("greylist: { mode: off }\nthrottle: { mode: on, limits: [address messages 10/1h] }")
+        let exim = try await exim(postern)
+        let swaks = try Swaks(port: exim.port)
+        for _ in 0..<2 { #expect(try await swaks.send(to: ["a@example.test", "b@example.test"], source: stranger).accepted) }
+        let explained = try await postern.verb(
+            "explain", "--ip", stranger, "--helo", "h.example", "--from", "a@sender.test", "--to", "b@example.test")
+        #expect(explained.output.contains(#/address messages 10\/1h.*8 of 10/#), "\(explained.output)")
         try await postern.stop()
     }
 }

@@ -1,4 +1,4 @@
-import Glibc
+import Foundation
 import IntegrationSupport
 import Logging
 import NIOConcurrencyHelpers
@@ -378,6 +378,10 @@ extension Findings {
         // Somebody listens there.
         #expect(throws: ListenFailure.self) { _ = try ListeningSocket.open(address) }
         await test.stop()
+        // What the service manager has opened is the manager's, who listens on (sd_listen_fds(3)).
+        OpenSocket(name: "policy", address: address, descriptor: -1, isInherited: true).removePath()
+        #expect(lstat(path, &status) == 0)
+        OpenSocket(name: "policy", address: address, descriptor: -1).removePath()
         #expect(lstat(path, &status) != 0)
         // A socket that a killed process left behind is in nobody's way.
         let (left, _) = try ListeningSocket.open(address)
@@ -415,7 +419,7 @@ extension Findings {
 
 @Suite struct MessageTableTests {
     @Test func theOldestIsForgottenFirst() {
-        var table = MessageTable(capacity: 3)
+        var table = MessageTable(capacity: 3, octets: 1000)
         var memory = MessageMemory()
         memory.headerGiven = true
         for instance in ["a", "b", "c", "b", "d"] { table[instance] = memory }
@@ -423,6 +427,53 @@ extension Findings {
         #expect(table["b"] == memory)
         #expect(table["d"] == memory)
         #expect(table[""] == nil)
+    }
+
+    /// Recipients are a stranger's words, and may be long and many.
+    @Test func whatIsKeptIsBoundedInOctets() throws {
+        var table = MessageTable(capacity: 1000, octets: 100_000)
+        for number in 0..<500 {
+            var memory = MessageMemory()
+            for recipient in 0..<20 {
+                memory.awaitingData.append(try #require(Mailbox("\(String(repeating: "x", count: 1000))\(recipient)@example.net")))
+                table["\(number)"] = memory
+            }
+            #expect(table.octets <= 100_000)
+        }
+        #expect(table.count == 4 && table["499"]?.awaitingData.count == 20 && table["495"] == nil)
+        var sum = 0
+        for number in 496..<500 { sum += try #require(table["\(number)"]).octets }
+        #expect(sum == table.octets)
+    }
+}
+
+@Suite struct LogWriterTests {
+    /// A collector that has stalled, a terminal that was stopped.
+    @Test func aReaderWhoStallsHoldsNobodyUp() throws {
+        var ends: [Int32] = [0, 0]
+        try #require(pipe(&ends) == 0)
+        defer { close(ends[0]) }
+        let writer = LogWriter(descriptor: ends[1], format: .logfmt)
+        var line = LogLine(.logfmt)
+        line.add("text", String(repeating: "x", count: 1000))
+        // Far more than a pipe holds, and than is kept.
+        for number in 0..<6000 { writer.write(line, now: number % 7 == 0) }
+        writer.flush()
+        // Then it reads on: what was kept comes in order and whole, and how much was not.
+        let reader = FileHandle(fileDescriptor: ends[0])
+        var read = Data()
+        while true {
+            var waiting: Int32 = 0
+            guard ioctl(ends[0], UInt(FIONREAD), &waiting) == 0, waiting > 0 else { break }
+            read += reader.availableData
+            writer.flush()
+        }
+        close(ends[1])
+        let lines = String(decoding: read, as: UTF8.self).split(separator: "\n")
+        let kept = lines.filter { $0 == "text=" + String(repeating: "x", count: 1000) }.count
+        let dropped = try #require(lines.last?.firstMatch(of: /level=warning .*count=([0-9]+)/)).1
+        #expect(kept + 1 == lines.count && kept > 4000)
+        #expect(Int(dropped) == 6000 - kept)
     }
 }
 

@@ -1,3 +1,4 @@
+import Foundation
 import PosternCore
 import Testing
 
@@ -25,5 +26,16 @@ import Testing
         let permit = try #require(lines.firstIndex { $0.hasPrefix("permit_sasl_authenticated, reject_unauth_destination") })
         #expect(service < permit)
         #expect(lines.contains("smtpd_end_of_data_restrictions ="))
+    }
+
+    /// The page shows what the program prints.
+    @Test func theDocumentationHasEximsStatements() throws {
+        let page = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../docs/exim.md").standardizedFileURL
+        let text = try String(contentsOf: page, encoding: .utf8)
+        let address = ListenAddress.tcp(try #require(IPAddress("127.0.0.1")), port: 10023)
+        for question in [Snippets.EximQuestion.rcpt, .data, .endOfMessage] {
+            #expect(text.contains("```\n\(Snippets.eximStatements(address, at: question))\n```"), "\(question)")
+        }
+        #expect(Snippets.exim(address, counts: true).contains("END-OF-MESSAGE") && !Snippets.exim(address).contains("END-OF-MESSAGE"))
     }
 }

@@ -167,6 +167,8 @@ struct SocketmapServiceTests {
                     [
                         .mx(preference: 10, exchange: Self.name("mx.throttle.example")),
                         .mx(preference: 20, exchange: Self.name("a],[b.example")),
+                        // Brackets would make an address of it.
+                        .mx(preference: 25, exchange: Self.name("127.0.0.1")),
                         .mx(preference: 30, exchange: Self.name("mx.site.example")),
                     ], owner: Self.name("site.example")))
         )

@@ -25,6 +25,8 @@ public struct PendingRecipients: Equatable, Sendable {
     public init() {}
 
     public var newRecipients: Int { new.count + Int(beyond) }
+    /// That it takes beyond itself.
+    var octets: Int { new.count * 8 + domains.count * 16 + (identity?.utf8.count ?? 0) }
 
     func contains(new hash: UInt64) -> Bool { new.contains(hash) }
     func recipients(of domain: UInt64) -> Int { domains.first { $0.key == domain }.map { Int($0.recipients) } ?? 0 }

@@ -62,7 +62,6 @@ struct AdminRunning: RunningListener {
 
     func drain(patience: WallTime.Span) async {
         await listener.drain(patience: min(patience, .seconds(2)))
-        if case .unix(let path, _, _) = address { ListeningSocket.remove(path) }
     }
 }
 

@@ -33,10 +33,12 @@ struct BackgroundWork {
                 store: store, clock: clock, decisions: decisions, logger: logger, keepDecisions: configuration.decisions.keep
             ).run()
         }
+        let isThrottle = configuration.listeners.contains { $0.role == .throttle }
         add {
             await LimitUpkeep(
                 limits: services.limits, store: store, clock: clock,
                 settings: { (live.current.accounts, live.current.firewall, live.current.hostname) },
+                mayRefuse: { decisions.mayRefuse($0, isThrottle: isThrottle) }, revision: { decisions.revision },
                 redacts: { log.redacts }, logger: logger
             ).run()
         }

@@ -83,6 +83,7 @@ public final class Daemon: Sendable {
         }
 
         ServiceManners.notify("STOPPING=1")
+        for socket in sockets { socket.removePath() }
         await control.stop()
         await listeners.drain(patience: Self.drainPatience)
         start.traps?.end()
@@ -92,7 +93,7 @@ public final class Daemon: Sendable {
         await services.end()
         try? await loops.shutdownGracefully()
         logger.info("stopped")
-        log.flush()
+        log.finish()
     }
 
     /// Makes the data folder and leaves root behind.

@@ -10,6 +10,13 @@ struct OpenSocket {
     let descriptor: Int32
     /// Of a DNS service: the socket for UDP on the same address.
     var datagrams: Int32?
+    /// Whether the service manager opened it: then the path of a UNIX socket is the manager's, who listens on (sd_listen_fds(3)).
+    var isInherited = false
+
+    /// Nobody finds the way to a UNIX socket of ours any more. Before it is closed: afterwards another may have opened one there.
+    func removePath() {
+        if !isInherited, case .unix(let path, _, _) = address { ListeningSocket.remove(path) }
+    }
 
     /// Takes each listener's socket from the service manager where it hands one over, else opens it.
     static func all(of configuration: Configuration, logger: Logger) throws -> [OpenSocket] {
@@ -31,6 +38,7 @@ struct OpenSocket {
                     name: listener.name, address: SocketAddresses.local(socket.descriptor) ?? listener.address,
                     descriptor: socket.descriptor)
                 if listener.role == .dnsbl { open = try withDatagrams(open, listener, &inherited) }
+                open.isInherited = true
                 sockets.append(open)
                 continue
             }

@@ -69,8 +69,27 @@ struct Account {
         gid = entry.pointee.pw_gid
     }
 
-    /// Becomes this account, for good, with its groups. `false` when the system refuses, and then we must not go on.
+    /// Becomes this account, for good, with its groups, in all threads. `false` when the system refuses, and then we must not go on.
     func become() -> Bool {
-        initgroups(name, gid) == 0 && setgid(gid) == 0 && setuid(uid) == 0 && (uid == 0 || setuid(0) != 0)
+        initgroups(name, gid) == 0 && setgid(gid) == 0 && setuid(uid) == 0 && (uid == 0 || setuid(0) != 0) && Self.threadsBelong(to: uid)
+    }
+
+    /// To the system a thread is an account's, not a process; and one that is still root's is a way back for all. Where there is no
+    /// /proc nothing is known of others.
+    private static func threadsBelong(to uid: uid_t) -> Bool {
+        guard let threads = opendir("/proc/self/task") else { return true }
+        defer { closedir(threads) }
+        while let entry = readdir(threads) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            guard name.first != ".", let file = fopen("/proc/self/task/\(name)/status", "r") else { continue }
+            defer { fclose(file) }
+            var line = [CChar](repeating: 0, count: 256)
+            while fgets(&line, Int32(line.count), file) != nil {
+                let words = String(decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self).split { $0.isWhitespace }
+                // Real, effective, saved and file system's.
+                if words.first == "Uid:", words.dropFirst().contains(where: { $0 != String(uid) }) { return false }
+            }
+        }
+        return true
     }
 }

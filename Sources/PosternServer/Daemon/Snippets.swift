@@ -13,53 +13,85 @@ public enum Snippets {
             case .unix(let path, _, _): "unix:\(chrooted(path))"
             }
         let service = "check_policy_service { \(endpoint), timeout=10s, default_action=DUNNO }"
+        let trusted = "permit_mynetworks, permit_sasl_authenticated"
         let recipients =
             accounts
             ? "permit_mynetworks,\n    \(service),\n    permit_sasl_authenticated, reject_unauth_destination"
-            : "permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination,\n    \(service)"
+            : "\(trusted), reject_unauth_destination,\n    \(service)"
         var lines = [
             "# Postfix, /etc/postfix/main.cf (3.0 or later):", "smtpd_recipient_restrictions = \(recipients)",
-            "smtpd_data_restrictions =", "    \(service)",
+            "smtpd_data_restrictions = \(trusted),", "    \(service)",
         ]
         if counts || accounts { lines += ["smtpd_end_of_data_restrictions =", "    \(service)"] }
         lines.append("access_map_defer_code = 451")
         return lines.joined(separator: "\n")
     }
 
-    /// For Exim: what stands in the RCPT ACL before the final accept, and in the predata ACL for null senders.
-    public static func exim(_ address: ListenAddress) -> String {
-        """
-        # Exim, in the RCPT ACL (acl_smtp_rcpt), after the relay checks and before the final accept:
-        \(eximStatements(address, state: "RCPT", recipient: "$local_part@$domain"))
-        # and in acl_smtp_predata, before its accept, for null senders:
-        \(eximStatements(address, state: "DATA", recipient: ""))
-        """
+    /// For Exim: what stands in the RCPT ACL before the final accept, in the predata ACL for null senders, and where there are limits
+    /// in the DATA ACL, for what is charged to them.
+    public static func exim(_ address: ListenAddress, counts: Bool = false, accounts: Bool = false) -> String {
+        let place = accounts ? "before what accepts those who have logged in" : "after the relay checks and before the final accept"
+        var text = """
+            # Exim, in the RCPT ACL (acl_smtp_rcpt), \(place):
+            \(eximStatements(address, at: .rcpt))
+            # and in acl_smtp_predata, before its accept, for null senders:
+            \(eximStatements(address, at: .data))
+            """
+        if counts || accounts {
+            text += "\n# and in acl_smtp_data, before its accept, for what is charged:\n" + eximStatements(address, at: .endOfMessage)
+        }
+        return text
+    }
+
+    /// When Exim asks.
+    enum EximQuestion {
+        case rcpt, data, endOfMessage
+
+        fileprivate var attributes: [String] {
+            switch self {
+            case .rcpt: ["protocol_state=RCPT", "recipient=$local_part@$domain", "recipient_count=$rcpt_count"]
+            case .data: ["protocol_state=DATA", "recipient=", "recipient_count=$recipients_count"]
+            case .endOfMessage:
+                ["protocol_state=END-OF-MESSAGE", "recipient=", "recipient_count=$recipients_count", "size=$message_size"]
+            }
+        }
+
+        /// Whom it asks about: one's own were accepted at RCPT before anything was asked.
+        fileprivate var conditions: [String] {
+            self == .data ? ["set acl_m_answer =", "!hosts = +relay_from_hosts", "!authenticated = *"] : []
+        }
     }
 
     /// ACL statements that ask and do as they are told. `acl_m_` variables last as long as the message does, so that all
-    /// questions about one message carry the same `instance`.
-    static func eximStatements(_ address: ListenAddress, state: String, recipient: String) -> String {
+    /// questions about one message carry the same `instance`. A text that begins with its codes bears them on each of its lines
+    /// (RFC 2034 §4).
+    static func eximStatements(_ address: ListenAddress, at question: EximQuestion) -> String {
         let endpoint =
             switch address {
             case .tcp: "inet:\(address)"
             case .unix(let path, _, _): path
             }
-        let attributes = [
-            "request=smtpd_access_policy", "protocol_state=\(state)", "protocol_name=ESMTP", "client_address=$sender_host_address",
-            "client_name=${if def:sender_host_name{$sender_host_name}{unknown}}", "helo_name=$sender_helo_name", "sender=$sender_address",
-            "recipient=\(recipient)", "recipient_count=$rcpt_count", "instance=$acl_m_instance", "sasl_username=$authenticated_id",
-        ]
+        let attributes =
+            ["request=smtpd_access_policy"] + question.attributes + [
+                "protocol_name=ESMTP", "client_address=$sender_host_address",
+                "client_name=${if def:sender_host_name{$sender_host_name}{unknown}}", "helo_name=$sender_helo_name",
+                "sender=$sender_address", "instance=$acl_m_instance", "sasl_username=$authenticated_id",
+            ]
         let request = attributes.map { $0 + "\\n" }.joined()
+        let conditions = question.conditions.map { "    \($0)\n" }.joined()
         return #"""
               warn
-                set acl_m_instance = ${if def:acl_m_instance{$acl_m_instance}{$pid.$tod_epoch_l}}
+            \#(conditions)    set acl_m_instance = ${if def:acl_m_instance{$acl_m_instance}{$pid.$tod_epoch_l}}
                 set acl_m_answer = ${sg{${readsocket{\#(endpoint)}{\#(request)\n}{5s}{}{action=DUNNO}}}{\N\s+$\N}{}}
               defer
                 condition = ${if match{$acl_m_answer}{\N^action=(4\d\d|DEFER)\N}}
-                message = ${sg{$acl_m_answer}{\N^action=(DEFER\S*\s+)?\N}{}}
+                message = 451 4.7.1 ${sg{$acl_m_answer}{\N^action=(DEFER\S*|4\d\d 4\S*)\s+\N}{}}
               deny
                 condition = ${if match{$acl_m_answer}{\N^action=5\d\d\N}}
                 message = ${sg{$acl_m_answer}{\N^action=\N}{}}
+              warn
+                condition = ${if match{$acl_m_answer}{\N^action=HOLD\N}}
+                control = freeze
               warn
                 condition = ${if match{$acl_m_answer}{\N^action=PREPEND\s\N}}
                 add_header = ${sg{$acl_m_answer}{\N^action=PREPEND\s+\N}{}}
@@ -91,9 +123,11 @@ public enum Snippets {
         }
         lines.append("Its memory is in \(configuration.dataDirectory). Stop it with Ctrl-C.")
         if let first = listeners.first(where: { $0.role == .policy }) {
-            let postfix = postfix(
-                first.address, counts: configuration.throttle.mode != .off, accounts: configuration.accounts.mode != .off)
-            lines += ["", postfix, "", exim(first.address)]
+            let (counts, accounts) = (configuration.throttle.mode != .off, configuration.accounts.mode != .off)
+            lines += [
+                "", postfix(first.address, counts: counts, accounts: accounts), "",
+                exim(first.address, counts: counts, accounts: accounts),
+            ]
         }
         return lines.joined(separator: "\n")
     }

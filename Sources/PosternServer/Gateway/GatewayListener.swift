@@ -122,7 +122,6 @@ public final class GatewayListener: Sendable {
 
     func drain(patience: WallTime.Span, forAnswers answers: WallTime.Span) async {
         try? await server.close()
-        if case .unix(let path, _, _) = address { ListeningSocket.remove(path) }
         upkeep.closePools()
         await connections.drain(patience: patience, lastCall: answers)
         await upkeep.stop()

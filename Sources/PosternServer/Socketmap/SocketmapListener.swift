@@ -60,7 +60,6 @@ public final class SocketmapListener: RunningListener {
     /// Stops accepting, answers what was asked, and waits for that at most `patience`.
     public func drain(patience: WallTime.Span) async {
         try? await server.close()
-        if case .unix(let path, _, _) = address { ListeningSocket.remove(path) }
         await connections.drain(patience: patience)
     }
 }

@@ -94,12 +94,15 @@ public final class SocketmapService: Sendable {
         return domain
     }
 
-    /// Whether a name can stand in Postfix's brackets: whoever owns a domain writes its MX records.
+    /// Whether a name can stand in Postfix's brackets: whoever owns a domain writes its MX records. One that ends with digits alone
+    /// would be taken for an address there (RFC 1123 §2.1).
     private static func isHostName(_ name: DomainName) -> Bool {
-        name.text.utf8.allSatisfy { octet in
-            (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(octet) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(octet)
-                || octet == UInt8(ascii: "-") || octet == UInt8(ascii: ".") || octet == UInt8(ascii: "_")
-        }
+        let isNumber = name.labels.last?.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) } ?? true
+        return !isNumber
+            && name.text.utf8.allSatisfy { octet in
+                (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(octet) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(octet)
+                    || octet == UInt8(ascii: "-") || octet == UInt8(ascii: ".") || octet == UInt8(ascii: "_")
+            }
     }
 
     private struct Unanswered: Error {

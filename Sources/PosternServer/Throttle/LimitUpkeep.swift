@@ -11,6 +11,9 @@ struct LimitUpkeep: Sendable {
     let store: any Store
     let clock: ServiceClock
     let settings: @Sendable () -> (accounts: AccountSettings, firewall: Configuration.Firewall, hostname: String)
+    /// Whether somebody who was refused may be so still, by the settings and lists of now; and which those are.
+    var mayRefuse: @Sendable (Prefix) -> Bool = { _ in true }
+    var revision: @Sendable () -> UInt64 = { 0 }
     /// Whether the log leaves accounts out (`log.redact`).
     var redacts: @Sendable () -> Bool = { false }
     let logger: Logger
@@ -26,12 +29,12 @@ struct LimitUpkeep: Sendable {
 
     private func keepCounts() async {
         var seconds: Int64 = 0
-        // Whom an earlier process has refused, too; and anew where the firewall's file or command is another.
-        var told: Configuration.Firewall?
+        // Whom an earlier process has refused, too; and anew where the firewall's file or command is another, or who may be refused.
+        var told: (firewall: Configuration.Firewall, revision: UInt64)?
         while !Task.isCancelled {
-            let firewall = settings().firewall
-            if firewall != told {
-                told = firewall
+            let (firewall, revision) = (settings().firewall, revision())
+            if told.map({ $0 != (firewall, revision) }) ?? true {
+                told = (firewall, revision)
                 let now = clock.now().steady
                 _ = limits.takeRefusals(now: now)
                 await tellFirewall(limits.refusals(now: now), now: now)
@@ -58,6 +61,8 @@ struct LimitUpkeep: Sendable {
 
     private func tellFirewall(_ refused: [(network: Prefix, until: WallTime)], now: WallTime) async {
         let firewall = settings().firewall
+        guard firewall.nftablesFile != nil || !firewall.nftablesCommand.isEmpty else { return }
+        let refused = refused.filter { mayRefuse($0.network) }
         if let path = firewall.nftablesFile {
             do {
                 let file = try AtomicFile(path)

@@ -40,7 +40,7 @@ public final class TrustedFiles: Sendable {
         }
     }
 
-    /// Reads what has changed. A file that cannot be read keeps what it said.
+    /// Reads what has changed. A file that cannot be read, or in which no line is understood, keeps what it said.
     ///
     /// - Returns: whether anything did.
     public func refresh() -> Bool {
@@ -66,7 +66,7 @@ public final class TrustedFiles: Sendable {
             }
             state.withLockedValue { state in
                 state.marks[path] = mark
-                state.read[path] = trusted
+                if wrong == nil || trusted != Trusted() { state.read[path] = trusted }
             }
             hasChanged = true
         }
@@ -80,7 +80,7 @@ public final class TrustedFiles: Sendable {
         var wrong: Int?
         // A byte order mark, as some editors write it.
         let text = text.unicodeScalars.first == "\u{feff}" ? String(text.unicodeScalars.dropFirst()) : text
-        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+        for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
             let word = line.prefix { $0 != "#" && $0 != ";" }.trimmingCharacters(in: .whitespaces)
             guard !word.isEmpty else { continue }
             switch Pattern(word) {

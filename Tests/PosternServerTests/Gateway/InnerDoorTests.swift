@@ -255,6 +255,43 @@ import Testing
         await door.stop()
     }
 
+    /// Before it is greeted a node cannot show who it is: however many of its sessions begin at once, none of them is a stranger's.
+    @Test func whoMayShowACertificateIsAStrangerFromItsFirstMailOn() async throws {
+        let backend = try ScriptedBackend()
+        let own = try CertificateFolder(TestCertificates.two)
+        let known = try CertificateFolder(TestCertificates.one)
+        let door = try await self.door(
+            backend,
+            configure: { settings in
+                settings.clientInformation = .xclient
+                settings.certificate = own.certificate
+                settings.inner?.nodes = PrefixSet()
+                settings.inner?.certificates.paths = [known.path + "/cert.pem"]
+                settings.inner?.limits = .init(deferrals: 1, refusals: 1, silence: 3_600_000, capacity: 100)
+            })
+        func client() async throws -> SMTPTestClient {
+            let client = try await door.greeted(source: "127.0.0.46")
+            #expect(try await client.ask("EHLO x.example")?.hasPrefix("250") == true)
+            return client
+        }
+        var begun: [SMTPTestClient] = []
+        for _ in 0..<5 { begun.append(try await client()) }
+        #expect(door.listener.report.inner?.strangers == 0)
+        // What we have to say ourselves is not final, whoever it turns out to be.
+        #expect(try await begun[4].ask("NONSENSE")?.hasPrefix("4") == true)
+        _ = try await begun[0].ask("MAIL FROM:<a@example.com>")
+        #expect(try await begun[0].ask("RCPT TO:<b@example.org>")?.hasPrefix("450 4.7.1") == true)
+        #expect(try await begun[1].ask("MAIL FROM:<a@example.com>")?.hasPrefix("421 4.7.0") == true)
+        #expect(try await begun[2].ask("MAIL FROM:<a@example.com>") == nil)
+        // The node is welcome meanwhile.
+        let node = try await self.node(TestCertificates.one, towards: door.listener.address, try CertificateFolder(TestCertificates.one))
+        let through = try await node.greeted(source: "127.0.0.47")
+        #expect(try await through.ask("MAIL FROM:<a@example.com>")?.hasPrefix("250") == true)
+        await node.stop()
+        for client in begun { await client.close() }
+        await door.stop()
+    }
+
     @Test func whoIsTrustedComesIn() async throws {
         let backend = try ScriptedBackend()
         let test = try await door(backend, engine: { $0.trusted.addresses = PrefixSet([Prefix("127.0.0.30")!]) })

@@ -391,6 +391,17 @@ struct LimitedPolicyTests {
         #expect(!files.trusted.vouches(for: try #require(DomainName("example.org"))))
         #expect(files.trusted.vouches(for: try #require(DomainName("example.net"))))
         #expect(TrustedFiles.parse("a\n").wrong == 1)
+
+        // As other systems end their lines; and what says nothing that is understood takes nothing away.
+        try "example.org\r\n192.0.2.0/24\r\n".write(toFile: path, atomically: true, encoding: .utf8)
+        try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSinceNow: 10)], ofItemAtPath: path)
+        #expect(files.refresh())
+        #expect(files.trusted.domains.count == 1)
+        #expect(files.trusted.addresses.contains(try #require(IPAddress("192.0.2.9"))))
+        try "<html>not found</html>\n".write(toFile: path, atomically: true, encoding: .utf8)
+        try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSinceNow: 15)], ofItemAtPath: path)
+        #expect(files.refresh())
+        #expect(files.trusted.domains.count == 1)
     }
 }
 

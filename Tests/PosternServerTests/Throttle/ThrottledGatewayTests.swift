@@ -442,9 +442,13 @@ struct ThrottledGatewayTests {
         var firewall = Configuration.Firewall()
         firewall.nftablesFile = file
         let configured = NIOLockedValueBox(firewall)
+        let (null, counters) = (LogWriter(descriptor: STDERR_FILENO, format: .logfmt), Counters())
+        let decisions = DecisionService(
+            engine: engine, store: store, clock: clock, log: DecisionLog(writer: null, isEnabled: false), counters: counters)
         let upkeep = LimitUpkeep(
             limits: second, store: store, clock: clock,
-            settings: { (AccountSettings(), configured.withLockedValue { $0 }, "mx.example.org") }, logger: LogCapture().logger)
+            settings: { (AccountSettings(), configured.withLockedValue { $0 }, "mx.example.org") },
+            mayRefuse: { decisions.mayRefuse($0, isThrottle: false) }, revision: { decisions.revision }, logger: LogCapture().logger)
         let running = Task { await upkeep.run() }
         try await eventually("the file is written") {
             let text = (try? String(contentsOfFile: file, encoding: .utf8)) ?? ""
@@ -454,6 +458,18 @@ struct ThrottledGatewayTests {
         configured.withLockedValue { $0.nftablesFile = file + ".new" }
         try await eventually("the other file is written") {
             (try? String(contentsOfFile: file + ".new", encoding: .utf8))?.contains("192.0.2.7 timeout") == true
+        }
+        // Whoever is trusted meanwhile may connect at once, and everybody where nobody is refused any more.
+        let trusted = try #require(Prefix("192.0.2.7"))
+        decisions.update { $0.settings.networks.local = PrefixSet([trusted]) }
+        try await eventually("the trusted one is out of the file") {
+            let text = (try? String(contentsOfFile: file + ".new", encoding: .utf8)) ?? ""
+            return !text.contains("192.0.2.7") && text.contains("2001:db8::/64 timeout")
+        }
+        decisions.update { $0.settings.throttle.mode = .shadow }
+        try await eventually("the file names nobody") {
+            (try? String(contentsOfFile: file + ".new", encoding: .utf8))?.contains("timeout 9") == false
+                && (try? String(contentsOfFile: file + ".new", encoding: .utf8))?.contains("2001:db8::") == false
         }
         running.cancel()
         await running.value

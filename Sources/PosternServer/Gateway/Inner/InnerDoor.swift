@@ -36,6 +36,8 @@ final class InnerDoor: Sendable {
     enum Guest: Equatable, Sendable {
         /// It has held its clients to their measure already.
         case node
+        /// It may show a node's certificate yet; nothing is known of it until it comes to mail.
+        case unseen
         /// As at any gateway.
         case welcome
         case stranger(Strangers.Reception)
@@ -65,10 +67,12 @@ final class InnerDoor: Sendable {
     /// Whether everybody may come in.
     var isOpen: Bool { state.withLockedValue { $0.emptyRounds >= Self.roundsToOpen } }
 
-    /// A session begins. `isKnown` is whether the client's mail is taken without a throttle.
-    func guest(_ address: IPAddress, isKnown: Bool, _ settings: Settings, now: NIODeadline) -> Guest {
+    /// A session begins. `isKnown` is whether the client's mail is taken without a throttle, `mayShowItself` whether it may show a
+    /// certificate yet: then it is not counted.
+    func guest(_ address: IPAddress, isKnown: Bool, mayShowItself: Bool, _ settings: Settings, now: NIODeadline) -> Guest {
         if settings.nodes.contains(address) { return .node }
         if isKnown { return .welcome }
+        if mayShowItself, !isOpen { return .unseen }
         let guest: Guest = state.withLockedValue { state in
             if state.emptyRounds >= Self.roundsToOpen { return .welcome }
             return .stranger(state.strangers.came(address, now: Int64(now.uptimeNanoseconds / 1_000_000), settings.limits))
@@ -79,7 +83,7 @@ final class InnerDoor: Sendable {
             case .stranger(.busy): counts.strangersRefused += 1
             case .stranger(.unanswered): counts.strangersUnanswered += 1
             case .welcome: counts.strangersAdmitted += 1
-            case .node, .stranger(.vouched): break
+            case .node, .unseen, .stranger(.vouched): break
             }
         }
         return guest

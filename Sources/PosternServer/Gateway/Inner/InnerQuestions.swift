@@ -8,12 +8,12 @@ extension SessionHandler {
     /// What the door has to say itself; `nil` where a session goes on as at any gateway.
     func answerAtTheDoor(_ asked: Question) -> SMTPProtocol.Decision? {
         guard let door = gateway.door, let settings = current.settings.inner else { return nil }
-        let guest = guest ?? door.guest(client.source.address, isKnown: isKnown, settings, now: .now())
+        let guest = self.guest(at: asked, door, settings)
         self.guest = guest
         switch (guest, asked) {
         case (.welcome, _): return nil
-        case (.stranger(.unanswered), .connect): return .drop(nil)
-        case (.stranger(.busy), .connect):
+        case (.stranger(.unanswered), .connect), (.stranger(.unanswered), .mail): return .drop(nil)
+        case (.stranger(.busy), .connect), (.stranger(.busy), .mail):
             // Where a sender's domain may be trusted its name is waited for.
             return gateway.decisions.trustsDomains ? .accept : .drop(Reply(421, "4.7.0", settings.advice))
         case (.stranger(let reception), .recipient(let recipient, _)):
@@ -24,15 +24,32 @@ extension SessionHandler {
         case (.node, .recipient(let recipient, _)):
             if let refusal = relayRefusal(recipient.mailbox) { return .reject(refusal) }
             return .accept
-        case (.stranger, _), (.node, _): return .accept
+        case (.stranger, _), (.node, _), (.unseen, _): return .accept
         }
+    }
+
+    /// What the client is to the door. A node that is known by its certificate, and not by its address, cannot show it before it is
+    /// greeted; so there nobody is a stranger before it comes to mail.
+    private func guest(at asked: Question, _ door: InnerDoor, _ settings: InnerDoor.Settings) -> InnerDoor.Guest {
+        let isOfMail =
+            switch asked {
+            case .connect, .helo: false
+            case .mail, .recipient, .content: true
+            }
+        if let guest, guest != .unseen || !isOfMail { return guest }
+        return door.guest(
+            client.source.address, isKnown: isKnown,
+            mayShowItself: !isOfMail && current.tls != nil && !settings.certificates.isEmpty, settings, now: .now())
     }
 
     /// Whether the client is a stranger at an inner door: what we have to say ourselves is never final then, lest its mail server return
     /// mail that it could hand in elsewhere. What the backend says of mail that was let through is the backend's own.
     var isPutOff: Bool {
-        guard case .stranger? = guest else { return false }
-        return !question.isVouchedFor
+        switch guest {
+        case .stranger?: !question.isVouchedFor
+        case .unseen?: true
+        case .node?, .welcome?, nil: false
+        }
     }
 
     /// Whether SPF may show that a stranger writes for a domain that the admin trusts.

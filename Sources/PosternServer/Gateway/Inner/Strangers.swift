@@ -64,7 +64,10 @@ struct Strangers {
     }
 
     /// It was no stranger.
-    mutating func forget(_ address: IPAddress) { visits[Self.key(address)]?.count = 0 }
+    mutating func forget(_ address: IPAddress) {
+        visits[Self.key(address)]?.count = 0
+        visits[Self.key(address)]?.silentUntil = .min
+    }
 
     private mutating func makeRoom(_ capacity: Int) {
         while visits.count >= capacity, oldest < order.count {
