@@ -8,6 +8,8 @@ struct SessionMessage {
     var recipients = 0
     var refused = 0
     var octets: UInt64 = 0
+    /// The backend that has answered it.
+    var backend: String?
     /// The backend took content.
     var hasContent = false
     var ended: TransactionEnd?
@@ -53,7 +55,7 @@ extension SessionHandler {
             line.add("recipients", String(message.recipients))
             line.add("refused", String(message.refused))
             line.add("bytes", String(message.octets))
-            line.add(nonEmpty: "backend", backend?.name ?? "")
+            line.add(nonEmpty: "backend", message.backend ?? backend?.name ?? "")
             line.add("ms", String((NIODeadline.now() - message.startedAt).nanoseconds / 1_000_000))
         }
     }

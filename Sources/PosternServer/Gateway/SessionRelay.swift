@@ -154,6 +154,7 @@ extension SessionHandler: BackendUser {
             message?.hasContent = true
         case (.endContent, _):
             message?.octets = connection.octets
+            message?.backend = connection.name
             output.isPrompt = true
         case (.recipient, _): break
         }

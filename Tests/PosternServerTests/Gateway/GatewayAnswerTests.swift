@@ -30,6 +30,7 @@ import Testing
         #expect(try await client.replies(3).map { $0?.prefix(3) } == ["250", "250", "354"])
         #expect(try await client.ask("y\r\n.") == "250 2.0.0 Ok: queued as 4711")
         #expect(backend.record.messages.map(\.content) == ["x\r\n", "y\r\n"])
+        #expect(test.lines.lines.filter { $0.contains("msg=message ") && $0.contains(" backend=\(backend.address)") }.count == 2)
         #expect(test.counters.messagesAccepted == 2 && test.counters.messagesDeferred == 0)
         await test.stop()
     }
@@ -66,8 +67,8 @@ import Testing
 
     @Test func theSessionsEndWaitsForTheAnswer() async throws {
         let backend = try ScriptedBackend()
-        let test = try await TestGateway([backend.address]) { $0.timeouts.session = .seconds(2) }
-        backend.change { $0.slowAt = (".", 3500) }
+        let test = try await TestGateway([backend.address]) { $0.timeouts.session = .seconds(4) }
+        backend.change { $0.slowAt = (".", 6000) }
         let client = try await sending(test, "x\r\n.\r\n")
         #expect(try await client.reply() == "250 2.0.0 Ok: queued as 4711")
         #expect(try await client.reply() == "421 4.4.2 Timeout, closing connection")

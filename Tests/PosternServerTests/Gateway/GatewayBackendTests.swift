@@ -134,7 +134,7 @@ import Testing
         let one = try ScriptedBackend()
         let two = try ScriptedBackend()
         let test = try await TestGateway([one.address, two.address]) {
-            $0.health.patience = .milliseconds(300)
+            $0.health.patience = .milliseconds(1500)
             $0.health.refresh = .hours(1)
             $0.health.out = .hours(1)
         }
@@ -153,7 +153,7 @@ import Testing
         let two = try ScriptedBackend(script)
         let test = try await TestGateway([one.address, two.address]) {
             $0.clientInformation = .proxyV2
-            $0.health.patience = .milliseconds(300)
+            $0.health.patience = .milliseconds(1500)
             $0.health.refresh = .hours(1)
             $0.health.out = .hours(1)
             $0.health.failures = 2
