@@ -115,6 +115,9 @@ extension ConfigurationLoader {
             if let span = values[setting.key]?.duration(setting.range) { gateway[keyPath: setting.path] = span }
         }
         warnOfShortPatience(gateway, values)
+        if gateway.backendTLS == .never {
+            values["backend_ca"]?.warning("is not looked at: without backend_tls nothing is encrypted; write backend_tls: required")
+        }
         if let descriptors, gateway.limits.sessions * 2 > descriptors {
             let mark = values["max_sessions"]?.mark ?? mapping.mark
             report.warning(
@@ -135,7 +138,14 @@ extension ConfigurationLoader {
     private func backends(_ value: Value) -> [Configuration.Address] {
         let elements = value.node.sequence == nil ? [value] : value.list(of: "backends") ?? []
         if elements.isEmpty { value.error("a gateway needs at least one backend") }
-        return elements.compactMap { address($0, mode: nil, group: nil) }
+        return elements.compactMap(backend)
+    }
+
+    /// The address of a mail server.
+    func backend(_ value: Value) -> Configuration.Address? {
+        let address = address(value, mode: nil, group: nil)
+        if case .tcp(_, port: 0)? = address { value.error("nobody listens on port 0; name the mail server's own, such as 127.0.0.1:10025") }
+        return address
     }
 }
 

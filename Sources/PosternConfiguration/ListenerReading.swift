@@ -82,6 +82,11 @@ extension ConfigurationLoader {
         if role == .dnsbl, case .unix = address {
             addressValue.error("a DNS service listens on an address of the network, such as \"192.0.2.9:53\"")
         }
+        if gateway != nil, case .unix = address {
+            addressValue.error(
+                "a listener with role \(role.rawValue) needs an address of the network, such as \"0.0.0.0:25\": behind a UNIX socket it cannot know who its clients are"
+            )
+        }
         for other in taken {
             guard let conflict = address.conflict(with: other.address) else { continue }
             addressValue.error("\(address) \(conflict) of the listener in line \(other.mark.line)")

@@ -455,7 +455,8 @@ extension Check {
         case .nonSMTP: "It spoke something that is not SMTP, such as HTTP."
         case .bareLineEnding: "It ended a line with a bare LF or CR."
         case .badOrder: "It sent a command where that command has no place."
-        case .pathSyntax: "It wrote a path without its angle brackets, or with a space before it."
+        case .pathSyntax:
+            "It wrote a path without its angle brackets, with a space before it, or with dots where none should be (`a..b@example.org`)."
         case .eightBitEnvelope: "It sent octets above 127 in the envelope without SMTPUTF8."
         case .unknownCommand: "It sent commands that no mail server knows."
         case .unknownRecipients: "It wrote to more than two mailboxes that do not exist."

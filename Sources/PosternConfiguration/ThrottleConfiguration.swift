@@ -111,7 +111,7 @@ extension ConfigurationLoader {
             if routes[name] != nil { target.error("'\(name)' is given twice") }
             let elements = target.node.sequence == nil ? [target] : target.list(of: "mail servers") ?? []
             if elements.isEmpty { target.error("a domain needs at least one mail server") }
-            routes[name] = elements.compactMap { address($0, mode: nil, group: nil) }
+            routes[name] = elements.compactMap(backend)
         }
         if routes.isEmpty { value.error("a throttle needs at least one domain") }
         return routes

@@ -84,19 +84,26 @@ public struct BackendSession: Sendable {
     /// Clients that a backend is told of on one connection after the first: Exim takes 10 commands that are no mail.
     public static let mostFurtherClients = 8
 
-    /// Whether the session may go over to some other client: nothing is open, nothing went wrong, and the client information
-    /// is not of the connection itself.
+    /// Whether the session may go over to some other client: nothing is open, nothing went wrong, and the backend can be told
+    /// of another.
     public var maySpeakForAnother: Bool {
-        isIdle && client != nil && !hasRefused && !isOfOneClient && !settings.requiresLogIn && settings.clientInformation != .proxyV2
+        isIdle && client != nil && !hasRefused && !isOfOneClient && !settings.requiresLogIn && mayTellOfAnother
     }
 
-    /// Whether the session may go over to this client. Where the backend is told of it by XCLIENT, it must have offered that
-    /// in its last word: the right to say it is judged by our own address (Postfix keeps it through the session).
+    /// Whether the backend would hear who comes next. With XCLIENT it must have offered that in its last word: Postfix judges the
+    /// right to say it by the address that was told last, and so lets hardly anybody say it twice. To a HELO it says nothing of it.
+    private var mayTellOfAnother: Bool {
+        switch settings.clientInformation {
+        case .none: true
+        case .xclient: extensions.xclient.contains(.address)
+        // The header is the connection's own.
+        case .proxyV2: false
+        }
+    }
+
+    /// Whether the session may go over to this client.
     public func mayServe(_ client: BackendClient) -> Bool {
-        guard maySpeakForAnother else { return false }
-        if knows(client) { return true }
-        guard furtherClients < Self.mostFurtherClients else { return false }
-        return settings.clientInformation == .none || learnt?.xclient.contains(.address) == true
+        maySpeakForAnother && (knows(client) || furtherClients < Self.mostFurtherClients)
     }
 
     /// Whether the backend needs not be told anything of this client.
@@ -151,6 +158,15 @@ public struct BackendSession: Sendable {
         extensions = Extensions()
         learnt = nil
         sayHello(extended: true, &actions)
+        settle(&actions)
+    }
+
+    /// The TLS handshake failed.
+    ///
+    /// - Parameter reason: why, in words.
+    public mutating func handshakeFailed(_ reason: String, into actions: inout [BackendAction]) {
+        guard phase == .handshake else { return }
+        fail(BackendFailure(.handshakeFailed(reason)), &actions)
         settle(&actions)
     }
 

@@ -215,6 +215,8 @@ public struct BackendFailure: Error, Hashable, Sendable {
         case notLoggedIn
         /// TLS is required and was not offered, or was refused.
         case tlsUnavailable
+        /// The TLS handshake failed; why, in words.
+        case handshakeFailed(String)
         /// Bytes followed the reply to STARTTLS in the clear.
         case plaintextAfterStartTLS
         /// Content was refused before its end.
@@ -234,7 +236,7 @@ public struct BackendFailure: Error, Hashable, Sendable {
         case .connectionLost: .backendLost
         case .timedOut: .backendTimedOut
         case .nonsense, .contentRefused: .backendNonsense
-        case .notConnected, .refusedUs, .notUnderstood, .closing, .notLoggedIn, .tlsUnavailable, .plaintextAfterStartTLS:
+        case .notConnected, .refusedUs, .notUnderstood, .closing, .notLoggedIn, .tlsUnavailable, .handshakeFailed, .plaintextAfterStartTLS:
             .backendUnavailable
         case .clientInformationNotNegotiated: .clientInformationNotNegotiated
         }

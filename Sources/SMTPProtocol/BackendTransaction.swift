@@ -11,7 +11,7 @@ enum BackendCommand: Hashable, Sendable {
     /// The end of content, by dot or by `BDAT 0 LAST`.
     case endOfContent
     case reset
-    case probeMail
+    indirect case probeMail(MailCommand)
     /// The mailbox, without brackets.
     case probeRecipient(String)
     case probeReset
@@ -115,7 +115,7 @@ extension BackendSession {
     public mutating func reset(into actions: inout [BackendAction]) {
         guard phase != .ended else { return }
         // It is being taken back already.
-        if phase == .open, !hasMail, outbox.isEmpty, expected == [.reset] { return }
+        if phase == .open, !hasMail, outbox.isEmpty, expected == [.reset] || expected == [.probeReset] { return }
         if content != .none || !expected.isEmpty {
             end(&actions)
         } else if phase == .open, hasMail {
@@ -150,15 +150,20 @@ extension BackendSession {
         settle(&actions)
     }
 
-    /// Asks whether the backend takes mail for a mailbox: MAIL from the null sender, RCPT, RSET. Answered by `probed`.
-    /// Only between transactions.
-    public mutating func probe(_ mailbox: RecipientCommand, into actions: inout [BackendAction]) {
+    /// Asks whether the backend takes mail for a mailbox: MAIL, RCPT, RSET. Answered by `probed`. Only between transactions.
+    ///
+    /// - Parameter mail: the client's mail; `nil` to ask for nobody, with the null sender.
+    public mutating func probe(_ mailbox: RecipientCommand, of mail: MailCommand? = nil, into actions: inout [BackendAction]) {
         guard isUsable(&actions) else { return }
+        // As with `recipient`.
+        if mail != nil, client == nil { return fail(BackendFailure(.clientInformationNotNegotiated), &actions) }
         guard !hasMail, content == .none, sessionRefusal == nil else {
             actions.append(.probed(.inconclusive(sessionRefusal ?? .badSequence)))
             return settle(&actions)
         }
-        outbox += [.probeMail, .probeRecipient(mailbox.wirePath), .probeReset]
+        // RFC 6531 §3.4: a path beyond ASCII needs SMTPUTF8 in the MAIL before it.
+        let mail = mail ?? MailCommand(.null, isSMTPUTF8: !mailbox.wirePath.utf8.allSatisfy { $0 < 0x80 })
+        outbox += [.probeMail(mail), .probeRecipient(mailbox.wirePath), .probeReset]
         pump(&actions)
         settle(&actions)
     }
@@ -195,7 +200,15 @@ extension BackendSession {
                 recipient.encode(for: extensions, into: &bytes)
             case .data: bytes.append("DATA\r\n")
             case .reset, .probeReset: bytes.append("RSET\r\n")
-            case .probeMail: bytes.append("MAIL FROM:<>\r\n")
+            case .probeMail(let mail):
+                if mail.unsupportedParameter(by: carried) != nil {
+                    // What goes with it is not sent either.
+                    outbox.removeFirst(2)
+                    actions.append(.probed(.inconclusive(.notOfferedNow)))
+                    actions.append(.idle)
+                    continue
+                }
+                mail.encode(for: extensions, into: &bytes)
             case .probeRecipient(let mailbox): bytes.append("RCPT TO:<\(mailbox)>\r\n")
             case .authenticate(let credentials):
                 if !bytes.isEmpty { actions.append(.send(bytes)) }

@@ -196,21 +196,25 @@ public struct SyntaxLeniency: Hashable, Sendable {
     public var spacing: Bool
     /// HELO with something that is no name, as long as it is printable ASCII.
     public var heloSyntax: Bool
+    /// `a..b@example.org`, `.a@example.org`, `a.@example.org`: carriers in Japan have given out such mailboxes by the million.
+    public var dots: Bool
     /// A mailbox without a domain other than `postmaster`.
     public var unqualifiedPaths: Bool
     /// Octets in a local part. RFC 5321 §4.5.3.1.1 sets 64, which bounce addresses of mailing lists pass: 256.
     public var localPart: Int
 
     public init(
-        unbracketedPaths: Bool = true, spacing: Bool = true, heloSyntax: Bool = true, unqualifiedPaths: Bool = false, localPart: Int = 256
+        unbracketedPaths: Bool = true, spacing: Bool = true, heloSyntax: Bool = true, dots: Bool = true, unqualifiedPaths: Bool = false,
+        localPart: Int = 256
     ) {
         self.unbracketedPaths = unbracketedPaths
         self.spacing = spacing
         self.heloSyntax = heloSyntax
+        self.dots = dots
         self.unqualifiedPaths = unqualifiedPaths
         self.localPart = localPart
     }
 
     public static let strict = SyntaxLeniency(
-        unbracketedPaths: false, spacing: false, heloSyntax: false, unqualifiedPaths: false, localPart: 64)
+        unbracketedPaths: false, spacing: false, heloSyntax: false, dots: false, unqualifiedPaths: false, localPart: 64)
 }

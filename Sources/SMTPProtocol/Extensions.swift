@@ -73,7 +73,8 @@ public struct Extensions: Hashable, Sendable {
     }
 
     /// What may be offered to clients of a backend with these extensions: what the backend carries end to end (SIZE,
-    /// 8BITMIME, SMTPUTF8, DSN), and what Postern does by itself (PIPELINING, ENHANCEDSTATUSCODES, CHUNKING).
+    /// 8BITMIME, SMTPUTF8, DSN, and ENHANCEDSTATUSCODES: RFC 2034 §4 wants a code in each of its replies, which go on as they
+    /// are), and what Postern does by itself (PIPELINING, CHUNKING).
     ///
     /// - Parameters:
     ///   - limit: Postern's own limit on a message in octets, 0 for none; the smaller of the two is offered.
@@ -84,7 +85,7 @@ public struct Extensions: Hashable, Sendable {
         return Extensions(
             // RFC 6531 §3.1: SMTPUTF8 is never offered without 8BITMIME.
             pipelining: true, size: size, eightBitMIME: eightBitMIME, smtpUTF8: smtpUTF8 && eightBitMIME, dsn: dsn,
-            enhancedStatusCodes: true, chunking: true, startTLS: startTLS)
+            enhancedStatusCodes: enhancedStatusCodes, chunking: true, startTLS: startTLS)
     }
 
     /// The lines of a reply to EHLO behind the first.

@@ -113,8 +113,15 @@ extension CommandParser {
         }
         while let octet = peek, PathSyntax.isAtext(octet) || octet == Octet.dot || octet >= 0x80 { index += 1 }
         let local = line[start..<index]
-        guard Self.isDotString(local) else { throw .badPath(verb) }
+        if Self.isDotString(local) { return local }
+        guard leniency.dots, Self.isLooseDotString(local) else { throw .badPath(verb) }
+        violations.insert(.dotsInLocalPart)
         return local
+    }
+
+    /// With dots where none should be. Nothing that a careless server would take for a path of files.
+    private static func isLooseDotString(_ octets: ArraySlice<UInt8>) -> Bool {
+        octets.contains { $0 != Octet.dot } && !octets.contains(UInt8(ascii: "/"))
     }
 
     private static func isDotString(_ octets: ArraySlice<UInt8>) -> Bool {

@@ -265,7 +265,7 @@ extension ServerSession {
         guard transaction == nil else { return refuse(.transactionInProgress, .badOrder, &actions) }
         // XCLIENT_README note 1: what does not fit one command goes in several, and only together they are the client.
         var attributes = attributes
-        if var told = introduction {
+        if var told = introduction, !attributes.areOfAnother(than: told) {
             told.add(attributes)
             attributes = told
         }

@@ -29,6 +29,8 @@ public enum Violation: UInt8, Hashable, Sendable, CaseIterable {
     case unbracketedPath
     /// White space where the grammar has none, as in `MAIL FROM: <a@example.org>` (RFC 5321 §3.3).
     case commandSpacing
+    /// A local part with a dot at its beginning or end, or two in a row, and no quotes (RFC 5321 §4.1.2).
+    case dotsInLocalPart
     /// Octets above 127 in HELO, MAIL or RCPT without SMTPUTF8 (RFC 6531 §3.4).
     case eightBitEnvelope
     /// A verb that no standard that we carry knows (RFC 5321 §4.2.4).

@@ -11,6 +11,15 @@ public enum XClientValue<Value: Hashable & Sendable>: Hashable, Sendable {
     public var value: Value? {
         if case .known(let value) = self { value } else { nil }
     }
+
+    /// What `transform` makes of a known value; where that is nothing, there is none.
+    public func compactMap<Other>(_ transform: (Value) -> Other?) -> XClientValue<Other> {
+        switch self {
+        case .known(let value): transform(value).map(XClientValue<Other>.known) ?? .unavailable
+        case .unavailable: .unavailable
+        case .temporarilyUnavailable: .temporarilyUnavailable
+        }
+    }
 }
 
 /// What XCLIENT tells of a client (Postfix XCLIENT_README). `nil` where an attribute was not given.
@@ -96,6 +105,12 @@ public struct XClientAttributes: Hashable, Sendable {
             return proto != nil
         }
         return true
+    }
+
+    /// Whether these must be another client's than `others`: its address is another.
+    func areOfAnother(than others: XClientAttributes) -> Bool {
+        guard let address, let other = others.address else { return false }
+        return address != other
     }
 
     /// Adds what a further command has told: what it says anew counts.

@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import PosternConfiguration
 import PosternControl
+import PosternServer
 
 struct Config: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -62,6 +63,8 @@ struct ConfigCheck: AsyncParsableCommand {
         do throws(ConfigurationFailure) {
             let loaded = try file.load(descriptors: Self.descriptorLimit)
             let warnings = file.review(loaded)
+            let errors = Self.errors(of: loaded.configuration, in: file)
+            guard errors.isEmpty else { throw ConfigurationFailure(errors + warnings) }
             if options.json { return try report(Report(file, ok: true, warnings)) }
             for warning in warnings { Output.diagnostic(warning) }
             Output.line(file.path.map { "\($0): the configuration is good" } ?? "there is no file; the built-in defaults are good")
@@ -72,6 +75,16 @@ struct ConfigCheck: AsyncParsableCommand {
                 for diagnostic in error.diagnostics { Output.diagnostic(diagnostic) }
             }
             throw ExitCode(ControlFailure.Code.configuration.rawValue)
+        }
+    }
+
+    /// Files that can be read, and that the daemon will refuse.
+    private static func errors(of configuration: Configuration, in file: ConfigurationFile) -> [Diagnostic] {
+        configuration.listeners.enumerated().compactMap { index, listener in
+            guard let gateway = listener.gateway, let (key, reason) = ListenerFiles.trouble(of: gateway, in: configuration) else {
+                return nil
+            }
+            return file.error(ofListener: index, key, reason)
         }
     }
 

@@ -28,7 +28,12 @@ struct Serve: AsyncParsableCommand {
             try await daemon.run { Output.line($0) }
         } catch let failure as StartFailure {
             let position = failure.listener.flatMap { positions[$0] }
-            Output.error(position.map { "\($0): \(failure)" } ?? "postern: \(failure)")
+            let index = configuration.listeners.firstIndex { $0.name == failure.listener }
+            if let index, let key = failure.key, let diagnostic = file.error(ofListener: index, key, "\(failure)") {
+                Output.error("\(diagnostic)")
+            } else {
+                Output.error(position.map { "\($0): \(failure)" } ?? "postern: \(failure)")
+            }
             throw ExitCode(failure.code)
         }
     }

@@ -50,6 +50,21 @@ struct ConfigVerbTests {
         #expect(outcome.code == 0 && outcome.errors.hasPrefix("\(file):1:21: warning: delays.greeting: "))
     }
 
+    /// Files that are there, and that the daemon would refuse: both say it of the same place, in the same words.
+    @Test func authoritiesThatAreNone() async throws {
+        let authorities = try place.write("no certificate\n", to: "ca.pem")
+        let file = try place.write(
+            "data_directory: \(place.path("data"))\nlisteners:\n  - role: gateway\n    address: \"127.0.0.1:0\"\n    backend: \"127.0.0.1:1\"\n    backend_tls: required\n    backend_ca: \(authorities)\n",
+            to: "c.yaml")
+        let words = "\(file):7:17: listeners[].backend_ca: cannot use the authorities \(authorities): there is no certificate in PEM in it"
+        let checked = try await place.run("config", "check", file)
+        #expect(checked.code == 78 && checked.errors.hasPrefix(words), "\(checked.errors)")
+        let served = try await place.run("serve", "--config", file)
+        #expect(served.code == 78 && served.errors.contains(words), "\(served.errors)")
+        let json = try await place.run("config", "check", "--json", file)
+        #expect(json.code == 78 && json.object["ok"] as? Bool == false)
+    }
+
     @Test func aFileThatIsNotThere() async throws {
         let outcome = try await place.run("config", "check", "nowhere.yaml")
         #expect(outcome.code == 78 && outcome.errors == "nowhere.yaml:1:1: this file cannot be read: No such file or directory\n")

@@ -252,7 +252,9 @@ struct GatewayWithServersTests {
         let name = Array(repeating: String(repeating: "n", count: 60), count: 4).joined(separator: ".")
         let helo = Array(repeating: String(repeating: "h", count: 60), count: 4).joined(separator: ".")
         let postfix = try await PostfixServer.start(.init(clientInformation: .xclient))
-        let gateway = try await GatewayUnderTest(backend: postfix.port, .xclient, clientName: { _ in DomainName(name) }, engine: { _ in }) {
+        let gateway = try await GatewayUnderTest(
+            backend: postfix.port, .xclient, clientName: { _ in .known(DomainName(name)!) }, engine: { _ in }
+        ) {
             // A front that has authenticated somebody.
             $0.xclient = PrefixSet([Prefix(IPAddress(v4: 0x7f00_0001), length: 32)])
         }

@@ -204,6 +204,13 @@ struct ReviewTests {
         }
     }
 
+    @Test func authoritiesThatNothingIsComparedWith() throws {
+        let text = "listeners: [{ role: gateway, address: \"127.0.0.1:0\", backend: \"127.0.0.1:1\", backend_ca: /ca.pem TLS }]\n"
+        #expect(try ConfigurationLoader.load(text.replacing(" TLS", with: ", backend_tls: required"), file: "f").warnings == [])
+        let told = try ConfigurationLoader.load(text.replacing(" TLS", with: ""), file: "f").warnings.map(\.description)
+        #expect(told.count == 1 && told[0].contains("warning: listeners[].backend_ca: is not looked at"), "\(told)")
+    }
+
     @Test func accountsFilesAndAddressesThatAreNotThere() throws {
         try withFolder { (folder: String) throws in
             chmod(folder, 0o700)

@@ -335,7 +335,15 @@ struct BackendTests {
         runner.says("354 go\r\n")
         runner.event { $0.endContent(into: &$1) }
         runner.says("250 ok\r\n")
-        #expect(runner.session.isIdle && runner.session.mayServe(next) && !runner.session.mayServe(client))
+        #expect(runner.session.isIdle && !runner.session.maySpeakForAnother && !runner.session.mayServe(next))
+    }
+
+    @Test("where XCLIENT is not offered to the client that was told, the connection is that client's alone")
+    func xclientForTheFirstOnly() {
+        var runner = opened(xclient, keywords: "250-XCLIENT ADDR NAME\r\n250-PIPELINING\r\n")
+        runner.says("220 hello\r\n250-backend\r\n250 PIPELINING\r\n")
+        deliver(&runner)
+        #expect(runner.session.isIdle && !runner.session.maySpeakForAnother && !runner.session.mayServe(client))
     }
 
     @Test("an XCLIENT that is refused the second time forwards nothing")
@@ -617,6 +625,41 @@ struct BackendTests {
         }
     }
 
+    @Test("asked with a client's mail, the backend says what it would say to that")
+    func inquiry() {
+        var runner = opened(keywords: "250-PIPELINING\r\n")
+        runner.event { $0.probe(recipient, of: mail, into: &$1) }
+        #expect(runner.takeSent() == "MAIL FROM:<a@b.example> SIZE=10\r\nRCPT TO:<c@d.example>\r\nRSET\r\n")
+        runner.says("250 ok\r\n250 2.1.5 known\r\n")
+        #expect(runner.takeActions() == [.probed(.accepted(Reply(250, "2.1.5", "known")))])
+        // What comes next does not wait for the RSET, nor does taking it back end the connection.
+        runner.event { $0.reset(into: &$1) }
+        runner.event { $0.recipient(recipient, of: mail, into: &$1) }
+        #expect(runner.takeSent() == "MAIL FROM:<a@b.example> SIZE=10\r\nRCPT TO:<c@d.example>\r\n")
+        runner.says("250 ok\r\n250 ok\r\n250 2.1.5 ok\r\n")
+        #expect(runner.takeActions() == [.idle, .replied(Reply(250, "2.1.5", "ok"), to: .recipient)])
+        // Nobody's connection carries nobody's mail.
+        var ours = opened(client: nil, keywords: "")
+        ours.event { $0.probe(recipient, of: mail, into: &$1) }
+        #expect(ours.failures == [BackendFailure(.clientInformationNotNegotiated)] && ours.takeSent() == "")
+    }
+
+    @Test("a mailbox beyond ASCII is asked about with SMTPUTF8, or not at all (RFC 6531)")
+    func probeInUTF8() {
+        let beyond = RecipientCommand(Mailbox(localPart: "\u{fc}", domain: "d.example"))
+        var runner = opened(client: nil, keywords: "250-SMTPUTF8\r\n250-8BITMIME\r\n")
+        runner.event { $0.probe(beyond, into: &$1) }
+        for _ in 0..<3 { runner.says("250 ok\r\n") }
+        #expect(runner.takeSent() == "MAIL FROM:<> SMTPUTF8\r\nRCPT TO:<\u{fc}@d.example>\r\nRSET\r\n")
+        #expect(runner.takeActions() == [.probed(.accepted(Reply(250, nil, "ok"))), .idle])
+        for keywords in ["", "250-PIPELINING\r\n"] {
+            runner = opened(client: nil, keywords: keywords)
+            runner.event { $0.probe(beyond, into: &$1) }
+            #expect(runner.takeSent() == "" && runner.session.isIdle)
+            #expect(runner.takeActions() == [.probed(.inconclusive(.notOfferedNow)), .idle])
+        }
+    }
+
     // MARK: - Failures
 
     @Test("whatever fails, the client hears 4xx and the connection closes", arguments: Cut.allCases)
@@ -744,6 +787,7 @@ struct BackendTests {
         #expect(learnt.offered().authentication == [])
         #expect(!learnt.offered().startTLS)
         #expect(!Extensions().offered().dsn)
+        #expect(learnt.offered().enhancedStatusCodes && !Extensions().offered().enhancedStatusCodes)
         #expect(Extensions().offered().chunking)
     }
 }

@@ -115,7 +115,8 @@ struct CommandTests {
             .recipient(RecipientCommand(Mailbox(localPart: "postmaster", domain: ""), wirePath: "\"postmaster\"")))
 
         for path in [
-            "<a@>", "<@>", "<@a>", "<a@@b>", "<a..b@c>", "<.a@c>", "<a.@c>", "<a@.c>", "<a@c.>", "<a@c..d>", "<a@-c>", "<a@c-.d>", "<a",
+            "<a@>", "<@>", "<@a>", "<a@@b>", "<.@c>", "<..@c>", "<../a@c>", "<a..b/c@d>", "<a@.c>", "<a@c.>", "<a@c..d>", "<a@-c>",
+            "<a@c-.d>", "<a",
             "a@b>",
             "<a@b>>", "<<a@b>>", "<a b@c>", "<a@b c>", "<\"a@b>", "<\"a\"b@c>", "<\"a\u{7f}\"@c>", "<a@[1.2.3]>", "<a@[x:1]>", "<a@[::1]>",
             "<a@[1.2.3.4>",
@@ -155,7 +156,13 @@ struct CommandTests {
         expect("MAIL  FROM : <a@b>", .mail(mail("a", "b")), [.commandSpacing])
         expect("MAIL FROM:a@b SIZE=1", .mail(MailCommand(.mailbox(Mailbox(localPart: "a", domain: "b")), size: 1)), [.unbracketedPath])
         expect("RCPT TO: a@b", .recipient(RecipientCommand(Mailbox(localPart: "a", domain: "b"))), [.unbracketedPath, .commandSpacing])
-        for line in ["MAIL FROM: <a@b>", "MAIL  FROM:<a@b>", "MAIL FROM :<a@b>", "MAIL FROM:a@b"] {
+        for local in ["a..b", ".a", "a.", "..a.b.."] {
+            expect("MAIL FROM:<\(local)@b>", .mail(mail(local, "b")), [.dotsInLocalPart])
+            expect("RCPT TO:<\(local)@b>", .recipient(RecipientCommand(Mailbox(localPart: local, domain: "b"))), [.dotsInLocalPart])
+        }
+        expect("MAIL FROM:<\"a..b\"@c>", .mail(mail("\"a..b\"", "c")))
+        for line in ["MAIL FROM: <a@b>", "MAIL  FROM:<a@b>", "MAIL FROM :<a@b>", "MAIL FROM:a@b", "MAIL FROM:<a..b@c>", "MAIL FROM:<a.@c>"]
+        {
             #expect(parse(line, leniency: .strict).result == .failure(.badPath(.mail)), "\(line)")
         }
     }

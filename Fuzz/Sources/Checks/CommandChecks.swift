@@ -84,7 +84,8 @@ enum CommandCheck {
         let text = Array(wire.dropLast(2))
         check(!text.contains { $0 < 0x20 || $0 == 0x7f }, "a control octet is sent on: \(shown(line))")
         let (again, violations) = result(text, SyntaxLeniency(unqualifiedPaths: true), allowUTF8)
-        check(violations.isEmpty, "we break the rules ourselves: \(shown(text))")
+        // Mailboxes that exist with dots where none should be are named as they are.
+        check(violations.subtracting(ViolationSet(.dotsInLocalPart)).isEmpty, "we break the rules ourselves: \(shown(text))")
         return again
     }
 

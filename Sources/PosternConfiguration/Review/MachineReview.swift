@@ -159,6 +159,16 @@ extension ConfigurationReview {
 }
 
 extension ConfigurationFile {
+    /// An error of a listener's key, for those who find what the loader cannot; at the listener where the key is not written. `nil` for
+    /// built-in defaults.
+    ///
+    /// - Parameter index: the listener's, from 0.
+    public func error(ofListener index: Int, _ key: String, _ message: String) -> Diagnostic? {
+        guard let path, let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
+        let position = Places(text, file: path).position([.key("listeners"), .element(index), .key(key)])
+        return Diagnostic(.error, file: path, line: position.line, column: position.column, "listeners[].\(key): \(message)")
+    }
+
     /// All that is risky: what the loader said, what the file taken as a whole tells, and what this machine adds; in the order of
     /// the file. Built-in defaults hold nothing of the kind.
     public func review(_ loaded: ConfigurationLoader.Loaded) -> [Diagnostic] {

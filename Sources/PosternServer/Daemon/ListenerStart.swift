@@ -94,7 +94,7 @@ struct ListenerStart {
                 settings: GatewaySettings(gateway, of: configuration), decisions: services.decisions,
                 clientName: looksUp ? clientName : nil, diversion: try diversion(of: socket, gateway, running), logger: logger)
         } catch let error as GatewaySettingsError {
-            throw StartFailure(StartFailure.configuration, "\(error)", listener: socket.name)
+            throw StartFailure(StartFailure.configuration, "\(error)", listener: socket.name, key: error.setting(of: gateway))
         }
     }
 

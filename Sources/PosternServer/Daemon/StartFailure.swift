@@ -4,11 +4,14 @@ public struct StartFailure: Error, CustomStringConvertible, Sendable {
     public let description: String
     /// The listener it is about, where it is about one.
     public let listener: String?
+    /// And the key of that listener, where it is about one.
+    public let key: String?
 
-    public init(_ code: Int32, _ description: String, listener: String? = nil) {
+    public init(_ code: Int32, _ description: String, listener: String? = nil, key: String? = nil) {
         self.code = code
         self.description = description
         self.listener = listener
+        self.key = key
     }
 
     static let configuration: Int32 = 78

@@ -3,6 +3,7 @@ import NIOConcurrencyHelpers
 import PosternCore
 import PosternEngine
 import PosternResolver
+import enum SMTPProtocol.XClientValue
 
 /// Whatever is asked about a client of the DNS and of local databases, for one decision at a time.
 public final class EvidenceGatherer: EvidenceSource {
@@ -52,13 +53,19 @@ public final class EvidenceGatherer: EvidenceSource {
 
     public func country(of address: IPAddress) -> String? { networks?.country(of: address) }
 
-    /// The reverse name of an address that leads back to it.
-    public func confirmedName(of address: IPAddress) async -> DomainName? {
-        guard health.answers else { return nil }
+    /// The reverse name of an address that leads back to it. That there is none is only said where the DNS has said so.
+    public func confirmedName(of address: IPAddress) async -> XClientValue<DomainName> {
+        guard health.answers else { return .temporarilyUnavailable }
         let deadline = Deadline.after(settings.withLockedValue { $0.timeout })
         return await withCheckedContinuation { continuation in
             ReverseName.find(address, asking: self, deadline: deadline) { name in
-                if case .confirmed(let name) = name { continuation.resume(returning: name) } else { continuation.resume(returning: nil) }
+                let found: XClientValue<DomainName> =
+                    switch name {
+                    case .confirmed(let name): .known(name)
+                    case .none, .unconfirmed: .unavailable
+                    case .unknown: .temporarilyUnavailable
+                    }
+                continuation.resume(returning: found)
             }
         }
     }

@@ -155,8 +155,13 @@ final class BackendConnection: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // Done without from here on, where TLS is only a wish.
-        if isHandshaking { gate.gateway.directory.failedTLS(address) }
+        if isHandshaking {
+            isHandshaking = false
+            // Done without from here on, where TLS is only a wish.
+            gate.gateway.directory.failedTLS(address)
+            let reason = CertificateFile.words(error)
+            perform { $0.handshakeFailed(reason, into: &$1) }
+        }
         context.close(promise: nil)
     }
 
@@ -201,7 +206,7 @@ final class BackendConnection: ChannelInboundHandler {
     }
 
     func reset() { perform { $0.reset(into: &$1) } }
-    func probe(_ mailbox: RecipientCommand) { perform { $0.probe(mailbox, into: &$1) } }
+    func probe(_ mailbox: RecipientCommand, of mail: MailCommand? = nil) { perform { $0.probe(mailbox, of: mail, into: &$1) } }
 
     /// From here on it is another client's.
     func serve(_ client: BackendClient, user: any BackendUser) {

@@ -153,6 +153,7 @@ final class BackendDirectory: Sendable {
                 result.eightBitMIME = result.eightBitMIME && other.eightBitMIME
                 result.smtpUTF8 = result.smtpUTF8 && other.smtpUTF8
                 result.dsn = result.dsn && other.dsn
+                result.enhancedStatusCodes = result.enhancedStatusCodes && other.enhancedStatusCodes
                 return result
             }
         }

@@ -16,6 +16,7 @@ extension BackendFailure.Reason {
         case .clientInformationNotNegotiated: "it does not let us say who the client is: see backend_client_info"
         case .notLoggedIn: "nobody has logged in there"
         case .tlsUnavailable: "it offers no TLS, and backend_tls is required: switch TLS on there"
+        case .handshakeFailed: "TLS with it fails: see its certificate, and backend_ca"
         case .plaintextAfterStartTLS: "it says something in the clear behind STARTTLS: see what stands between it and Postern"
         case .contentRefused: "it refused a message before its end"
         }

@@ -6,7 +6,7 @@ import PosternCore
 import SMTPProtocol
 
 /// Looks up the forward-confirmed name of a client; `nil` where it has none.
-public typealias ClientNameLookup = @Sendable (IPAddress) async -> DomainName?
+public typealias ClientNameLookup = @Sendable (IPAddress) async -> XClientValue<DomainName>
 
 /// What all sessions of one gateway listener share.
 final class Gateway: Sendable {
@@ -96,7 +96,7 @@ final class Gateway: Sendable {
             case .clientInformationNotNegotiated, .notLoggedIn: false
             case .connectionLost: !wasReady
             case .timedOut: wasReady || !namedClient
-            case .notConnected, .nonsense, .tlsUnavailable, .plaintextAfterStartTLS: true
+            case .notConnected, .nonsense, .tlsUnavailable, .handshakeFailed, .plaintextAfterStartTLS: true
             }
         let information = settings.clientInformation
         switch failure.reason {
@@ -116,7 +116,7 @@ final class Gateway: Sendable {
         guard says, directory.failed(address, settings.health, now: .now()) else { return }
         var metadata: Logger.Metadata = ["listener": "\(name)", "backend": "\(address)", "reason": "\(failure.reason.words)"]
         switch failure.reason {
-        case .notConnected(let error): metadata["error"] = "\(error)"
+        case .notConnected(let error), .handshakeFailed(let error): metadata["error"] = "\(error)"
         case .refusedUs(let reply), .notUnderstood(let reply), .closing(let reply): metadata["reply"] = "\(reply)"
         default: break
         }

@@ -20,6 +20,7 @@ extension Gateway.Current {
     ) throws(GatewaySettingsError) -> NIOSSLContext {
         let chain = try CertificateFile.chain(certificate.chainPath).map { NIOSSLCertificateSource.certificate($0) }
         let key = try CertificateFile.key(certificate.keyPath)
+        let authorities = try nodes?.authoritiesPath.map { (path) throws(GatewaySettingsError) in try CertificateFile.authorities(path) }
         do {
             var configuration = TLSConfiguration.makeServerConfiguration(certificateChain: chain, privateKey: .privateKey(key))
             configuration.minimumTLSVersion =
@@ -30,7 +31,7 @@ extension Gateway.Current {
             // Clients are asked for certificates where some are known by them, and need none.
             if let nodes, !nodes.isEmpty {
                 configuration.certificateVerification = .optionalVerification
-                if let path = nodes.authoritiesPath { configuration.trustRoots = .file(path) }
+                if let authorities { configuration.trustRoots = authorities }
             }
             return try NIOSSLContext(configuration: configuration)
         } catch {
@@ -43,7 +44,7 @@ extension Gateway.Current {
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.certificateVerification = .none
         if let path = settings.backendTLS.authoritiesPath {
-            configuration.trustRoots = .file(path)
+            configuration.trustRoots = try CertificateFile.authorities(path)
             configuration.certificateVerification = .noHostnameVerification
         }
         // A backend may know us by the certificate that our clients see.

@@ -9,6 +9,8 @@ final class MailboxCache: Sendable {
         case exists
         /// With the backend's own words.
         case unknown(Reply)
+        /// Refused to the null sender, without a code that says whether for the mailbox: with its own mail each client may hear otherwise.
+        case doubted
         /// It was asked a short while ago, and said neither.
         case silent
     }
@@ -35,7 +37,7 @@ final class MailboxCache: Sendable {
         let span =
             switch knowledge {
             case .exists: settings.knownFor
-            case .unknown: settings.unknownFor
+            case .unknown, .doubted: settings.unknownFor
             case .silent: settings.silentFor
             }
         let until = now + .milliseconds(span.milliseconds)

@@ -148,7 +148,9 @@ final class MailboxProber {
     private func conclude(_ line: Line, _ outcome: ProbeOutcome) {
         switch outcome {
         case .accepted: finish(line, .exists)
-        case .refused(let reply) where reply.namesUnknownMailbox: finish(line, .unknown(reply))
+        // RFC 3463 §3.2: only the code tells whether it is for the mailbox. Without one it may be for the null sender: a mailbox that
+        // takes no bounces, or a signed return address (BATV).
+        case .refused(let reply) where reply.namesUnknownMailbox: finish(line, reply.enhancedCode == nil ? .doubted : .unknown(reply))
         case .refused, .inconclusive: finish(line, .silent)
         }
     }

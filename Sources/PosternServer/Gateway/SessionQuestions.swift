@@ -8,8 +8,9 @@ import SMTPProtocol
 struct SessionClient {
     var source = Endpoint(address: IPAddress(v4: 0), port: 0)
     var destination = Endpoint(address: IPAddress(v4: 0), port: 0)
-    /// Forward-confirmed.
-    var name: DomainName?
+    /// Forward-confirmed, or why there is none.
+    var confirmedName = XClientValue<DomainName>.unavailable
+    var name: DomainName? { confirmedName.value }
     /// By reverse look-up alone, where a trusted front has told it.
     var reverseName: XClientValue<String>?
     /// The account that a trusted front has authenticated (XCLIENT LOGIN).
@@ -37,6 +38,8 @@ struct SessionQuestion {
     fileprivate var nameBy = NIODeadline.distantFuture
     /// The recipient that the backend is being asked about.
     fileprivate var probed: RecipientCommand?
+    /// The recipient that the backend is being asked about with the client's own mail.
+    fileprivate var inquired: RecipientCommand?
     fileprivate var probeBy = NIODeadline.distantFuture
     /// The recipient of a stranger at an inner door, while it is seen whether its sender is trusted.
     fileprivate var doubted: Question?
@@ -71,10 +74,10 @@ extension SessionHandler {
         }
     }
 
-    private func named(_ name: DomainName?) {
+    private func named(_ name: XClientValue<DomainName>) {
         guard question.awaitsName, !isGone else { return }
         question.nameBy = .distantFuture
-        client.name = name
+        client.confirmedName = name
         greet()
     }
 
@@ -86,17 +89,18 @@ extension SessionHandler {
             client.source.address = address
             if current.settings.submission == nil { gateway.decisions.met(address, at: gateway.name) }
             // What was known belonged to another.
-            client.name = nil
+            client.confirmedName = .unavailable
             client.reverseName = nil
             signals = [:]
         }
         if let port = attributes.port?.value { client.source.port = port }
-        if let name = attributes.name { client.name = name.value.flatMap { DomainName($0) } }
+        if let name = attributes.name { client.confirmedName = name.compactMap { DomainName($0) } }
         if let name = attributes.reverseName { client.reverseName = name }
         if let helo = attributes.helo { question.helo = helo.value ?? "" }
         if let address = attributes.destinationAddress?.value { client.destination.address = address }
         if let port = attributes.destinationPort?.value { client.destination.port = port }
-        if let login = attributes.login, current.settings.submission == nil { client.login = login.value }
+        // All that was told of this client: one without a login has none, whoever came before it (XCLIENT_README).
+        if current.settings.submission == nil { client.login = attributes.login?.value }
     }
 
     /// A breach of the protocol: counted for the engine, and named in the log.
@@ -220,10 +224,15 @@ extension SessionHandler {
             return refuse(recipient, refusal)
         }
         guard mayProbe(recipient) else { return decide(recipient) }
-        switch gateway.mailboxes.knowledge(of: recipient.mailbox, now: .now()) {
-        case .exists?, .silent?: decide(recipient)
-        case .unknown(let reply)?: refuse(recipient, reply)
-        case nil: probe(recipient)
+        guard let knowledge = gateway.mailboxes.knowledge(of: recipient.mailbox, now: .now()) else { return probe(recipient) }
+        go(by: knowledge, recipient)
+    }
+
+    private func go(by knowledge: MailboxCache.Knowledge, _ recipient: RecipientCommand) {
+        switch knowledge {
+        case .exists, .silent: decide(recipient)
+        case .unknown(let reply): refuse(recipient, reply)
+        case .doubted: inquire(recipient)
         }
     }
 
@@ -291,10 +300,31 @@ extension SessionHandler {
         guard let recipient = question.probed else { return }
         question.probed = nil
         question.probeBy = .distantFuture
-        if case .unknown(let reply)? = gateway.mailboxes.knowledge(of: recipient.mailbox, now: .now()) {
-            refuse(recipient, reply)
-        } else {
+        go(by: gateway.mailboxes.knowledge(of: recipient.mailbox, now: .now()) ?? .silent, recipient)
+    }
+
+    /// The null sender was refused, perhaps for itself: the backend is asked again as it will be with this mail, by its client and
+    /// from its sender. What it says then is its word to this client, and nobody else's.
+    private func inquire(_ recipient: RecipientCommand) {
+        guard let mail = machine?.transaction?.mail, mayInquire else { return decide(recipient) }
+        question.inquired = recipient
+        question.probeBy = .now() + .milliseconds(current.settings.probe.patience.milliseconds)
+        question.number &+= 1
+        gateway.counters.count { $0.probes += 1 }
+        inquire(recipient, of: mail)
+    }
+
+    /// The backend has answered, or could not be asked: then the mailbox counts as existing.
+    func inquiryEnded(_ outcome: ProbeOutcome?) {
+        guard let recipient = question.inquired else { return }
+        question.inquired = nil
+        question.probeBy = .distantFuture
+        switch outcome {
+        case .accepted?:
+            gateway.mailboxes.remember(recipient.mailbox, .exists, current.settings.probe, now: .now())
             decide(recipient)
+        case .refused(let reply)?: refuse(recipient, reply)
+        case .inconclusive?, nil: decide(recipient)
         }
     }
 
@@ -416,12 +446,11 @@ extension SessionHandler {
 
     func questionTimeCame(_ now: NIODeadline) {
         if question.nameBy <= now {
-            question.nameBy = .distantFuture
-            greet()
+            named(.temporarilyUnavailable)
         }
         if question.probeBy <= now {
             gateway.counters.count { $0.probesInconclusive += 1 }
-            probeEnded()
+            if question.inquired == nil { probeEnded() } else { giveUpInquiry() }
         }
         if question.pausedUntil <= now { endPause() }
     }
@@ -451,7 +480,7 @@ extension Check {
         case .nonSMTP: self = .nonSMTP
         case .bareLF, .bareCR, .nul, .endOfDataLookAlike: self = .bareLineEnding
         case .badOrder: self = .badOrder
-        case .unbracketedPath, .commandSpacing: self = .pathSyntax
+        case .unbracketedPath, .commandSpacing, .dotsInLocalPart: self = .pathSyntax
         case .eightBitEnvelope: self = .eightBitEnvelope
         case .unknownCommand: self = .unknownCommand
         case .unknownRecipient: self = .unknownRecipients

@@ -6,6 +6,8 @@ import SMTPProtocol
 struct SessionRelay {
     /// What the backend has been handed and has not answered.
     var open: Relay?
+    /// What a connection is wanted for, until the backend has answered it.
+    fileprivate var errand: Errand?
     /// Where else to try, while nothing of the transaction has been accepted.
     var candidates: ArraySlice<ListenAddress> = []
     /// A connection that was kept from the message before may have been closed by the backend meanwhile.
@@ -18,6 +20,22 @@ struct SessionRelay {
     var header: String?
     /// The servers that this transaction's recipients are for.
     fileprivate(set) var route: [ListenAddress] = []
+}
+
+/// What a recipient brings a backend.
+private struct Errand {
+    let mail: MailCommand
+    let recipient: RecipientCommand
+    /// Whether it is only asked for its word, and the mail comes later or never.
+    let isInquiry: Bool
+
+    func begin(on connection: BackendConnection) {
+        if isInquiry {
+            connection.probe(recipient, of: mail)
+        } else {
+            connection.recipient(recipient, of: mail)
+        }
+    }
 }
 
 extension SessionHandler: BackendUser {
@@ -43,7 +61,31 @@ extension SessionHandler: BackendUser {
             guard let backend else { return lost(.backendUnavailable) }
             return backend.recipient(recipient, of: mail)
         }
+        begin(Errand(mail: mail, recipient: recipient, isInquiry: false))
+    }
+
+    /// Whether a backend can be asked what it says of a recipient, without it being one: while it has none of this mail.
+    var mayInquire: Bool { current.settings.submission == nil && message?.recipients ?? 0 == 0 && backendClient != nil }
+
+    /// Asks a backend whether it takes this mail for a mailbox. Answered by `inquiryEnded`.
+    func inquire(_ recipient: RecipientCommand, of mail: MailCommand) {
+        // A recipient before this one was refused.
+        backend?.reset()
+        begin(Errand(mail: mail, recipient: recipient, isInquiry: true))
+    }
+
+    /// It takes too long; whoever waits for it goes on without.
+    func giveUpInquiry() {
+        relay.errand = nil
+        backend?.leave()
+        backend = nil
+        inquiryEnded(nil)
+    }
+
+    /// On a connection on which the backend knows the client: the session's own, one that was kept, or a new one.
+    private func begin(_ errand: Errand) {
         guard let wanted = backendClient else { return lost(.clientInformationNotNegotiated) }
+        relay.errand = errand
         if backend != nil, relay.client != wanted {
             // A new HELO, TLS or XCLIENT: the backend knows this client as another.
             backend?.leave()
@@ -51,7 +93,7 @@ extension SessionHandler: BackendUser {
         }
         relay.client = wanted
         if !current.settings.routes.isEmpty {
-            let route = current.settings.route(to: recipient.mailbox) ?? []
+            let route = current.settings.route(to: errand.recipient.mailbox) ?? []
             if message?.recipients ?? 0 == 0, relay.route != route {
                 relay.route = route
                 backend?.leave()
@@ -60,7 +102,7 @@ extension SessionHandler: BackendUser {
         }
         if let backend {
             relay.wasReused = message?.recipients ?? 0 == 0
-            backend.recipient(recipient, of: mail)
+            errand.begin(on: backend)
         } else {
             relay.candidates = candidates
             if let address = relay.candidates.first,
@@ -70,7 +112,7 @@ extension SessionHandler: BackendUser {
                 relay.wasReused = true
                 backend = kept
                 kept.serve(wanted, user: self)
-                kept.recipient(recipient, of: mail)
+                errand.begin(on: kept)
             } else {
                 relay.wasReused = false
                 connect()
@@ -86,13 +128,13 @@ extension SessionHandler: BackendUser {
     /// To the next backend that may be well; false where there is none.
     @discardableResult
     private func connect() -> Bool {
-        guard case .recipient(let mail, let recipient)? = relay.open, let address = relay.candidates.popFirst() else { return false }
+        guard let errand = relay.errand, let address = relay.candidates.popFirst() else { return false }
         let connection = BackendConnection(
             address, settings: gateway.backendSettings(for: address, current.settings), client: relay.client, tls: current.backendTLS,
             gate: gate,
             user: self)
         backend = connection
-        connection.recipient(recipient, of: mail)
+        errand.begin(on: connection)
         open(connection)
         return true
     }
@@ -107,7 +149,7 @@ extension SessionHandler: BackendUser {
     var backendClient: BackendClient? {
         guard let machine, let helo = machine.helo else { return nil }
         return BackendClient(
-            source: client.source, destination: client.destination, name: client.name.map { .known($0.text) } ?? .unavailable,
+            source: client.source, destination: client.destination, name: client.confirmedName.compactMap { $0.text },
             reverseName: client.reverseName, helo: helo, isExtended: machine.isExtended, login: client.login)
     }
 
@@ -115,6 +157,7 @@ extension SessionHandler: BackendUser {
     func lost(_ reply: Reply) {
         if case .recipient? = relay.open { memory.withdrawRecipient() }
         relay.open = nil
+        relay.errand = nil
         backendFailure = reply
     }
 
@@ -146,6 +189,7 @@ extension SessionHandler: BackendUser {
     func backend(_ connection: BackendConnection, replied reply: Reply, to step: BackendStep) {
         guard connection === backend, let open = relay.open else { return }
         relay.open = nil
+        relay.errand = nil
         ready = .reply(reply)
         switch (step, open) {
         case (.recipient, .recipient(let mail, let recipient)): answered(recipient, of: mail, reply)
@@ -174,17 +218,25 @@ extension SessionHandler: BackendUser {
         }
     }
 
+    func backend(_ connection: BackendConnection, probed outcome: ProbeOutcome) {
+        guard connection === backend, relay.errand?.isInquiry == true else { return }
+        relay.errand = nil
+        inquiryEnded(outcome)
+    }
+
     func backend(_ connection: BackendConnection, failed failure: BackendFailure) {
         guard connection === backend else { return }
         backend = nil
         if current.settings.submission != nil { return logInFailed(on: connection, failure) }
-        if case .recipient? = relay.open, message?.recipients ?? 0 == 0 {
+        if let errand = relay.errand, message?.recipients ?? 0 == 0 {
             // A greeting that is the client's own is its answer, word for word.
-            if case .refusedUs(let reply) = failure.reason, current.settings.clientInformation == .proxyV2, reply.isPermanent,
+            if !errand.isInquiry, case .refusedUs(let reply) = failure.reason, current.settings.clientInformation == .proxyV2,
+                reply.isPermanent,
                 gateway.isForClient(reply, behindHeaderTo: connection.address)
             {
                 relay.open = nil
                 memory.withdrawRecipient()
+                relay.errand = nil
                 ready = .reply(reply)
                 return
             }
@@ -195,6 +247,10 @@ extension SessionHandler: BackendUser {
                     relay.candidates = candidates
                 }
                 if connect() { return }
+            }
+            if errand.isInquiry {
+                relay.errand = nil
+                return inquiryEnded(nil)
             }
         }
         lost(failure.reply)
@@ -210,6 +266,8 @@ extension SessionHandler: BackendUser {
         if relay.credentials != nil {
             backend = nil
             logInFailed(on: connection, BackendFailure(.connectionLost))
+        } else if relay.errand?.isInquiry == true {
+            giveUpInquiry()
         } else if relay.open != nil {
             backend = nil
             lost(BackendFailure(.connectionLost).reply)
@@ -223,6 +281,7 @@ extension SessionHandler: BackendUser {
         message?.counts = memory.counts
         message?.pending = memory.pending
         memory = .init()
+        relay.errand = nil
         switch end {
         case .completed: break
         case .reset: backend?.reset()

@@ -212,6 +212,54 @@ import Testing
         await test.stop()
     }
 
+    /// A backend that takes no bounces for a mailbox, and says so without a code (Exim), has not said that there is none.
+    @Test func aRefusalOfTheNullSenderIsNotTheClients() async throws {
+        let backend = try NullSenderBackend(noBounces: "news", unknown: "no")
+        let test = try await TestGateway([backend.address], engine: { $0.greylist.mode = .on }) { $0.probe.isOn = true }
+        for round in 0..<2 {
+            let client = try await test.greeted(source: "127.0.0.\(round + 2)")
+            _ = try await client.ask("MAIL FROM:<a@example.com>")
+            // Its own word, to this client and at once; the next mailbox is asked about in the same connection.
+            #expect(try await client.ask("RCPT TO:<no@example.org>") == "550 unknown user")
+            #expect(try await client.ask("RCPT TO:<news@example.org>")?.hasPrefix("451 4.7.1 Greylisted") == true, "round \(round)")
+            #expect(try await client.ask("RCPT TO:<no2@example.org>") == "550 unknown user")
+            _ = try await client.ask("QUIT")
+        }
+        #expect(test.counters.unknownRecipients == 4)
+        // A bounce gets what the backend says of bounces.
+        let bounce = try await test.greeted()
+        _ = try await bounce.ask("MAIL FROM:<>")
+        #expect(try await bounce.ask("RCPT TO:<no@example.org>") == "550 unknown user")
+        await test.stop()
+    }
+
+    @Test func afterSuchARefusalTheMailGoesItsWay() async throws {
+        let backend = try NullSenderBackend(noBounces: "news", unknown: "no")
+        let test = try await TestGateway([backend.address]) { $0.probe.isOn = true }
+        let client = try await test.greeted()
+        client.send(
+            "MAIL FROM:<a@example.com>\r\nRCPT TO:<no@example.org>\r\nRCPT TO:<news@example.org>\r\nRCPT TO:<news2@example.org>\r\n")
+        #expect(try await client.replies(4) == ["250 2.1.0 Ok", "550 unknown user", "250 accepted", "250 accepted"])
+        #expect(try await client.ask("DATA")?.prefix(3) == "354")
+        #expect(try await client.ask("x\r\n.")?.prefix(3) == "250")
+        #expect(backend.recipients == ["RCPT TO:<news@example.org>", "RCPT TO:<news2@example.org>"])
+        await test.stop()
+    }
+
+    /// Who does not answer in time, or goes in the midst of it, is not waited for, and nothing is lost by it.
+    @Test(arguments: ["slow", "dies"])
+    func anInquiryThatFindsNothingOutFailsOpen(how: String) async throws {
+        let backend = try NullSenderBackend(noBounces: "news", unknown: "no", how)
+        let test = try await TestGateway([backend.address]) {
+            $0.probe.isOn = true
+            $0.probe.patience = .milliseconds(400)
+        }
+        let client = try await test.greeted()
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        #expect(try await client.ask("RCPT TO:<news@example.org>") == "250 accepted")
+        await test.stop()
+    }
+
     @Test func postmasterIsNeverProbed() async throws {
         let backend = try ScriptedBackend()
         let test = try await TestGateway([backend.address]) { $0.probe.isOn = true }

@@ -1,6 +1,7 @@
 import NIOCore
 import PosternCore
 import PosternEngine
+import enum SMTPProtocol.XClientValue
 import Testing
 
 @testable import PosternServer
@@ -210,7 +211,7 @@ import Testing
             [backend.address],
             clientName: { address in
                 try? await Task.sleep(for: .milliseconds(50))
-                return DomainName("mail.example.net")
+                return .known(DomainName("mail.example.net")!)
             },
             engine: {
                 $0.greylist.mode = .on
@@ -234,11 +235,38 @@ import Testing
             [backend.address],
             clientName: { _ in
                 try? await Task.sleep(for: .seconds(20))
-                return nil
+                return .unavailable
             }, engine: { _ in }
         ) { $0.nameTimeout = .milliseconds(200) }
         let client = try await test.client()
         #expect(try await client.reply(within: .seconds(15)) == "220 mx.example.org ESMTP")
+        await test.stop()
+    }
+
+    /// Some servers refuse a client without a name for good: only the DNS itself may say that there is none (XCLIENT_README).
+    @Test(arguments: [
+        (XClientValue<DomainName>.unavailable, 0, "[UNAVAILABLE]"), (.temporarilyUnavailable, 0, "[TEMPUNAVAIL]"),
+        (.unavailable, 20, "[TEMPUNAVAIL]"),
+    ])
+    func whyThereIsNoNameIsTold(found: XClientValue<DomainName>, seconds: Int, told: String) async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions.append("XCLIENT NAME REVERSE_NAME ADDR")
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway(
+            [backend.address],
+            clientName: { _ in
+                try? await Task.sleep(for: .seconds(seconds))
+                return found
+            }, engine: { _ in }
+        ) {
+            $0.clientInformation = .xclient
+            $0.nameTimeout = .milliseconds(seconds == 0 ? 10_000 : 200)
+        }
+        let client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n")
+        #expect(try await client.replies(2).last == "250 2.1.5 Ok")
+        let line = try #require(backend.record.lines.joined().first { $0.hasPrefix("XCLIENT") })
+        #expect(line.contains(" NAME=\(told) REVERSE_NAME=\(told) "), "\(line)")
         await test.stop()
     }
 }

@@ -98,6 +98,19 @@ import Testing
         try await bench.stop()
     }
 
+    /// Postfix offers XCLIENT by the address that was told last: nobody could go on with that connection.
+    @Test func aConnectionThatNobodyCanGoOnWithIsNotKept() async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions.append(Self.xclient)
+        script.takesOneXclient = true
+        let bench = try await Bench(script, configure: { $0.clientInformation = .xclient })
+        for number in 1...3 { #expect(try await deliver(bench.test, source: "127.0.0.\(number)") == "250") }
+        try await eventually("each is let go at once") { bench.backend.record.open == 0 }
+        let lines = bench.backend.record.lines.dropFirst()
+        #expect(lines.count == 3 && lines.allSatisfy { $0.last == "QUIT" && $0.filter { $0.hasPrefix("XCLIENT") }.count == 1 })
+        try await bench.stop()
+    }
+
     @Test func aConnectionThatTheBackendHasClosedIsNoFailure() async throws {
         let bench = try await Bench()
         let (test, backend) = (bench.test, bench.backend)

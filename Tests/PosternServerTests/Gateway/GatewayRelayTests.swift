@@ -116,6 +116,52 @@ import Testing
         await test.stop()
     }
 
+    /// A line that begins with white space goes on with the field before it (RFC 5322 §2.2.3): a client that begins with one would
+    /// write on in ours, which others believe.
+    @Test(arguments: [" ", "\t", "\r", ".. ", "x"])
+    func contentNeverGoesOnWithAFieldOfOurs(first: String) async throws {
+        let backend = try ScriptedBackend()
+        var findings = FixedEvidence.clean.findings
+        findings.spfField = "Authentication-Results: mx.example.org; spf=pass smtp.mailfrom=example.com"
+        let test = try await TestGateway(
+            [backend.address], evidence: FixedEvidence(findings: findings),
+            engine: {
+                $0.looksUp = true
+                $0.spfHeader = .authenticationResults
+            })
+        let client = try await test.greeted()
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        #expect(try await client.replies(3).last??.prefix(3) == "354")
+        // The first octet by itself.
+        client.send(first)
+        try await Task.sleep(for: .milliseconds(30))
+        #expect(try await client.ask(";dkim=pass header.d=bank.example\r\n\r\ntext\r\n.")?.prefix(3) == "250")
+        let content = try #require(backend.record.messages.first?.content)
+        let folds = first.first == " " || first.first == "\t" || first.first == "\r"
+        let sent = first == "\r" ? " " : first
+        #expect(content.hasPrefix("Authentication-Results: "), "\(content)")
+        #expect(content.hasSuffix("\r\n\(folds ? "\r\n" : "")\(sent);dkim=pass header.d=bank.example\r\n\r\ntext\r\n"), "\(content)")
+        // And one without any content at all has them.
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+        #expect(try await client.replies(3).last??.prefix(3) == "354")
+        #expect(try await client.ask(".")?.prefix(3) == "250")
+        #expect(backend.record.messages.last?.content.hasPrefix("Authentication-Results: ") == true)
+        await test.stop()
+    }
+
+    /// RFC 2034 §4: whoever offers it gives a code with each reply, and the backend's go on as they are.
+    @Test func codesAreOfferedWhereTheBackendGivesThem() async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions.removeAll { $0 == "ENHANCEDSTATUSCODES" }
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address])
+        let client = try await test.client()
+        _ = try await client.reply()
+        let hello = try #require(try await client.ask("EHLO client.example"))
+        #expect(hello.contains("SMTPUTF8") && !hello.contains("ENHANCEDSTATUSCODES"), "\(hello)")
+        await test.stop()
+    }
+
     @Test func fieldsOfOursStandAheadOfTheContent() async throws {
         let backend = try ScriptedBackend()
         let test = try await TestGateway(

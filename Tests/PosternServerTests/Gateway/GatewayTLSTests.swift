@@ -1,6 +1,7 @@
 import NIOCore
 import NIOPosix
 import NIOSSL
+import PosternConfiguration
 import PosternCore
 import PosternEngine
 import SMTPProtocol
@@ -95,6 +96,44 @@ import Testing
         #expect(mismatch == "cannot use the certificate \(chain): the key belongs to another certificate")
     }
 
+    @Test func authoritiesWithoutACertificateAreTold() throws {
+        let folder = try CertificateFolder(TestCertificates.one)
+        let key = folder.certificate.keyPath
+        let settings = TestGateway.settings([.tcp(try #require(IPAddress("127.0.0.1")), port: 25)]) {
+            $0.backendTLS.mode = .required
+            $0.backendTLS.authoritiesPath = key
+        }
+        let error = #expect(throws: GatewaySettingsError.self) { try Gateway.Current(reading: settings) }
+        #expect(error?.description == "cannot use the authorities \(key): there is no certificate in PEM in it")
+    }
+
+    /// What `config check` says of files that can be read.
+    @Test func filesThatTheDaemonWouldRefuse() throws {
+        let (one, two) = (try CertificateFolder(TestCertificates.one), try CertificateFolder(TestCertificates.two))
+        func trouble(_ change: (inout Configuration.Gateway) -> Void) -> String? {
+            var gateway = Configuration.Gateway(backends: [.tcp(IPAddress(v4: 0x7f00_0001), port: 25)])
+            gateway.certificate = one.certificate.chainPath
+            gateway.key = one.certificate.keyPath
+            change(&gateway)
+            return ListenerFiles.trouble(of: gateway, in: Configuration()).map { "\($0.key): \($0.reason)" }
+        }
+        #expect(trouble { _ in } == nil)
+        #expect(
+            trouble { $0.key = two.certificate.keyPath }
+                == "tls_certificate: cannot use the certificate \(one.certificate.chainPath): the key belongs to another certificate")
+        #expect(trouble { $0.key = one.certificate.chainPath }?.hasPrefix("tls_key: cannot use the key ") == true)
+        func withAuthorities(_ path: String) -> String? {
+            trouble {
+                $0.backendTLS = .required
+                $0.backendAuthorities = path
+            }
+        }
+        #expect(withAuthorities(two.certificate.chainPath) == nil)
+        #expect(withAuthorities(two.certificate.keyPath)?.hasPrefix("backend_ca: cannot use the authorities ") == true)
+        // It may be there where the daemon runs.
+        #expect(trouble { $0.key = "/nonexistent" } == nil)
+    }
+
     /// The subject of the certificate that a new session is shown.
     private func certificate(_ test: TestGateway) async throws -> String {
         let client = try await test.greeted()
@@ -141,6 +180,10 @@ import Testing
         var client = try await strict.greeted()
         client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n")
         #expect(try await client.replies(2).last??.prefix(3) == "451")
+        // In words, and by the right name.
+        try await eventually("it is told") { strict.log.lines.contains { $0.hasPrefix("backend is out") } }
+        let line = try #require(strict.log.lines.first { $0.hasPrefix("backend is out") })
+        #expect(line.contains("reason=TLS with it fails") && line.contains("error=certificate verify failed"), "\(line)")
         await strict.stop()
         // A wish only: done without.
         let lenient = try await outer(.opportunistic)
@@ -265,6 +308,35 @@ import Testing
         _ = try await client.ask("EHLO other.example")
         client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n")
         #expect(try await client.replies(2).last??.hasPrefix("554 5.7.1 ") == true)
+        await test.stop()
+    }
+
+    /// As at Postfix: a client of whom no login is told has none, whoever came before it on the connection.
+    @Test(arguments: [true, false])
+    func aLoginIsOfTheClientThatItWasToldOf(saysHelo: Bool) async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions += ["XCLIENT NAME ADDR PORT HELO PROTO LOGIN"]
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address], engine: { $0.greylist.mode = .on }) {
+            $0.clientInformation = .xclient
+            $0.xclient = Self.loopback
+        }
+        let client = try await test.greeted()
+        #expect(try await client.ask("XCLIENT ADDR=192.0.2.3 LOGIN=bob")?.hasPrefix("220") == true)
+        if saysHelo {
+            _ = try await client.ask("EHLO one.example")
+            client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nRSET\r\n")
+            #expect(try await client.replies(3)[1] == "250 2.1.5 Ok", "who has logged in does not wait")
+            #expect(backend.record.lines.joined().contains { $0.contains("LOGIN=bob ADDR=192.0.2.3") })
+        }
+        #expect(try await client.ask("XCLIENT ADDR=192.0.2.99")?.hasPrefix("220") == true)
+        _ = try await client.ask("EHLO two.example")
+        client.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n")
+        #expect(try await client.replies(2).last??.hasPrefix("451 4.7.1 Greylisted") == true)
+        client.send("RSET\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<postmaster@example.org>\r\n")
+        #expect(try await client.replies(3).last == "250 2.1.5 Ok")
+        let line = try #require(backend.record.lines.joined().first { $0.contains("192.0.2.99") })
+        #expect(line.contains("LOGIN=[UNAVAILABLE]"), "\(line)")
         await test.stop()
     }
 

@@ -117,7 +117,7 @@ import Testing
         let reply = Reply(500, "5.5.2", "bad")
         let reasons: [BackendFailure.Reason] = [
             .notConnected("x"), .connectionLost, .timedOut, .nonsense, .refusedUs(reply), .notUnderstood(reply), .closing(reply),
-            .clientInformationNotNegotiated, .notLoggedIn, .tlsUnavailable, .plaintextAfterStartTLS, .contentRefused,
+            .clientInformationNotNegotiated, .notLoggedIn, .tlsUnavailable, .handshakeFailed("x"), .plaintextAfterStartTLS, .contentRefused,
         ]
         let words = reasons.map(\.words)
         #expect(Set(words).count == words.count)

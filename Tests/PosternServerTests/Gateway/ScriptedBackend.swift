@@ -23,6 +23,8 @@ final class ScriptedBackend: Sendable {
         var readsProxy = false
         /// Closes a moment after it has answered a message.
         var leavesAfterMessage = false
+        /// Offers XCLIENT until it was used, as Postfix does to a client that may not use it.
+        var takesOneXclient = false
         /// Stops reading content, for as long as it is set.
         var isStalled = false
     }
@@ -114,6 +116,7 @@ final class ScriptedBackend: Sendable {
         if script.withLockedValue({ $0.diesAt }) == "greeting" { return }
         stream.send(script.withLockedValue { $0.greeting })
         var commands: [String] = []
+        var isTold = false
         while let line = stream.line() {
             state.withLockedValue { $0.lines[index].append(line) }
             let script = script.withLockedValue { $0 }
@@ -129,9 +132,12 @@ final class ScriptedBackend: Sendable {
             }
             switch upper.prefix(4) {
             case "EHLO":
-                let lines = ["backend.example"] + script.extensions
+                let hides = script.takesOneXclient && isTold
+                let lines = ["backend.example"] + script.extensions.filter { !hides || !$0.hasPrefix("XCLIENT") }
                 stream.send(lines.enumerated().map { "250\($0 == lines.count - 1 ? " " : "-")\($1)\r\n" }.joined())
-            case "XCLI": stream.send(script.greeting)
+            case "XCLI":
+                isTold = true
+                stream.send(script.greeting)
             case "RSET":
                 commands = []
                 stream.send("250 2.0.0 Ok\r\n")
