@@ -24,6 +24,7 @@ struct CollectedDataTests {
         because(
             "a reverse-path names postmaster only with its domain; the bare form is for RCPT (RFC 5321 §4.1.1.3)", "smtp-proto/50",
             "haraka1869/2")
+        because("mailboxes with dots where RFC 5321 §4.1.2 has none exist, and are tolerated", "smtp-proto/55", "smtp-proto/58")
         because("the null path is `<>` without a space (RFC 5321 §4.1.2)", "smtp-proto/51")
         because("a forward-path is never null (RFC 5321 §4.1.1.3)", "smtp-proto/63")
         because("the same, and CONNEG is not offered (RFC 4141)", "smtp-proto/76")
