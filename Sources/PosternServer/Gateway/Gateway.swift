@@ -5,7 +5,7 @@ import NIOSSL
 import PosternCore
 import SMTPProtocol
 
-/// Looks up the forward-confirmed name of a client; `nil` where it has none.
+/// Looks up the forward-confirmed name of a client, or why there is none.
 public typealias ClientNameLookup = @Sendable (IPAddress) async -> XClientValue<DomainName>
 
 /// What all sessions of one gateway listener share.
