@@ -177,7 +177,8 @@ let package = Package(
         .testTarget(name: "AddressTablesTests", dependencies: ["AddressTables", "PosternCore"], swiftSettings: strict),
         .testTarget(
             name: "PublishedListsTests",
-            dependencies: ["AddressTables", "DNSProtocol", "PosternCore", "PosternEngine", "PublishedLists"], swiftSettings: strict),
+            dependencies: ["AddressTables", "DNSProtocol", "EngineTestSupport", "PosternCore", "PosternEngine", "PublishedLists"],
+            swiftSettings: strict),
         .testTarget(name: "PolicyProtocolTests", dependencies: ["PolicyProtocol", "PosternCore"], swiftSettings: strict),
         .testTarget(name: "PosternCoreTests", dependencies: ["EngineTestSupport", "PosternCore"], swiftSettings: strict),
         .testTarget(
@@ -219,7 +220,7 @@ let package = Package(
             dependencies: [
                 "DNSProtocol", "IntegrationSupport", "Notices", "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore",
                 "PosternEngine",
-                "PosternResolver", "PosternServer", "PosternStorage", "SMTPProtocol",
+                "PosternResolver", "PosternServer", "PosternStorage", "PublishedLists", "SMTPProtocol", "Subscriptions",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "NIOCore", package: "swift-nio"),

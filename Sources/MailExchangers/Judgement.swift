@@ -120,7 +120,8 @@ extension Survey {
         let lowest = probed.map(\.preference).min() ?? 0
         let highest = probed.map(\.preference).max() ?? 0
         let isOnly = lowest == highest
-        if !probed.contains(where: { $0.behaviour == .accepts }) {
+        let accepting = probed.filter { $0.behaviour == .accepts }
+        if accepting.isEmpty {
             found.append(
                 Pitfall(
                     .error, .nobodyAccepts, "no MX would take mail for postmaster@\(domain) from here now",
@@ -129,7 +130,6 @@ extension Survey {
                 ))
         }
         for exchanger in probed {
-            guard let behaviour = exchanger.behaviour else { continue }
             if exchanger.isMixed {
                 found.append(
                     Pitfall(
@@ -137,21 +137,18 @@ extension Survey {
                         "its addresses behave differently: \(exchanger.addresses.compactMap { host in host.behaviour.map { "\(host.address) \($0.text)" } }.joined(separator: "; "))",
                         advice: "senders pick one of them by chance; give a fake or closed address an MX name of its own"))
             }
-            if exchanger.preference == lowest, !isOnly {
-                found += first(exchanger, behaviour, hosts: probed)
-            } else if exchanger.preference == highest, !isOnly {
-                found += last(exchanger, behaviour)
-            } else {
-                found += between(exchanger, behaviour, isOnly: isOnly)
+            // A sender meets any of the addresses: the worst counts.
+            let each = exchanger.judged.map { behaviour in
+                if exchanger.preference == lowest, !isOnly {
+                    first(exchanger, behaviour, hosts: probed)
+                } else if exchanger.preference == highest, !isOnly {
+                    last(exchanger, behaviour, isAlone: accepting == [exchanger])
+                } else {
+                    between(exchanger, behaviour, isOnly: isOnly && !behaviourIsShared(exchanger))
+                }
             }
-            if !exchanger.isOwn, case .defers = behaviour {
-                found.append(
-                    Pitfall(
-                        .warning, .foreignFake, host: exchanger.name, "a host of somebody else's defers mail for \(domain)",
-                        advice:
-                            "if it is a fake MX of theirs, they see who writes to whom, and may one day take the mail or refuse it for good; run a trap of your own. If it is your provider's greylist, all is well"
-                    ))
-            }
+            found += each.max { $0.worst < $1.worst } ?? []
+            found += foreignPitfalls(exchanger, isLast: exchanger.preference == highest && !isOnly, hosts: probed)
         }
         if isOnly, probed.count == 1, probed[0].behaviour == .accepts {
             found.append(
@@ -160,6 +157,32 @@ extension Survey {
                     advice: "a fake MX of a higher number would turn many bots away: `postern mx plan \(domain)`"))
         }
         return found
+    }
+
+    private func behaviourIsShared(_ exchanger: Exchanger) -> Bool {
+        exchanger.addresses.contains { $0.behaviour?.answers == true } && exchanger.isMixed
+    }
+
+    /// Who lends others a fake MX sees their mail's envelopes, and can do with it as they like.
+    private func foreignPitfalls(_ exchanger: Exchanger, isLast: Bool, hosts: [Exchanger]) -> [Pitfall] {
+        guard !exchanger.isOwn else { return [] }
+        let advice =
+            "if it is a fake MX of theirs, they see who writes to whom, and may one day take the mail or refuse it for good; run a trap of your own. If it is your provider's, all is well"
+        if exchanger.addresses.contains(where: { if case .defers? = $0.behaviour { true } else { false } }) {
+            return [
+                Pitfall(.warning, .foreignFake, host: exchanger.name, "a host of somebody else's defers mail for \(domain)", advice: advice)
+            ]
+        }
+        // Where every host is a provider's, so is the last.
+        guard isLast, hosts.contains(where: \.isOwn), exchanger.addresses.contains(where: { $0.behaviour?.answers == true }) else {
+            return []
+        }
+        return [
+            Pitfall(
+                .warning, .foreignFake, host: exchanger.name,
+                "the last MX is a host of somebody else's; up to RCPT nobody can tell whether it defers at DATA, as some fake ones do (--data tells)",
+                advice: advice)
+        ]
     }
 
     /// The lowest number is where mail goes first.
@@ -209,14 +232,16 @@ extension Survey {
     }
 
     /// The highest number is where bots go first.
-    private func last(_ exchanger: Exchanger, _ behaviour: Behaviour) -> [Pitfall] {
+    private func last(_ exchanger: Exchanger, _ behaviour: Behaviour, isAlone: Bool) -> [Pitfall] {
         let name = exchanger.name
         switch behaviour {
         case .defers:
             return [
                 Pitfall(
                     .note, .fakeLast, host: name, "the last MX \(behaviour.text), as a fake one should",
-                    advice: "see that it never answers 5xx, and that it knows what your other hosts know (docs/trap.md)")
+                    advice:
+                        "only postmaster was tried: a sink that defers that takes other mail and destroys it, and must not be an MX of a domain with mailboxes. See that it never answers 5xx, and that it knows what your other hosts know (docs/trap.md)"
+                )
             ]
         case .rejects:
             return [
@@ -228,9 +253,10 @@ extension Survey {
         case .accepts:
             return [
                 Pitfall(
-                    .note, .lastAccepts, host: name, "the last MX takes mail",
-                    advice:
-                        "bots try it first, hoping that a backup checks less: it needs the same checks as the first, or should be a fake one"
+                    .note, .lastAccepts, host: name, "the last MX takes mail\(isAlone ? ", and no other does" : "")",
+                    advice: isAlone
+                        ? "see that it is a real one: a fake one that defers at DATA looks the same up to RCPT, and then no mail gets in. --data tells them apart"
+                        : "bots try it first, hoping that a backup checks less: it needs the same checks as the first, or should be a fake one. One that defers at DATA looks the same up to RCPT; --data tells them apart"
                 )
             ]
         case .refuses:
@@ -282,6 +308,11 @@ extension Survey {
     }
 }
 
+extension [Pitfall] {
+    /// Less than a note for none.
+    fileprivate var worst: Int { map { Pitfall.Severity.allCases.firstIndex(of: $0.severity) ?? 0 }.max() ?? -1 }
+}
+
 extension Behaviour {
     /// A deferral that says why: whoever comes back is let in.
     fileprivate var speaksOfGreylisting: Bool {
@@ -292,6 +323,22 @@ extension Behaviour {
 }
 
 extension Exchanger {
+    /// What its addresses do, each thing once. Beside one that answers a closed one is only gone past; and what cannot be reached from
+    /// here says nothing of others.
+    fileprivate var judged: [Behaviour] {
+        var all: [Behaviour] = []
+        for behaviour in addresses.compactMap(\.behaviour) where !all.contains(where: { $0.name == behaviour.name }) {
+            all.append(behaviour)
+        }
+        guard all.contains(where: \.answers) else { return all }
+        return all.filter { behaviour in
+            switch behaviour {
+            case .refuses, .unreachable: false
+            default: true
+            }
+        }
+    }
+
     /// The kindest of what its addresses do: that is what a patient sender meets.
     public var behaviour: Behaviour? {
         let all = addresses.compactMap(\.behaviour)

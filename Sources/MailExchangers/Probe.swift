@@ -7,6 +7,8 @@ public struct ProbeSettings: Equatable, Sendable {
     public var port: UInt16 = 25
     /// For one host's whole conversation.
     public var patience = WallTime.Span.seconds(20)
+    /// Whether to go on to DATA, and hang up there: some fake ones defer only then.
+    public var triesData = false
     /// What we say in EHLO.
     public var hostname: String
 
@@ -15,7 +17,8 @@ public struct ProbeSettings: Equatable, Sendable {
     }
 }
 
-/// One conversation with a host, as a sender of a bounce to postmaster begins it: up to RCPT, and no further.
+/// One conversation with a host, as a sender of a bounce to postmaster begins it: up to RCPT, and to DATA where that is wanted. No
+/// message is sent.
 enum Probe {
     /// At most this many at the same time; the others wait.
     private static let lanes = DispatchSemaphore(value: 32)
@@ -67,9 +70,11 @@ private struct ProbedConversation {
         do throws(Failure) {
             let greeting = try reply()
             if let verdict = Self.verdict(greeting, at: .greeting) { return verdict }
-            for (next, command) in [
+            var commands = [
                 (Behaviour.Stage.ehlo, "EHLO \(settings.hostname)"), (.mail, "MAIL FROM:<>"), (.rcpt, "RCPT TO:<postmaster@\(domain)>"),
-            ] {
+            ]
+            if settings.triesData { commands.append((.data, "DATA")) }
+            for (next, command) in commands {
                 stage = next
                 try send(command)
                 let reply = try reply()
@@ -82,8 +87,9 @@ private struct ProbedConversation {
                     return verdict
                 }
             }
-            // A polite end; whether it is answered does not matter.
-            try? send("QUIT")
+            // A polite end; whether it is answered does not matter. Behind DATA it would be text: RFC 5321 §4.1.1.4 has a server throw
+            // away what was not ended.
+            if !settings.triesData { try? send("QUIT") }
             return .accepts
         } catch {
             switch error {

@@ -71,7 +71,7 @@ public struct Host: Equatable, Sendable {
     }
 }
 
-/// How a host treats a stranger who wants to write to postmaster, up to RCPT.
+/// How a host treats a stranger who wants to write to postmaster, up to RCPT, or to DATA where that was tried.
 public enum Behaviour: Equatable, Sendable {
     /// The port is closed: the connection was refused at once.
     case refuses
@@ -101,6 +101,7 @@ public enum Behaviour: Equatable, Sendable {
         case ehlo
         case mail
         case rcpt
+        case data
     }
 
     /// Whether it takes part in SMTP at all.

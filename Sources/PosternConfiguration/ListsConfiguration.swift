@@ -53,10 +53,11 @@ extension Configuration {
         public var file: String
         public var format: Format
         public var every = WallTime.Span.minutes(5)
-        public var colours = [ListColour.black]
-        /// `nil` for all.
+        /// In the order of their return codes; `nil` for those of the zone that is named, or black.
+        public var colours: [ListColour]?
+        /// `nil` for those of the zone that is named, or all.
         public var sources: [String]?
-        /// For rbldnsd: one of the zones that a DNS service has; `nil` for the first.
+        /// One of the zones that a DNS service has; `nil`, for rbldnsd, for the first that shows the colours.
         public var zone: DomainName?
 
         public static let mostExports = 64
@@ -163,6 +164,14 @@ extension ConfigurationLoader {
         for case let zone? in configuration.exports.map(\.zone) where !zones.contains(where: { $0.name == zone }) {
             report.error(mark, "exports[].zone: no DNS service has the zone '\(zone)'")
         }
+        for export in configuration.exports where export.format == .rbldnsd || export.zone != nil {
+            let wanted = export.colours ?? (export.zone == nil ? [.black] : [])
+            let candidates = zones.filter { export.zone == nil || $0.name == export.zone }
+            guard !candidates.isEmpty, !candidates.contains(where: { Set(wanted).isSubset(of: $0.colours) }) else { continue }
+            let which = export.zone.map { "the zone '\($0)' does not show" } ?? "no zone shows"
+            report.error(
+                mark, "exports[].colours of \(export.file.shortened): \(which) \(wanted.map(\.rawValue).joined(separator: " and "))")
+        }
     }
 
     private func export(_ element: Value) -> Configuration.Export? {
@@ -226,7 +235,7 @@ extension Configuration.Subscription {
 extension Configuration.Export {
     var yaml: String {
         var keys = ["file: \(YAMLText.quoted(file))", "format: \(format.rawValue)", "every: \(every)"]
-        keys.append("colours: [\(colours.map(\.rawValue).joined(separator: ", "))]")
+        if let colours { keys.append("colours: [\(colours.map(\.rawValue).joined(separator: ", "))]") }
         if let sources { keys.append("sources: \(YAMLText.list(sources))") }
         if let zone { keys.append("zone: \(YAMLText.quoted(zone.text))") }
         return "{ \(keys.joined(separator: ", ")) }"

@@ -322,7 +322,7 @@ extension Parameter {
         ),
         .init(
             "exports", "list of exports", "[]",
-            "Files that are written now and then: `{ file: /var/lib/postern/bl.zone, format: rbldnsd, every: 5m, colours: [black] }`; formats `rbldnsd`, `nftables`, `text`, `csv`; also `sources: [own, harvest, drop]` and, for rbldnsd, `zone`. At most 64."
+            "Files that are written now and then: `{ file: /var/lib/postern/bl.zone, format: rbldnsd, every: 5m, colours: [black] }`; formats `rbldnsd`, `nftables`, `text`, `csv`; also `sources: [own, harvest, drop]` and `zone`, one of a DNS service, whose colours and sources count where none are named. At most 64."
         ),
 
         .init(

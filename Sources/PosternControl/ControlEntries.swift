@@ -10,10 +10,22 @@ extension ControlHandler {
             throw ControlFailure(.badData, "\(drafts.count) entries at once; 1 to \(ControlRequest.maximumBatch) can be added")
         }
         let moment = state.now()
-        let looksUp = state.engine().settings.looksUp
+        let settings = state.engine().settings
+        let looksUp = settings.looksUp
         var entries: [ListEntry] = []
         // All or none: a wrong one stops the others too.
-        for draft in drafts { entries.append(try draft.entry(added: moment.steady, looksUp: looksUp)) }
+        for draft in drafts {
+            let entry = try draft.entry(added: moment.steady, looksUp: looksUp)
+            if entry.list == .trap, draft.force != true, case .domain(let name) = entry.pattern,
+                let ours = settings.ourDomains.first(where: { $0.isWithin(name) })
+            {
+                throw ControlFailure(
+                    .badData,
+                    "\(name) covers \(ours == name ? "a domain" : "\(ours), a domain") that we receive for (domains): each stranger who writes to any mailbox of it would be listed as black at once. Name the mailbox that is a trap, or say --force"
+                )
+            }
+            entries.append(entry)
+        }
         let added = entries
         let replaced = try await stored { () async throws(StoreFailure) in
             let replaced = try await store.entries(like: added)
@@ -93,6 +105,11 @@ extension ControlHandler {
     func removeItself(_ address: String, _ requester: String) throws(ControlFailure) -> EntryReport {
         guard let address = IPAddress(address), let requester = IPAddress(requester) else {
             throw ControlFailure(.badData, "the listed and the requester are IP addresses")
+        }
+        // What it may do once is not to be spent on what changes nothing.
+        guard state.engine().standing(of: Client(address: address), now: state.now().steady) != .blocked else {
+            throw ControlFailure(
+                .noPermission, "\(address) is blocked by the operator, or by a list that is subscribed to; write to postmaster")
         }
         switch state.removeItself(address, requester: requester) {
         case .removed(let entry)?: return EntryReport(entry, at: state.now())

@@ -31,7 +31,16 @@ extension ControlHandler {
             return Explanation(decision, stage: asked.stage, at: moment)
         case .needs(let inquiry):
             var inquiry = inquiry
-            if engine.wantsFindings(inquiry) { inquiry = engine.inform(inquiry, with: await state.findings(for: asked)) }
+            if engine.wantsFindings(inquiry) {
+                let findings = await state.findings(for: asked)
+                if attempt.client.confirmedName == nil, case .confirmed(let name) = findings.reverseName {
+                    // A front has looked it up before it asks.
+                    var named = attempt
+                    named.client.confirmedName = name
+                    return try await explain(named)
+                }
+                inquiry = engine.inform(inquiry, with: findings)
+            }
             let needs = inquiry.needs
             let evidence = try await stored { () async throws(StoreFailure) in try await store.read(needs) }
             let decision = engine.conclude(inquiry, evidence: evidence, now: moment.steady)

@@ -108,6 +108,8 @@ public struct EntryDraft: Codable, Equatable, Sendable {
     /// How long it counts, in milliseconds; `nil` for ever.
     public var milliseconds: Int64?
     public var note: String
+    /// Take it even where it is most likely a slip; `nil` for no.
+    public var force: Bool?
 
     public init(list: ListEntry.List, kind: ListEntry.Kind? = nil, pattern: String, for span: WallTime.Span? = nil, note: String = "") {
         self.list = list

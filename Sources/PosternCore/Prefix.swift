@@ -20,6 +20,16 @@ public struct Prefix: Hashable, Sendable {
         other.length >= length && contains(other.address)
     }
 
+    /// The two networks that it is made of, in the order of their addresses; `nil` for a single address.
+    public var halves: (Prefix, Prefix)? {
+        guard length < address.family.bits else { return nil }
+        let bit = address.family.bits - length - 1
+        let second = IPAddress(
+            family: address.family, high: bit >= 64 ? address.high | 1 << UInt64(bit - 64) : address.high,
+            low: bit >= 64 ? address.low : address.low | 1 << UInt64(bit))
+        return (Prefix(address, length: length + 1), Prefix(second, length: length + 1))
+    }
+
     /// Reads `192.0.2.0/24`, `2001:db8::/32`, or a bare address as a prefix of full length. `nil` when the length is
     /// out of range, has a leading zero, or host bits are set, which is nearly always a slip.
     public init?(_ text: some StringProtocol) {

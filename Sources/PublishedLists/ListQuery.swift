@@ -26,10 +26,18 @@ struct ListQuery {
     /// With `nil` for what is wrong the question is whole. Whatever else, `nameEnd` and `hasExtensions` tell what was read.
     static func read(_ octets: UnsafeRawBufferPointer, into query: inout ListQuery) -> Problem? {
         guard octets.count >= headerSize, octets[2] & 0x80 == 0 else { return .unanswerable }
-        guard octets[2] & 0x78 == 0 else { return .notImplemented }
+        guard octets[2] & 0x78 == 0 else {
+            // RFC 6891 §6.1.1: who sends OPT gets it back, whatever the answer. Another operation may have other counts.
+            if octets.uint16(4) == 1, octets.uint16(6) == 0, octets.uint16(8) == 0 { _ = query.readQuestion(octets) }
+            return .notImplemented
+        }
         // RFC 9619: a query has one question. Answers and authorities have no place in one.
         guard octets.uint16(4) == 1, octets.uint16(6) == 0, octets.uint16(8) == 0 else { return .malformed }
-        var index = headerSize
+        return query.readQuestion(octets)
+    }
+
+    private mutating func readQuestion(_ octets: UnsafeRawBufferPointer) -> Problem? {
+        var index = Self.headerSize
         while true {
             guard index < octets.count else { return .malformed }
             let length = Int(octets[index])
@@ -38,14 +46,14 @@ struct ListQuery {
             index += 1 + length
             if length == 0 { break }
             // 255 octets with the root's (RFC 1035 §2.3.4).
-            guard index - headerSize < 255 else { return .malformed }
+            guard index - Self.headerSize < 255 else { return .malformed }
         }
         guard octets.count - index >= 4 else { return .malformed }
-        query.nameEnd = index
-        query.type = octets.uint16(index)
-        query.recordClass = octets.uint16(index + 2)
+        nameEnd = index
+        type = octets.uint16(index)
+        recordClass = octets.uint16(index + 2)
         let additionals = Int(octets.uint16(10))
-        return additionals == 0 ? nil : query.readExtensions(octets, additionals)
+        return additionals == 0 ? nil : readExtensions(octets, additionals)
     }
 
     private mutating func readExtensions(_ octets: UnsafeRawBufferPointer, _ count: Int) -> Problem? {

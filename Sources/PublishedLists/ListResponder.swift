@@ -119,10 +119,11 @@ public final class ListResponder: Sendable {
             answer.code = ResponseCode.refused.rawValue
             return .refused
         }
+        answer.hasZoneBelow = zones.count > 1 && hasZone(below: octets, query)
         var subject = SubjectInMaking()
         var index = ListQuery.headerSize
         while true {
-            for zone in zones where zone.wire.count == query.nameEnd - index && octets.hasName(zone.wire, at: index) {
+            for zone in zones where zone.wire.count == query.nameEnd - index && octets.hasName(zone.wire[...], at: index) {
                 answer.isAuthoritative = true
                 answer.zonePlace = UInt16(index)
                 return zone.fill(&answer, &writer, octets, query, subject, time)
@@ -134,6 +135,18 @@ public final class ListResponder: Sendable {
         }
         answer.code = ResponseCode.refused.rawValue
         return .refused
+    }
+
+    /// Whether the name of a zone lies below the question's.
+    private func hasZone(below octets: UnsafeRawBufferPointer, _ query: ListQuery) -> Bool {
+        let length = query.nameEnd - ListQuery.headerSize
+        return zones.contains { zone in
+            guard zone.wire.count > length else { return false }
+            // A name's end is a name where a label begins there.
+            var start = 0
+            while zone.wire.count - start > length { start += 1 + Int(zone.wire[start]) }
+            return zone.wire.count - start == length && octets.hasName(zone.wire[start...], at: ListQuery.headerSize)
+        }
     }
 }
 
@@ -192,8 +205,9 @@ extension UnsafeRawBufferPointer {
 
     /// Whether these octets stand there, but for the case of letters (RFC 4343).
     @inline(__always)
-    fileprivate func hasName(_ wire: [UInt8], at start: Int) -> Bool {
-        for offset in wire.indices where self[start + offset].lowercasedASCII != wire[offset] { return false }
+    fileprivate func hasName(_ wire: ArraySlice<UInt8>, at start: Int) -> Bool {
+        let shift = start - wire.startIndex
+        for index in wire.indices where self[index + shift].lowercasedASCII != wire[index] { return false }
         return true
     }
 }
@@ -208,6 +222,8 @@ struct AnswerInMaking {
     var code: UInt16 = 0
     var isAuthoritative = false
     var isTruncated = false
+    /// Another zone lies below the name that is asked for, which so exists (RFC 8020 §2).
+    var hasZoneBelow = false
     var hasQuestion = false
     var answers: UInt16 = 0
     var authorities: UInt16 = 0
@@ -349,7 +365,7 @@ extension PublishedZone {
 
     /// RFC 2308 §2 and §5: with the zone's SOA, whose time to live says how long this may be kept.
     private func fillNegative(_ answer: inout AnswerInMaking, _ writer: inout AnswerWriter, exists: Bool) -> AnswerKind {
-        if !exists { answer.code = ResponseCode.noSuchDomain.rawValue }
+        if !exists, !answer.hasZoneBelow { answer.code = ResponseCode.noSuchDomain.rawValue }
         write(&writer, 0xc000 | answer.zonePlace, .soa, min(settings.negativeTimeToLive, settings.timeToLive), startOfAuthority)
         answer.authorities = 1
         return .notListed

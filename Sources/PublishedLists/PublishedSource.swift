@@ -55,8 +55,19 @@ public final class PublishedSource: Sendable {
         }
     }
 
-    private func best(_ find: (AddressTable, UInt8) -> AddressListing?) -> AddressListing? {
-        var limit = UInt8.max
+    /// The longest live entry that contains all of a prefix and is shorter than `limit` bits.
+    func listing(covering prefix: Prefix, shorterThan limit: Int, at now: UInt32) -> AddressListing? {
+        let (high, low) = (prefix.address.high, prefix.address.low)
+        return best(below: UInt8(clamping: limit)) { table, limit in
+            switch prefix.address.family {
+            case .v4: table.listing(v4: UInt32(truncatingIfNeeded: low), at: now, below: limit)
+            case .v6: table.listing(v6High: high, low: low, at: now, below: limit)
+            }
+        }
+    }
+
+    private func best(below limit: UInt8 = .max, _ find: (AddressTable, UInt8) -> AddressListing?) -> AddressListing? {
+        var limit = limit
         while true {
             var best: AddressListing?
             for table in layers {

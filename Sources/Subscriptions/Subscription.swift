@@ -62,13 +62,15 @@ public actor Subscription {
         /// Of a file: what changes when somebody writes to it.
         var stamp: String?
         var entries: Int
+        /// The second of steady time that it was fetched at: what the list says in spans counts from there.
+        var taken: UInt32?
     }
 
     public let settings: SubscriptionSettings
     private let folder: String
     private var kept: Kept?
-    /// Entries of one that was refused for being so much shorter: when it comes again it is meant.
-    private var suspect: Int?
+    /// The last one was refused for being so much shorter: when the next is, too, it is meant.
+    private var isSuspect = false
 
     /// Redirections that are followed.
     public static let mostRedirections = 5
@@ -89,14 +91,14 @@ public actor Subscription {
     private var sourceText: String {
         switch settings.source {
         case .file(let path): path
-        case .web(let address): address
+        case .web(let address): WebAddress(address).text
         }
     }
 
     /// The last good list, as it lies on the disk; `nil` where there is none, or it came from elsewhere.
     public func restore(_ time: ZoneTime, checked: WallTime) -> SubscribedList? {
         guard let data = FileManager.default.contents(atPath: keptPath), let kept = try? JSONDecoder().decode(Kept.self, from: data),
-            kept.source == sourceText, case .success(let read) = read(listPath, time)
+            kept.source == sourceText, case .success(let read) = read(listPath, time, takenAt: kept.taken)
         else { return nil }
         self.kept = kept
         return SubscribedList(read, name: settings.name, checked: checked)
@@ -115,9 +117,10 @@ public actor Subscription {
                 fresh = try await download(address, client)
             }
             guard var fresh else { return .unchanged }
-            let outcome = try read(freshPath, time).get()
+            let outcome = try read(freshPath, time, takenAt: nil).get()
             try judge(outcome)
             fresh.entries = outcome.entries
+            fresh.taken = time.now
             try keep(fresh)
             let firstBad = outcome.firstBad.map { "line \($0.line): \($0.reason)" }
             return .changed(SubscribedList(outcome, name: settings.name, checked: checked), bad: outcome.bad, firstBad: firstBad)
@@ -156,10 +159,13 @@ public actor Subscription {
 
     /// `nil` where it has not changed (RFC 9110 §13.1).
     private func download(_ address: String, _ client: HTTPClient) async throws -> Kept? {
-        var request = HTTPClientRequest(url: address)
+        let address = WebAddress(address)
+        var request = HTTPClientRequest(url: address.text)
+        // Not for other hosts that it may lead to: the client takes care of that.
+        if let credentials = address.credentials { request.headers.add(name: "Authorization", value: "Basic \(credentials)") }
         request.headers.add(name: "User-Agent", value: "postern")
         request.headers.add(name: "Accept-Encoding", value: "gzip")
-        if let kept, kept.source == address {
+        if let kept, kept.source == address.text {
             // RFC 9110 §13.1.3: the date counts only where there is no tag; who knows no tags goes by the date.
             if let tag = kept.entityTag { request.headers.add(name: "If-None-Match", value: tag) }
             if let date = kept.lastModified { request.headers.add(name: "If-Modified-Since", value: date) }
@@ -217,10 +223,11 @@ public actor Subscription {
     // MARK: - Judging
 
     /// Plain, or compressed by gzip or zstd.
-    private func read(_ path: String, _ time: ZoneTime) -> Result<ListReader.Outcome, SubscriptionFailure> {
+    private func read(_ path: String, _ time: ZoneTime, takenAt: UInt32?) -> Result<ListReader.Outcome, SubscriptionFailure> {
         do throws(InputFailure) {
             let source = try LogFile.file(path).open()
-            var reader = ListReader(settings.format, colour: settings.colour, reason: "listed by \(settings.name)", time: time)
+            var reader = ListReader(
+                settings.format, colour: settings.colour, reason: "listed by \(settings.name)", time: time, writtenAt: takenAt)
             var buffer: [UInt8] = []
             var count = 0
             while try source.read(into: &buffer) {
@@ -243,13 +250,12 @@ public actor Subscription {
         guard outcome.bad <= outcome.entries else {
             throw SubscriptionFailure("\(outcome.bad) lines of it are no entries, and only \(outcome.entries) are: it is no such list")
         }
-        guard let before = kept?.entries, before >= Self.smallList, outcome.entries < before / Self.suspiciousShrinkage,
-            suspect != outcome.entries
+        guard let before = kept?.entries, before >= Self.smallList, outcome.entries < before / Self.suspiciousShrinkage, !isSuspect
         else {
-            suspect = nil
+            isSuspect = false
             return
         }
-        suspect = outcome.entries
+        isSuspect = true
         throw SubscriptionFailure(
             "it has \(outcome.entries) entries, and had \(before): not believed unless it says so again")
     }
@@ -262,6 +268,26 @@ public actor Subscription {
             throw SubscriptionFailure.system("cannot keep the list", errno)
         }
         kept = fresh
+    }
+}
+
+/// An address of the web, and what it says of who asks (RFC 3986 §3.2.1).
+struct WebAddress {
+    /// Without the credentials.
+    let text: String
+    /// As RFC 7617 §2 has them; `nil` where there are none.
+    let credentials: String?
+
+    init(_ address: String) {
+        guard var parts = URLComponents(string: address), let user = parts.user else {
+            text = address
+            credentials = nil
+            return
+        }
+        credentials = Data("\(user):\(parts.password ?? "")".utf8).base64EncodedString()
+        parts.user = nil
+        parts.password = nil
+        text = parts.string ?? address
     }
 }
 

@@ -19,9 +19,14 @@ struct Export: AsyncParsableCommand {
         discussion: """
             rbldnsd: a zone of type `combined`. nftables: sets with timeouts in the table `inet postern`, for `nft -f`; with --country \
             and --as the networks that the files in geo.databases have for them. text: one address or network a line. csv: \
-            entry,list,expires,reason,source.
+            entry,list,expires,reason,source; with --source own alone all that `allow list` and `block list` have of your own, mailboxes \
+            too, and `as` says what each is, so that `postern import csv` makes the same of it elsewhere.
 
-            With --output the file appears whole, in place of what was there. `exports:` in the configuration writes files by itself.
+            With --output the file appears whole, in place of what was there; a pipe or a device is written to. `exports:` in the \
+            configuration writes files by itself.
+
+            With --zone what that zone of a DNS service shows is exported: its colours, of its sources. Where a narrower entry is not \
+            exported, since it is allowed or of another colour, the wider one is written without it.
 
             EXAMPLES
               postern export rbldnsd --output /var/lib/rbldns/bl.zone
@@ -40,15 +45,17 @@ struct Export: AsyncParsableCommand {
 
     @Option(
         name: .customLong("colour"),
-        help: ArgumentHelp("white, black, yellow or brown; may be repeated. Default: black.", valueName: "colour"))
+        help: ArgumentHelp("white, black, yellow or brown; may be repeated. Default: black, or those of --zone.", valueName: "colour"))
     var colours: [ListColour] = []
 
     @Option(
-        name: .customLong("source"), help: ArgumentHelp("own, harvest or a subscription; may be repeated. Default: all.", valueName: "name")
-    )
+        name: .customLong("source"),
+        help: ArgumentHelp("own, harvest or a subscription; may be repeated. Default: all, or those of --zone.", valueName: "name"))
     var sources: [String] = []
 
-    @Option(name: .long, help: ArgumentHelp("rbldnsd: the zone of a DNS service. Default: the first.", valueName: "name"))
+    @Option(
+        name: .long,
+        help: ArgumentHelp("A zone of a DNS service. Default for rbldnsd: the first that shows the colours.", valueName: "name"))
     var zone: String?
 
     @Option(
@@ -106,26 +113,23 @@ struct Export: AsyncParsableCommand {
             throw ControlFailure(.noPermission, "cannot read \(report.path): use the daemon's account or root")
         }
         defer { try? source.close() }
-        guard let output else {
-            while let piece = try? source.read(upToCount: 1 << 18), !piece.isEmpty {
-                do {
-                    try FileHandle.standardOutput.write(contentsOf: piece)
-                } catch {
-                    throw ControlFailure(.inputOutput, "cannot write: \(error.localizedDescription)")
-                }
-            }
-            return
-        }
+        guard let output else { return try Self.copy(source, to: .standardOutput) }
         let path = URL(filePath: output).standardizedFileURL.path
-        let temporary = "\(path).new-\(getpid())"
-        defer { unlink(temporary) }
-        let target = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-        guard target >= 0 else { throw ControlFailure(.cannotCreate, "cannot write \(path): \(String(cString: strerror(errno)))") }
-        defer { close(target) }
-        var result = 1
-        while result > 0 { result = sendfile(target, source.fileDescriptor, nil, 1 << 20) }
-        guard result == 0, fsync(target) == 0, rename(temporary, path) == 0 else {
-            throw ControlFailure(.cannotCreate, "cannot write \(path): \(String(cString: strerror(errno)))")
+        if AtomicFile.isOccupied(path) {
+            // A pipe or a device is written to, never replaced.
+            guard let target = FileHandle(forWritingAtPath: path) else {
+                throw ControlFailure(.cannotCreate, "cannot write \(path): \(String(cString: strerror(errno)))")
+            }
+            defer { try? target.close() }
+            try Self.copy(source, to: target)
+        } else {
+            do throws(AtomicFile.Failure) {
+                let target = try AtomicFile(path)
+                while let piece = try? source.read(upToCount: 1 << 18), !piece.isEmpty { try target.write([UInt8](piece)[...]) }
+                try target.finish()
+            } catch {
+                throw ControlFailure(.cannotCreate, error.description)
+            }
         }
         var shown = report
         shown.path = path
@@ -133,6 +137,16 @@ struct Export: AsyncParsableCommand {
             if options.json { try Output.json(shown) } else { Output.line("written: \(path), \(report.entries) entries") }
         } catch {
             throw ControlFailure(.inputOutput, "\(error)")
+        }
+    }
+
+    private static func copy(_ source: FileHandle, to target: FileHandle) throws(ControlFailure) {
+        while let piece = try? source.read(upToCount: 1 << 18), !piece.isEmpty {
+            do {
+                try target.write(contentsOf: piece)
+            } catch {
+                throw ControlFailure(.inputOutput, "cannot write: \(error.localizedDescription)")
+            }
         }
     }
 }

@@ -12,7 +12,8 @@ struct ImportCSV: AsyncParsableCommand {
         commandName: "csv",
         abstract: "Add entries from a CSV file.",
         discussion: """
-            One entry a line: entry,list,expires,reason, or a header that names the columns. The list is `block` or `allow` (`black` \
+            One entry a line: entry,list,expires,reason, or a header that names the columns; one named `as` says what an entry is: \
+            client, sender or recipient. The list is `block` or `allow` (`black` \
             and `white` are the same); expires is a time (RFC 3339, or Unix seconds) or a duration such as 4d, or empty for never. A \
             line that cannot be taken is reported, and the rest is taken. A tab or a semicolon may stand for the comma. A file that is \
             to be read again and again is better named under `subscriptions:`.
@@ -118,8 +119,15 @@ struct ListImportOptions: ParsableArguments {
             return .failure(.wrong("'\(row.entry)' is not an address, network, domain, mailbox or 'user@'\(Pattern.hint(row.entry))"))
         }
         var kind: ListEntry.Kind?
-        // Allowing a domain as a sender counts only with SPF; a list of hosts means hosts.
-        if case .domain = pattern, list == .allow { kind = .client }
+        if !row.kind.isEmpty {
+            guard let named = ListEntry.Kind(rawValue: row.kind) else {
+                return .failure(.wrong("'\(row.kind)' is neither client, sender nor recipient"))
+            }
+            kind = named
+        } else if case .domain = pattern, list == .allow {
+            // Allowing a domain as a sender counts only with SPF; a list of hosts means hosts.
+            kind = .client
+        }
         let span: WallTime.Span?
         switch row.end {
         case .never: span = self.span

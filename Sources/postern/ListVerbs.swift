@@ -69,7 +69,8 @@ enum TrapList: NamedList {
     static let about = """
         An entry is a mailbox, a domain with all below it, or `user@` at any domain. A stranger who writes to it, by the gateway or \
         by a mail server that asks the policy service, is put on the lists at once. The answer is what it would be for any other \
-        address, so that nobody can tell a trap from a mailbox.
+        address, so that nobody can tell a trap from a mailbox. A domain of `domains`, or one above it, is taken only with --force. \
+        Postmaster and abuse are never traps.
         """
     static let addExamples = """
           postern trap add old-sales@example.net --note "on the web page since 2019"
@@ -128,12 +129,27 @@ struct AddEntries<Which: NamedList>: AsyncParsableCommand {
     @Option(name: .long, help: ArgumentHelp("Why it is there, for whoever reads the list later.", valueName: "text"))
     var note = ""
 
-    func validate() throws { try checkLength(span, "--for") }
+    @Flag(name: .long, help: "trap: take a domain that we receive mail for.")
+    var force = false
+
+    func validate() throws {
+        try checkLength(span, "--for")
+        if force, Which.list != .trap { throw ValidationError("--force is for traps.") }
+    }
 
     func run() async throws {
-        let drafts = entries.map { EntryDraft(list: Which.list, kind: kind, pattern: $0, for: span, note: note) }
+        let drafts = entries.map {
+            var draft = EntryDraft(list: Which.list, kind: kind, pattern: $0, for: span, note: note)
+            if force { draft.force = true }
+            return draft
+        }
         try await options.ask(.add(entries: drafts), for: .writing) { reply in
             guard case .added(let reports) = reply else { throw unexpected(reply) }
+            if Which.list == .trap {
+                for report in reports where report.entry.hasPrefix("postmaster@") || report.entry.hasPrefix("abuse@") {
+                    Output.error("\(report.entry) will catch nobody: mail to postmaster and abuse never counts against its client")
+                }
+            }
             if options.json { return try Output.json(reports) }
             for report in reports {
                 let end = report.expires.map { " until \($0.shortTime) UTC" } ?? ""

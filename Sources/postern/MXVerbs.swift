@@ -61,7 +61,8 @@ extension MX {
             abstract: "Look for every known pitfall in a domain's MX records.",
             discussion: """
                 Asks the resolvers of the configuration (dns.resolvers), then connects to every public address of every MX on port 25 \
-                and begins a bounce to postmaster, up to RCPT: no message is sent. Run it from outside the domain's own network, and \
+                and begins a bounce to postmaster, up to RCPT, or with --data up to DATA, which some fake MXs defer: no message is \
+                sent. Where a host has several addresses the worst of them counts. Run it from outside the domain's own network, and \
                 where port 25 is open to the outside. Exits with 0 where there are no errors (warnings may be), 65 where there are, 69 \
                 where the DNS does not answer.
 
@@ -77,6 +78,9 @@ extension MX {
 
         @Flag(name: .long, help: "Ask the DNS only, and connect to nobody.")
         var noConnect = false
+
+        @Flag(name: .long, help: "Go on to DATA, and hang up there.")
+        var data = false
 
         @Option(name: .long, help: "The port to connect to.")
         var port: UInt16 = 25
@@ -106,6 +110,7 @@ extension MX {
                     var probe = ProbeSettings(hostname: configuration.hostname)
                     probe.port = port
                     probe.patience = timeout
+                    probe.triesData = data
                     surveyor.probe = probe
                 }
                 let report = MXReport(survey)

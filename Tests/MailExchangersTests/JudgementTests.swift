@@ -91,8 +91,45 @@ private let rejecting = Behaviour.rejects(.rcpt, code: 550, text: "never")
         #expect(
             try codes(survey(first, exchanger(90, "tarbaby.example.com", "9.9.9.9", deferring, own: false))).contains(
                 "warning foreign-fake"))
-        // A provider that takes the mail is nobody's trap.
-        #expect(try codes(survey(first, exchanger(90, "mx.provider.example", "9.9.9.9", own: false))) == ["note last-accepts"])
+        // Up to RCPT one that defers at DATA looks like one that takes mail.
+        #expect(
+            try codes(survey(first, exchanger(90, "tarbaby.example.com", "9.9.9.9", own: false)))
+                == ["note last-accepts", "warning foreign-fake"])
+        // Where all are a provider's, so is the last.
+        #expect(
+            try codes(
+                survey(exchanger(10, "mx1.provider.example", own: false), exchanger(90, "mx2.provider.example", "9.9.9.9", own: false)))
+                == ["note last-accepts"])
+    }
+
+    @Test func whoAloneTakesMailMayBeAFakeOne() throws {
+        let closed = try survey(exchanger(10, "mx0", "9.9.9.1", .refuses), exchanger(90, "mx9", "9.9.9.9"))
+        #expect(codes(closed) == ["note nolisting", "note last-accepts"])
+        #expect(closed.pitfalls.last?.advice.contains("--data") == true && closed.pitfalls.last?.text.contains("no other does") == true)
+        let atData = Behaviour.defers(.data, code: 451, text: "stand-in")
+        #expect(
+            try codes(survey(exchanger(10, "mx0", "9.9.9.1", .refuses), exchanger(90, "mx9", "9.9.9.9", atData)))
+                == ["error nobody-accepts", "note nolisting", "note fake-last"])
+    }
+
+    @Test func ofSeveralAddressesTheWorstCounts() throws {
+        func host(_ preference: UInt16, _ behaviours: Behaviour...) throws -> Exchanger {
+            let hosts = try behaviours.enumerated().map { index, behaviour in
+                Host(try #require(IPAddress("9.9.\(preference).\(index)")), special: nil, behaviour: behaviour)
+            }
+            return Exchanger(preference: preference, name: "mx\(preference)", addresses: hosts, isOwn: true)
+        }
+        let real = try host(20, .accepts)
+        #expect(try codes(survey(real, host(90, deferring, rejecting))) == ["warning mixed-addresses", "error last-rejects"])
+        #expect(try codes(survey(host(10, .accepts, rejecting), real)).prefix(2) == ["warning mixed-addresses", "error first-rejects"])
+        #expect(
+            try codes(survey(host(10, .refuses, .silent(after: .connect)), real)).prefix(2)
+                == ["warning mixed-addresses", "error first-is-silent"])
+        #expect(try codes(survey(host(10, .accepts, .timesOut), real)).prefix(2) == ["warning mixed-addresses", "error first-times-out"])
+        // A machine without IPv6 finds no way to such addresses; and a sender goes past a closed one.
+        #expect(try codes(survey(host(10, .accepts, .unreachable("no route")), real)) == ["warning mixed-addresses", "note last-accepts"])
+        #expect(try codes(survey(host(10, .accepts, .refuses), real)) == ["warning mixed-addresses", "note last-accepts"])
+        #expect(try codes(survey(host(10, .accepts, .timesOut))) == ["warning mixed-addresses", "warning down", "note single"])
     }
 
     @Test func namesAndAddresses() throws {

@@ -51,6 +51,27 @@ struct HandlerTests {
         }
     }
 
+    // MARK: - Traps and the listed
+
+    @Test func aDomainOfOursAsATrapMustBeMeant() async throws {
+        state.set { $0.ourDomains = [DomainName("lists.example.net")!, DomainName("example.org")!] }
+        for name in ["example.net", "lists.example.net", "example.org"] {
+            let refused = await failure(.add(entries: [EntryDraft(list: .trap, pattern: name)]))
+            #expect(refused?.code == .badData && refused?.message.contains("--force") == true, "\(name)")
+        }
+        var forced = EntryDraft(list: .trap, pattern: "example.net")
+        forced.force = true
+        let others = ["spare.example.org", "old@example.org", "old@"].map { EntryDraft(list: .trap, pattern: $0) }
+        _ = try await ask(.add(entries: [forced, EntryDraft(list: .block, pattern: "example.org")] + others))
+    }
+
+    @Test func whomTheAdminBlocksDoesNotSpendItsOneRemoval() async throws {
+        let request = ControlRequest.removeItself(address: "192.0.2.7", requester: "192.0.2.7")
+        #expect(await failure(request)?.code == .unavailable)
+        _ = try await ask(.add(entries: [EntryDraft(list: .block, pattern: "192.0.2.0/24")]))
+        #expect(await failure(request)?.code == .noPermission)
+    }
+
     // MARK: - Explain
 
     @Test func explainTellsANewTripletAndChangesNothing() async throws {

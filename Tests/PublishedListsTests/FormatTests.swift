@@ -1,5 +1,6 @@
 import AddressTables
 import DNSProtocol
+import EngineTestSupport
 import PosternCore
 import PosternEngine
 import Testing
@@ -109,6 +110,14 @@ struct ListReaderTests {
         #expect(read("192.0.2.1\n\u{feff}192.0.2.2\n", piece: piece).bad == 1, "only at the start")
     }
 
+    @Test func spansCountFromWhenTheListWasWritten() {
+        var reader = ListReader(.csv, colour: .black, reason: "", time: ZoneTime(now: 1000), writtenAt: 900)
+        Array("192.0.2.1,black,3s\n192.0.2.2,black,200s\n".utf8).withUnsafeBytes { reader.feed($0) }
+        let read = reader.finish()
+        #expect(read.entries == 1 && read.expired == 1)
+        #expect(read.table.listing(of: IPAddress("192.0.2.2")!, at: 1000)?.expires == 1100)
+    }
+
     @Test func linesAreBounded() {
         let read = read(String(repeating: "x", count: 5000) + "\n192.0.2.1\n" + String(repeating: "y", count: 9000), piece: 100)
         #expect(read.entries == 1 && read.bad == 2)
@@ -169,5 +178,170 @@ struct ListExportTests {
         #expect(
             export(.rbldnsd, [ListResponderTests.source([("192.0.2.7", .black, "", 0)])]).text.contains("$DATASET ip4set:addresses @\n"))
         #expect(export(.rbldnsd, sources, kind: .domain).text.contains("\n.spam.example :127.0.0.2:spam.example is listed black"))
+    }
+
+    // MARK: - As the DNS service answers
+
+    /// Prefixes of a small part of the address space, of all colours, so that most of them lie within each other.
+    private func randomSources(_ generator: inout Seeded) -> [PublishedSource] {
+        (0..<3).map { number in
+            var entries: [(String, ListColour, String, UInt32)] = []
+            for _ in 0..<Int.random(in: 0...6, using: &generator) {
+                let colour = ListColour.allCases.randomElement(using: &generator) ?? .black
+                let end = [0, 0, 999, 1100, 5000].randomElement(using: &generator) ?? 0
+                if Bool.random(using: &generator) {
+                    let address = IPAddress(v4: 0xc000_0200 | UInt32.random(in: 0..<64, using: &generator))
+                    entries.append(("\(Prefix(address, length: Int.random(in: 24...32, using: &generator)))", colour, "", UInt32(end)))
+                } else {
+                    let address = IPAddress(v6High: 0x2001_0db8_0000_0000, low: UInt64.random(in: 0..<64, using: &generator))
+                    entries.append(("\(Prefix(address, length: Int.random(in: 120...128, using: &generator)))", colour, "", UInt32(end)))
+                }
+            }
+            return ListResponderTests.source(entries, name: "s\(number)")
+        }
+    }
+
+    @Test func everyFormatSaysOfEachAddressWhatAZoneSays() throws {
+        var generator = Seeded(seed: 7)
+        let addresses =
+            (0..<64 as Range<UInt32>).map { IPAddress(v4: 0xc000_0200 | $0) }
+            + (0..<64 as Range<UInt64>).map { IPAddress(v6High: 0x2001_0db8_0000_0000, low: $0) }
+        for round in 0..<300 {
+            let sources = randomSources(&generator)
+            let colours = Set(ListColour.allCases.filter { _ in Bool.random(using: &generator) }).union([.black])
+            var settings = ListResponderTests.settings()
+            settings.colours = colours
+            let zone = PublishedZone(settings, sources: sources, serial: 1)
+            let text = export(.text, sources, colours: colours).text.split(separator: "\n").compactMap { Prefix($0) }
+            let nft = try sets(export(.nftables, sources, colours: colours).text)
+            let rbldnsd = exclusions(export(.rbldnsd, sources, colours: colours).text)
+            for address in addresses {
+                let said = zone.answer(for: address, at: 1000)?.statement.colour
+                #expect(text.contains { $0.contains(address) } == (said != nil), "round \(round): text of \(address)")
+                let narrowest = rbldnsd.filter { $0.prefix.contains(address) }.max { $0.prefix.length < $1.prefix.length }
+                #expect(narrowest?.isListed ?? false == (said != nil), "round \(round): rbldnsd of \(address)")
+                for colour in colours {
+                    let elements = nft["\(colour.rawValue)\(address.family == .v4 ? "4" : "6")"] ?? []
+                    let matching = elements.filter { $0.prefix.contains(address) }
+                    #expect(matching.count == (said == colour ? 1 : 0), "round \(round): nft's \(colour) of \(address)")
+                    guard said == colour, let found = matching.first else { continue }
+                    #expect(found.seconds == life(of: address, colour, sources), "round \(round): \(address)")
+                }
+            }
+        }
+    }
+
+    /// For how long a zone goes on to tell of this colour, while what is not of it stays; 0 for ever.
+    private func life(of address: IPAddress, _ colour: ListColour, _ sources: [PublishedSource]) -> Int {
+        var last = 0
+        var limit = 129
+        let prefix = Prefix(address, length: 128)
+        // Through wider ones of any source, until one of another colour decides.
+        var deciding: [(length: Int, colour: ListColour, end: UInt32)] = []
+        for (index, source) in sources.enumerated() {
+            limit = 129
+            while let found = source.listing(covering: prefix, shorterThan: limit, at: 1000) {
+                limit = Int(found.length)
+                let own = Prefix(address, length: limit)
+                if !sources[..<index].contains(where: { $0.listing(covering: own, shorterThan: limit + 1, at: 1000) != nil }) {
+                    deciding.append((limit, source.colour(of: found), found.expires))
+                }
+            }
+        }
+        for entry in deciding.sorted(by: { $0.length > $1.length }) {
+            guard entry.colour == colour else { break }
+            if entry.end == 0 { return 0 }
+            last = max(last, Int(entry.end) - 1000)
+        }
+        return last
+    }
+
+    private func sets(_ text: String) throws -> [String: [(prefix: Prefix, seconds: Int)]] {
+        var sets: [String: [(prefix: Prefix, seconds: Int)]] = [:]
+        for line in text.split(separator: "\n") where line.hasPrefix("add element inet postern ") {
+            let words = line.split(separator: " ", maxSplits: 5)
+            for element in words[5].dropLast(2).split(separator: ",") {
+                let parts = element.split(separator: " ")
+                let prefix = try #require(Prefix(parts[0]), "\(element)")
+                sets[String(words[4]), default: []].append((prefix, parts.count == 3 ? try #require(Int(parts[2].dropLast())) : 0))
+            }
+        }
+        return sets
+    }
+
+    private func exclusions(_ text: String) -> [(prefix: Prefix, isListed: Bool)] {
+        text.split(separator: "\n").compactMap { line in
+            Prefix(line).map { ($0, true) } ?? (line.first == "!" ? Prefix(line.dropFirst()).map { ($0, false) } : nil)
+        }
+    }
+
+    @Test func whomTheAdminAllowsIsInNoExport() {
+        let sources = [
+            ListResponderTests.source(
+                [("192.0.2.5", .white, "", 0), ("2001:db8::5", .white, "", 0)],
+                domains: [("spam2.example", .white), ("good.b.example", .white)]
+            ),
+            ListResponderTests.source(
+                [("192.0.2.0/29", .black, "", 0), ("2001:db8::4/127", .black, "", 0)],
+                domains: [("x.spam2.example", .black), ("b.example", .black)], name: "theirs"),
+        ]
+        #expect(
+            export(.text, sources).text
+                == "192.0.2.0/30\n192.0.2.4\n192.0.2.6/31\n2001:db8::4\nb.example\n")
+        let zone = export(.rbldnsd, sources).text
+        #expect(zone.contains("\n!192.0.2.5\n") && zone.contains("\n!2001:db8::5\n"), "\(zone)")
+        let domains = export(.rbldnsd, sources, kind: .domain)
+        #expect(domains.text.contains("\n!.good.b.example\n") && domains.text.contains("\n.b.example :") && domains.count == 1)
+        #expect(!domains.text.contains("spam2"))
+    }
+
+    @Test func whatLivesLongerThanTheNetworkAroundItIsKept() {
+        let sources = [ListResponderTests.source([("198.51.100.0/31", .black, "", 4600), ("198.51.100.1", .black, "", 0)])]
+        #expect(export(.nftables, sources).text.contains("{ 198.51.100.0 timeout 3600s, 198.51.100.1 }"))
+        let shorter = [ListResponderTests.source([("198.51.100.0/31", .black, "", 4600), ("198.51.100.1", .black, "", 1100)])]
+        #expect(export(.nftables, shorter).text.contains("{ 198.51.100.0/31 timeout 3600s }"))
+    }
+
+    @Test func longTimesAreToldInDays() {
+        let long = [ListResponderTests.source([("192.0.2.7", .black, "", 1000 + 315_619_201)])]
+        #expect(export(.nftables, long).text.contains("{ 192.0.2.7 timeout 3653d1s }"))
+        #expect([59, 86_399, 86_400, 86_400 + 3661].map { NetworkSetWriter.span($0) } == ["59s", "86399s", "1d", "1d1h1m1s"])
+    }
+
+    @Test func textsHaveRoomForTheLongestAddress() throws {
+        let reason = String(repeating: "r", count: 160)
+        var zone = ListResponderTests.settings()
+        zone.lookup = "https://example.net/" + String(repeating: "l", count: 60) + "?a=$"
+        zone.timeToLive = 0
+        var text = ""
+        ListExport(
+            .rbldnsd, colours: [.black], sources: [ListResponderTests.source([("2001:db8::1", .black, reason, 0)])],
+            time: ZoneTime(now: 1000), zone: zone
+        ).write { text += String(decoding: $0, as: UTF8.self) }
+        let line = try #require(text.split(separator: "\n").last { $0.hasPrefix(":127.0.0.2:$") })
+        let longest = line.dropFirst(":127.0.0.2:".count).replacing("$", with: String(repeating: "f", count: 39))
+        #expect(longest.utf8.count <= 255 && longest.hasSuffix("; contact dnsbl@example.org"), "\(line)")
+        #expect(text.contains("\n$TTL 1\n"), "rbldnsd takes 0 for 35 minutes")
+    }
+
+    @Test func theAdminsOwnEntriesReadBackAsTheyAre() {
+        let note = "gr\u{fc}\u{df}e, \"x\""
+        let texts: [(ListEntry.List, ListEntry.Kind, String, String)] = [
+            (.block, .client, "dyn.example.com", ""), (.allow, .sender, "partner.example", "=1"), (.allow, .client, "192.0.2.0/24", note),
+            (.block, .sender, "\"a,b\"@example.net", ""), (.allow, .recipient, "noc@", ""), (.block, .sender, "+x@example.net", ""),
+            (.trap, .recipient, "old@example.net", ""),
+        ]
+        var export = ListExport(
+            .csv, colours: [.black, .white], sources: [], time: ZoneTime(now: 1000), zone: ListResponderTests.settings())
+        export.entries = texts.map { ListEntry($0.0, $0.1, Pattern($0.2)!, note: $0.3, added: WallTime(seconds: 0)) }
+        var text = ""
+        let count = export.write { text += String(decoding: $0, as: UTF8.self) }
+        var table = ListTable()
+        var rows: [ListRow] = []
+        for line in text.split(separator: "\n") { if case .row(let row) = table.read(line) { rows.append(row) } }
+        #expect(count == 6 && rows.count == 6)
+        for (list, kind, entry, note) in texts where list != .trap {
+            #expect(rows.contains(ListRow(entry: entry, list: list.rawValue, reason: note, kind: kind.rawValue)), "\(entry) in \(text)")
+        }
     }
 }

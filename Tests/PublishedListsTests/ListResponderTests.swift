@@ -113,6 +113,29 @@ struct ListResponderTests {
         expectNegative(try ask(name), name == "200.51.198" ? .noSuchDomain : .noError)
     }
 
+    @Test func aNameAboveAnotherZoneExists() throws {
+        // RFC 8020 §2: a resolver that asks for the names one by one would stop there.
+        let responder = ListResponder(
+            zones: ["bl.example.net", "yellow.x.bl.example.net"].map { PublishedZone(Self.settings($0), sources: [], serial: 77) })
+        func code(_ name: String) throws -> ResponseCode {
+            let reply = Self.ask(responder, DNSMessage.query(Question(DNSName(name)!, .a), id: 1).serialised()).reply
+            return try Self.parse(reply).code
+        }
+        #expect(try code("x.bl.example.net") == .noError && code("X.bl.example.net") == .noError)
+        #expect(try code("y.bl.example.net") == .noSuchDomain && code("low.x.bl.example.net") == .noSuchDomain)
+        #expect(try code("z.yellow.x.bl.example.net") == .noSuchDomain && code("x.x.bl.example.net") == .noSuchDomain)
+    }
+
+    @Test func extensionsComeBackWithAnyAnswer() throws {
+        // RFC 6891 §6.1.1, where the operation is none of ours, too.
+        var query = DNSMessage.query(Question(DNSName("bl.example.net")!, .a), id: 4711)
+        query.extensions = DNSMessage.Extensions(payloadSize: 1232)
+        var octets = query.serialised()
+        octets[2] = 5 << 3
+        let message = try Self.parse(Self.ask(Self.responder, octets).reply)
+        #expect(message.code == .notImplemented && message.extensions != nil)
+    }
+
     @Test func otherTypesHaveNoData() throws {
         for type in [RecordType.aaaa, .mx, .ns, .soa, .cname, RecordType(rawValue: 65)] {
             expectNegative(try ask("7.2.0.192", type), .noError)

@@ -131,17 +131,18 @@ public struct Harvest: Sendable {
         sighting.came(to: visit.listener)
         sighting.expires = now + settings.memory
         defer { keep(sighting) }
+        if visit.end == .hungUp, sighting.lastHangUp.map({ visit.at - $0 >= settings.apart }) ?? true {
+            sighting.hangUps += 1
+            sighting.lastHangUp = visit.at
+        }
         if pending.isForeign { return judgeForeign(visit, &sighting) }
 
         if visit.at - sighting.lastVisit >= settings.apart {
             sighting.visits += 1
             sighting.lastVisit = visit.at
         }
-        if visit.end == .hungUp, sighting.lastHangUp.map({ visit.at - $0 >= settings.apart }) ?? true {
-            sighting.hangUps += 1
-            sighting.lastHangUp = visit.at
-        }
-        if sighting.hangUps >= 2 {
+        // A day on which it hung up on others alone is none on which it left our primary out.
+        if sighting.hangUps >= 2, sighting.visits >= 2 {
             // Only what adds to it is new evidence.
             guard visit.end == .hungUp else { return nil }
             return HarvestCandidate(visit, .black, .onlyFakeMX(days: sighting.hangUps), sighting.listeners)
@@ -155,7 +156,8 @@ public struct Harvest: Sendable {
         for domain in visit.domains where !sighting.domains.contains(domain) && sighting.domains.count < FakeMXVisit.maximumDomains {
             sighting.domains.append(domain)
         }
-        guard sighting.domains.count >= settings.foreignDomains else { return nil }
+        // What one session does may be an accident, however many domains it names.
+        guard sighting.domains.count >= settings.foreignDomains, sighting.hangUps >= 2 else { return nil }
         return HarvestCandidate(visit, .brown, .hungUpOn(domains: sighting.domains.count), sighting.listeners)
     }
 
@@ -248,6 +250,13 @@ public struct Harvest: Sendable {
     public func sighting(of address: IPAddress) -> HarvestSighting? { sightings[Self.prefix(of: address)] }
 
     // MARK: - Off the lists
+
+    /// From here on nobody in these networks, nor in a /64 that has one of them, is listed; what was seen of them is forgotten.
+    public mutating func spare(_ networks: SparedNetworks) {
+        guard !networks.isEmpty else { return }
+        for prefix in entries.keys.filter(networks.contains) { drop(prefix) }
+        for prefix in sightings.keys.filter(networks.contains) { forget(prefix) }
+    }
 
     /// The admin takes an address off, for good: it does not come back for `HarvestSettings.keepOff`. `false` where it was not
     /// listed.

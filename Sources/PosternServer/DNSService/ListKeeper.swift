@@ -210,8 +210,9 @@ actor ListKeeper {
     private func write(_ export: Configuration.Export) {
         do {
             let draft = ExportDraft(
-                format: export.format.rawValue, colours: export.colours, sources: export.sources, zone: export.zone?.text)
-            let count = try ListExport(draft, configuration, publisher.sources, ListPublisher.time(clock)).write(to: export.file)
+                format: export.format.rawValue, colours: export.colours ?? [], sources: export.sources, zone: export.zone?.text)
+            let count = try ListExport(draft, configuration, decisions.engine.lists, publisher.sources, ListPublisher.time(clock)).write(
+                to: export.file)
             if failedExports.remove(export.file) != nil {
                 logger.info("export written again", metadata: ["file": "\(export.file)", "entries": "\(count)"])
             }
@@ -236,11 +237,14 @@ extension SubscriptionSettings {
 
 extension ListExport {
     /// What is asked for, of the sources that there are.
-    init(_ draft: ExportDraft, _ configuration: Configuration, _ sources: [PublishedSource], _ time: ZoneTime) throws(ControlFailure) {
+    init(
+        _ draft: ExportDraft, _ configuration: Configuration, _ lists: Lists, _ sources: [PublishedSource], _ time: ZoneTime
+    ) throws(ControlFailure) {
         guard let format = Format(rawValue: draft.format) else {
             throw ControlFailure(
                 .badData, "'\(draft.format)' is not one of \(Format.allCases.map(\.rawValue).joined(separator: ", "))")
         }
+        let zone = try ExportedZone(draft, format, configuration)
         var chosen = sources.shownByDefault
         if let names = draft.sources {
             for name in names where !sources.contains(where: { $0.name == name }) {
@@ -248,10 +252,11 @@ extension ListExport {
                     .badData, "there is no source '\(name)'; there are \(sources.map(\.name).joined(separator: ", "))")
             }
             chosen = sources.filter { names.contains($0.name) }
+        } else if let names = zone.sources {
+            chosen = sources.filter { names.contains($0.name) }
         }
-        self.init(
-            format, colours: Set(draft.colours.isEmpty ? [.black] : draft.colours), sources: chosen, time: time,
-            zone: try ZoneSettings(named: draft.zone, of: configuration))
+        self.init(format, colours: zone.colours, sources: chosen, time: time, zone: zone.settings)
+        if format == .csv, draft.sources == [Configuration.DNSService.ownSource] { entries = Array(lists.allEntries) }
     }
 
     /// Writes it in place of the file; returns how many entries are in it.
@@ -267,26 +272,52 @@ extension ListExport {
     }
 }
 
-extension ZoneSettings {
-    /// A zone of a DNS service, or the first there is; where there is none, one that only the export has.
-    init(named name: String?, of configuration: Configuration) throws(ControlFailure) {
-        for listener in configuration.listeners {
-            guard let service = listener.dnsService,
-                let zone = service.zones.first(where: { name == nil || $0.name.text == name?.lowercased().withALabels })
-            else { continue }
-            self.init(zone, of: service, configuration)
+/// The zone that an export is written for, and what of it.
+private struct ExportedZone {
+    var settings: ZoneSettings
+    var colours: Set<ListColour>
+    /// Those of the zone that is named; `nil` for all that are shown without being named.
+    var sources: [String]?
+
+    /// A zone of a DNS service: the one that is named, or the first that shows what is exported; where there is none, one that only the
+    /// export has.
+    init(_ draft: ExportDraft, _ format: ListExport.Format, _ configuration: Configuration) throws(ControlFailure) {
+        let services = configuration.listeners.compactMap(\.dnsService)
+        let zones = services.flatMap { service in service.zones.map { (zone: $0, service: service) } }
+        let named = draft.colours.map(\.rawValue).joined(separator: " or ")
+        var wanted = Set(draft.colours.isEmpty ? [.black] : draft.colours)
+        if let name = draft.zone, !zones.isEmpty {
+            guard let (zone, service) = zones.first(where: { $0.zone.name.text == name.lowercased().withALabels }) else {
+                throw ControlFailure(.badData, "no DNS service has the zone '\(name)'")
+            }
+            if draft.colours.isEmpty { wanted = Set(zone.colours) }
+            guard wanted.isSubset(of: zone.colours) else {
+                throw ControlFailure(
+                    .badData,
+                    "the zone \(zone.name) shows only \(zone.colours.map(\.rawValue).joined(separator: ", ")), not all of \(named)")
+            }
+            settings = ZoneSettings(zone, of: service, configuration)
+            sources = zone.sources
+            colours = wanted
             return
         }
-        if let name, configuration.listeners.contains(where: { $0.dnsService != nil }) {
-            throw ControlFailure(.badData, "no DNS service has the zone '\(name)'")
+        colours = wanted
+        if let (zone, service) = zones.first(where: { [wanted] in wanted.isSubset(of: $0.zone.colours) }) {
+            settings = ZoneSettings(zone, of: service, configuration)
+            return
         }
-        let text = name ?? "bl.\(configuration.hostname)"
+        guard zones.isEmpty || format != .rbldnsd else {
+            throw ControlFailure(.badData, "no zone of a DNS service shows \(named.isEmpty ? "black" : named): name one that does (zone)")
+        }
+        let text = draft.zone ?? "bl.\(configuration.hostname)"
         guard let own = DomainName(text), own.labels.count >= 2 else {
             throw ControlFailure(.badData, "'\(text)' is not the name of a zone")
         }
-        self.init(.init(name: own), of: .init(zones: []), configuration)
+        settings = ZoneSettings(.init(name: own), of: .init(zones: []), configuration)
     }
+}
 
+extension ZoneSettings {
     init(_ zone: Configuration.DNSService.Zone, of service: Configuration.DNSService, _ configuration: Configuration) {
         let hostname = DomainName(configuration.hostname).map { DNSName($0) } ?? .root
         self.init(

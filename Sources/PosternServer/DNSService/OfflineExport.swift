@@ -16,19 +16,23 @@ public enum OfflineExport {
         let time = ListPublisher.time(clock)
         // As a daemon publishes it: the live ones, and in `shadow` none.
         let now = clock.now().steady
-        let published = configuration.engineSettings.harvest.mode == .on ? harvest.filter { now < $0.expires }.map(\.published) : []
+        var trusted = configuration.trusted
+        let files = TrustedFiles(configuration.trustedFiles, logger: Logger(label: "postern") { _ in SwiftLogNoOpLogHandler() })
+        _ = files.refresh()
+        trusted.formUnion(files.trusted)
+        var settings = configuration.engineSettings
+        settings.trusted = trusted
+        let spared = settings.spared
+        let published =
+            settings.harvest.mode == .on ? harvest.filter { now < $0.expires && !spared.contains($0.prefix) }.map(\.published) : []
         var sources = [ListPublisher.own(lists), ListPublisher.harvest(published)]
         for subscription in configuration.subscriptions {
             let kept = Subscription(SubscriptionSettings(subscription), folder: configuration.dataDirectory + "/subscriptions")
             if let list = await kept.restore(time, checked: clock.now().steady) { sources.append(PublishedSource(list)) }
         }
-        var trusted = configuration.trusted
-        let files = TrustedFiles(configuration.trustedFiles, logger: Logger(label: "postern") { _ in SwiftLogNoOpLogHandler() })
-        _ = files.refresh()
-        trusted.formUnion(files.trusted)
         sources.append(ListPublisher.trusted(trusted))
         let path = temporaryPath()
-        let export = try ListExport(draft, configuration, sources, time)
+        let export = try ListExport(draft, configuration, lists, sources, time)
         return ExportReport(path: path, format: draft.format, entries: try export.write(to: path))
     }
 
@@ -52,6 +56,10 @@ public enum OfflineExport {
             }
         }
         let names = countries + systems.map { "AS\($0)" }
+        // An empty set in place of a full one would let everybody by.
+        for name in names where found[name]?.isEmpty ?? true {
+            throw ControlFailure(.noInput, "no file in geo.databases has a network of \(name); nothing is written")
+        }
         let path = temporaryPath()
         do throws(AtomicFile.Failure) {
             let file = try AtomicFile(path)
@@ -60,7 +68,9 @@ public enum OfflineExport {
             var count = 0
             for name in names {
                 for family in [IPAddress.Family.v4, .v6] {
-                    let elements = (found[name] ?? []).filter { $0.address.family == family }.map { (prefix: $0, seconds: UInt32(0)) }
+                    let elements = (found[name] ?? []).filter { $0.address.family == family }.map {
+                        NetworkSetWriter.Element(prefix: $0, seconds: 0)
+                    }
                     let set = (name.hasPrefix("AS") ? name.lowercased() : "country_\(name.lowercased())") + (family == .v4 ? "_4" : "_6")
                     count += try writer.set(set, family, elements, hasTimeouts: false) { (octets) throws(AtomicFile.Failure) in
                         try file.write(octets)

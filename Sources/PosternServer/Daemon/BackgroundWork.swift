@@ -26,7 +26,7 @@ struct BackgroundWork {
         add { await log.keepFlushing() }
         add { await services.lookUps.watch() }
         let primaries = listeners.gateways.filter { !$0.isSubmission }
-        services.harvest.watch { primaries.isEmpty ? nil : primaries.allSatisfy(\.hasBackend) }
+        services.harvest.watch { primaries.isEmpty ? nil : primaries.allSatisfy(\.isWell) }
         add { await services.harvest.run { decisions.engine } }
         add {
             await Upkeep(

@@ -73,7 +73,9 @@ struct ListenerStart {
         if let settings = FakeMXSettings(trap, of: configuration) {
             return try await FakeMXListener.start(
                 name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, settings: settings,
-                clock: services.clock, log: decisions.log, ended: { visit in decisions.harvest?.visited(visit, decisions.engine) })
+                clock: services.clock, log: decisions.log,
+                allows: { decisions.engine.allows(sender: $0, now: decisions.steadyTime) },
+                ended: { visit in decisions.harvest?.visited(visit, decisions.engine) })
         }
         let settings = TarpitSettings(trap, hostname: configuration.hostname)
         guard let started = traps?.start(socket.name, socket.address, descriptor: socket.descriptor, settings) else {

@@ -85,7 +85,8 @@ struct RunningState: DaemonState {
 
     func export(_ draft: ExportDraft) async throws(ControlFailure) -> ExportReport {
         let path = "\(dataDirectory)/export-\(UInt64.random(in: .min ... .max)).tmp"
-        let export = try ListExport(draft, reloader.live.current, publisher.sources, ListPublisher.time(services.clock))
+        let export = try ListExport(
+            draft, reloader.live.current, decisions.engine.lists, publisher.sources, ListPublisher.time(services.clock))
         return ExportReport(path: path, format: draft.format, entries: try export.write(to: path))
     }
 

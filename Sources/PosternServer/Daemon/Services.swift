@@ -34,7 +34,7 @@ struct Services: Sendable {
         let harvest = await HarvestService.start(
             configuration.harvest, store: store, clock: clock,
             seesPrimary: configuration.listeners.contains { [.gateway, .throttle, .policy].contains($0.role) },
-            log: decisionLog, logger: logger)
+            log: decisionLog, logger: logger, nameOf: lookUps.nameOf)
         let limits = await LimitService.start(configuration, store: store, now: clock.now().steady, logger: logger)
         let trustedFiles = TrustedFiles(configuration.trustedFiles, logger: logger)
         _ = trustedFiles.refresh()
@@ -103,5 +103,16 @@ struct Services: Sendable {
         lookUps.close()
         try? await store.keep(clock.anchor())
         await store.close()
+    }
+}
+
+extension LookUps {
+    /// Who a client of a trap is by name; `nil` where nothing is looked up.
+    fileprivate var nameOf: (@Sendable (IPAddress) async -> HarvestedName)? {
+        let gatherer = gatherer
+        guard !gatherer.resolver.servers.isEmpty else { return nil }
+        return { address in
+            gatherer.health.answers ? .known(await gatherer.confirmedName(of: address)) : .nobodyAnswers
+        }
     }
 }

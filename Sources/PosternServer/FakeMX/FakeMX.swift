@@ -24,12 +24,15 @@ public final class FakeMXListener: Sendable {
 
     /// Starts to accept on a listening descriptor, which the listener then owns.
     ///
-    /// - Parameter ended: told of each visit when it is over; called on an event loop, must not block.
+    /// - Parameters:
+    ///   - allows: whether the admin allows a sender, whose mail to a sink says nothing; called on an event loop, must not block.
+    ///   - ended: told of each visit when it is over; called on an event loop, must not block.
     public static func start(
         name: String, address: ListenAddress, descriptor: Int32, group: any EventLoopGroup, settings: FakeMXSettings, clock: ServiceClock,
-        log: DecisionLog, ended: @escaping @Sendable (FakeMXVisit) -> Void
+        log: DecisionLog, allows: @escaping @Sendable (Mailbox) -> Bool = { _ in false },
+        ended: @escaping @Sendable (FakeMXVisit) -> Void
     ) async throws -> FakeMXListener {
-        let mx = FakeMX(name: name, settings: settings, clock: clock, log: log, ended: ended)
+        let mx = FakeMX(name: name, settings: settings, clock: clock, log: log, allows: allows, ended: ended)
         let loops = FakeMXLoops(mx, group: group)
         let connections = ConnectionSet()
         let server = try await ServerBootstrap(group: group)
@@ -73,6 +76,7 @@ final class FakeMX: Sendable {
     let log: DecisionLog
     let counters = GatewayCounters()
     let sessions: SessionTable
+    let allows: @Sendable (Mailbox) -> Bool
     private let ended: @Sendable (FakeMXVisit) -> Void
     private let state: NIOLockedValueBox<State>
 
@@ -83,11 +87,13 @@ final class FakeMX: Sendable {
     }
 
     init(
-        name: String, settings: FakeMXSettings, clock: ServiceClock, log: DecisionLog, ended: @escaping @Sendable (FakeMXVisit) -> Void
+        name: String, settings: FakeMXSettings, clock: ServiceClock, log: DecisionLog, allows: @escaping @Sendable (Mailbox) -> Bool,
+        ended: @escaping @Sendable (FakeMXVisit) -> Void
     ) {
         self.name = name
         self.clock = clock
         self.log = log
+        self.allows = allows
         self.ended = ended
         sessions = SessionTable(counters: counters)
         state = NIOLockedValueBox(State(settings: settings))

@@ -46,9 +46,9 @@ final class FakeMXHandler: ChannelDuplexHandler {
     private var deferrals = 0
     private var deferralsSent = 0
     private var discarded = 0
-    /// Those with a sender.
+    /// Those of strangers: with a sender, and one whom the admin does not allow.
     private var discardedMail = 0
-    private var hasSender = false
+    private var isOfStranger = false
     /// A recipient of this message was put off: nothing more is said of it that is final.
     private var hasPutOff = false
     private var octets: UInt64 = 0
@@ -216,12 +216,12 @@ final class FakeMXHandler: ChannelDuplexHandler {
     private func reply(to relay: Relay) -> Reply {
         switch relay {
         case .recipient(let mail, _):
-            hasSender = mail.reversePath != .null
+            isOfStranger = mail.reversePath.mailbox.map { !loop.mx.allows($0) } ?? false
             return FakeMXReplies.recipient
         case .beginContent: return FakeMXReplies.startInput
         case .endContent:
             discarded += 1
-            if hasSender { discardedMail += 1 }
+            if isOfStranger { discardedMail += 1 }
             return FakeMXReplies.taken
         }
     }

@@ -40,6 +40,7 @@ final class Gateway: Sendable {
     /// For a listener with role `inner`.
     let door: InnerDoor?
     private let box: NIOLockedValueBox<Current>
+    private let lastTurnedAway = NIOLockedValueBox<NIODeadline?>(nil)
     /// For what a stranger could make us say too often.
     let seldom: RateLimitedLog
 
@@ -135,6 +136,21 @@ final class Gateway: Sendable {
     }
 
     // MARK: - Sessions
+
+    /// Somebody came and was told to come back later. It tried, which nobody may hold against it; and whoever goes on to another
+    /// exchanger now has reason to. `client`: where it is known.
+    func turnedAway(_ client: IPAddress?) {
+        lastTurnedAway.withLockedValue { $0 = .now() }
+        if let client { decisions.met(client, at: name) }
+    }
+
+    /// Whether somebody was, just now.
+    var isTurningAway: Bool {
+        lastTurnedAway.withLockedValue { last in last.map { NIODeadline.now() - $0 < Self.turningAway } ?? false }
+    }
+
+    /// For so long nobody takes it for a listener that can be reached: longer than it takes whoever wants to know to look again.
+    private static let turningAway = TimeAmount.seconds(5)
 
     /// What EHLO offers, by what the backends offer and what we can do.
     func extensions(_ current: Current) -> Extensions {

@@ -67,17 +67,19 @@ public final class GatewayListener: Sendable {
         let server = try await ServerBootstrap(group: group)
             .serverChannelOption(.maxMessagesPerRead, value: 64)
             .childChannelInitializer { channel in
+                let settings = gateway.settings
                 // Behind a proxy the client is not known yet.
-                if let diversion, let peer = channel.remoteAddress.flatMap(Endpoint.init)?.address,
-                    !gateway.settings.proxies.contains(peer), diversion.takes(channel, from: peer)
-                {
+                let peer = channel.remoteAddress.flatMap(Endpoint.init)?.address
+                let client = peer.flatMap { settings.proxies.contains($0) ? nil : $0 }
+                if let diversion, let client, diversion.takes(channel, from: client) {
                     gateway.counters.count { $0.diverted += 1 }
                     return channel.eventLoop.makeCompletedFuture {
                         try channel.pipeline.syncOperations.addHandler(HandedOverHandler())
                     }
                 }
-                let limit = gateway.settings.maxSessions
+                let limit = settings.maxSessions
                 guard gateway.sessions.admit(limit: limit) == .admitted else {
+                    if settings.submission == nil { gateway.turnedAway(client) }
                     refusals.warning(
                         "session refused: max_sessions is reached and no session is held",
                         metadata: ["listener": "\(name)", "max_sessions": "\(limit)"])
@@ -103,8 +105,8 @@ public final class GatewayListener: Sendable {
         return GatewayListener(gateway: gateway, address: address, server: server, connections: connections, upkeep: upkeep, nodes: nodes)
     }
 
-    /// Whether at least one of the mail servers behind it is not out.
-    var hasBackend: Bool { gateway.directory.entries.contains { $0.outUntil == nil } }
+    /// Whether it takes who comes, and at least one of the mail servers behind it is not out.
+    var isWell: Bool { !gateway.isTurningAway && gateway.directory.entries.contains { $0.outUntil == nil } }
 
     /// Takes new settings, and reads the certificates anew. Sessions that are open keep theirs; where this throws, all do.
     public func update(_ settings: GatewaySettings) async throws {

@@ -3,6 +3,13 @@ import NIOConcurrencyHelpers
 import PosternCore
 import PosternEngine
 
+/// What is known of a client's forward-confirmed name.
+public enum HarvestedName: Sendable {
+    case known(DomainName?)
+    /// No resolver answers: it may have one.
+    case nobodyAnswers
+}
+
 /// The harvest of a running daemon: hears of clients from all fronts, keeps its rows in the store behind what it has in memory,
 /// and tells readers what is published. All calls may come from any thread; none blocks.
 public final class HarvestService: PublishedEntries {
@@ -14,6 +21,10 @@ public final class HarvestService: PublishedEntries {
     private let log: DecisionLog
     private let logger: Logger
     private let primaryIsWell: NIOLockedValueBox<@Sendable () -> Bool?>
+    /// `nil` where nothing is looked up.
+    private let nameOf: (@Sendable (IPAddress) async -> HarvestedName)?
+    /// Whom the last settings spared.
+    private let spared = NIOLockedValueBox(SparedNetworks())
 
     private static let tick = Duration.milliseconds(500)
     private static let expiryTicks = 20
@@ -21,10 +32,13 @@ public final class HarvestService: PublishedEntries {
     private static let touchTicks = 1200
     /// Changes that wait for a store that does not work; beyond that what is in memory alone counts.
     private static let mostUnsaved = 500_000
+    /// Clients whose names are looked up at the same time.
+    private static let namesAtOnce = 256
 
     /// Reads what the store has; begins anew, and says so, where it cannot.
     public static func start(
-        _ settings: HarvestSettings, store: any Store, clock: ServiceClock, seesPrimary: Bool, log: DecisionLog, logger: Logger
+        _ settings: HarvestSettings, store: any Store, clock: ServiceClock, seesPrimary: Bool, log: DecisionLog, logger: Logger,
+        nameOf: (@Sendable (IPAddress) async -> HarvestedName)? = nil
     ) async -> HarvestService {
         var image = HarvestImage()
         do throws(StoreFailure) {
@@ -34,10 +48,14 @@ public final class HarvestService: PublishedEntries {
         }
         let harvest = Harvest(
             settings: settings, image: image, seesPrimary: seesPrimary, seed: UInt64.random(in: .min ... .max), now: clock.now().steady)
-        return HarvestService(harvest, store: store, clock: clock, log: log, logger: logger)
+        return HarvestService(harvest, store: store, clock: clock, log: log, logger: logger, nameOf: nameOf)
     }
 
-    init(_ harvest: Harvest, store: any Store, clock: ServiceClock, log: DecisionLog, logger: Logger) {
+    init(
+        _ harvest: Harvest, store: any Store, clock: ServiceClock, log: DecisionLog, logger: Logger,
+        nameOf: (@Sendable (IPAddress) async -> HarvestedName)? = nil
+    ) {
+        self.nameOf = nameOf
         state = NIOLockedValueBox(harvest)
         self.store = store
         self.clock = clock
@@ -59,7 +77,7 @@ public final class HarvestService: PublishedEntries {
 
     /// A visit at a fake MX or a sink is over.
     func visited(_ visit: FakeMXVisit, _ engine: Engine) {
-        guard engine.standing(of: Client(address: visit.address), now: visit.at) != .spared else { return }
+        guard engine.mayHarvest(Client(address: visit.address), now: visit.at) else { return }
         // A sink's addresses exist for nothing else, those of our own sub-domains too: whoever made one said so.
         if visit.discarded > 0 { return wroteToTrap(Client(address: visit.address), at: visit.listener, engine) }
         let domains = visit.domains.compactMap { DomainName($0) }
@@ -81,7 +99,7 @@ public final class HarvestService: PublishedEntries {
     private func wroteToTrap(_ client: Client, at listener: String, _ engine: Engine) {
         guard let address = client.address else { return }
         Task {
-            let isKnown = await isKnown(client, engine)
+            guard let isKnown = await isKnownStranger(client, engine) else { return }
             let now = clock.now().steady
             change { $0.wroteToTrap(address, listener: listener, isKnown: isKnown, now: now) }
         }
@@ -91,6 +109,20 @@ public final class HarvestService: PublishedEntries {
     func vouched(for address: IPAddress, messages: UInt32) {
         let now = clock.now().steady
         state.withLockedValue { $0.vouched(for: address, messages: messages, now: now) }
+    }
+
+    /// Whether somebody who is to be listed is known as a sender of wanted mail; `nil` where it must not be listed, which its name may
+    /// tell: nobody waits for this, so it is looked up where no front has done so.
+    private func isKnownStranger(_ client: Client, _ engine: Engine) async -> Bool? {
+        var client = client
+        // The admin may have spared it meanwhile.
+        guard engine.mayHarvest(client, now: clock.now().steady) else { return nil }
+        if client.confirmedName == nil, let address = client.address, let nameOf {
+            guard case .known(let name) = await nameOf(address) else { return nil }
+            client.confirmedName = name
+            guard engine.mayHarvest(client, now: clock.now().steady) else { return nil }
+        }
+        return await isKnown(client, engine)
     }
 
     /// Whether one of its identities is proven. Who cannot be looked up is taken for known: it is listed as less.
@@ -215,18 +247,29 @@ public final class HarvestService: PublishedEntries {
     func judge(_ engine: Engine, expires: Bool) async {
         let now = clock.now().steady
         let isWell = primaryIsWell.withLockedValue { $0 }()
+        let networks = engine.settings.spared
+        let isNews = spared.withLockedValue { spared in
+            defer { spared = networks }
+            return spared != networks
+        }
         let candidates = state.withLockedValue { harvest in
             harvest.take(engine.settings.harvest, now: now)
+            if isNews { harvest.spare(networks) }
             harvest.primaryIsWell(isWell, now: now)
             if expires { harvest.expire(now: now) }
             return harvest.judge(now: now)
         }
-        for candidate in candidates {
-            let client = Client(address: candidate.address)
-            // The admin may have spared it meanwhile.
-            guard engine.standing(of: client, now: now) != .spared else { continue }
-            let isKnown = await isKnown(client, engine)
-            state.withLockedValue { $0.list(candidate, isKnown: isKnown, now: now) }
+        var rest = candidates[...]
+        while !rest.isEmpty {
+            await withTaskGroup(of: Void.self) { group in
+                for candidate in rest.prefix(Self.namesAtOnce) {
+                    group.addTask {
+                        guard let isKnown = await self.isKnownStranger(Client(address: candidate.address), engine) else { return }
+                        self.state.withLockedValue { $0.list(candidate, isKnown: isKnown, now: now) }
+                    }
+                }
+            }
+            rest = rest.dropFirst(Self.namesAtOnce)
         }
         tell()
     }

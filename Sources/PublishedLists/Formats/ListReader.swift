@@ -32,6 +32,7 @@ public struct ListReader {
     private let colour: ListColour
     private let reason: String
     private let time: ZoneTime
+    private let writtenAt: UInt32
     private let plain: UInt16
     private var csv = ListTable()
     private var rest: [UInt8] = []
@@ -47,7 +48,9 @@ public struct ListReader {
     /// - Parameters:
     ///   - colour: of lines that name none.
     ///   - reason: of lines that name none.
-    public init(_ format: Format, colour: ListColour, reason: String, time: ZoneTime) {
+    ///   - writtenAt: the second that spans in it count from; `nil` for now.
+    public init(_ format: Format, colour: ListColour, reason: String, time: ZoneTime, writtenAt: UInt32? = nil) {
+        self.writtenAt = min(writtenAt ?? time.now, time.now)
         self.format = format
         self.colour = colour
         self.reason = reason
@@ -147,7 +150,12 @@ public struct ListReader {
                 return
             }
             expires = UInt32(clamping: seconds)
-        case .after(let span): expires = UInt32(clamping: Int64(time.now) + max(1, span.milliseconds / 1000))
+        case .after(let span):
+            expires = UInt32(clamping: Int64(writtenAt) + max(1, span.milliseconds / 1000))
+            guard expires > time.now else {
+                expired += 1
+                return
+            }
         }
         let mark =
             row.reason.isEmpty && colour == self.colour

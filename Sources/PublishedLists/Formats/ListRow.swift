@@ -17,8 +17,11 @@ public struct ListRow: Equatable, Sendable {
     public var list: String
     public var end: End
     public var reason: String
+    /// `client`, `sender` or `recipient`; empty where the line does not say.
+    public var kind: String
 
-    public init(entry: String, list: String = "", end: End = .never, reason: String = "") {
+    public init(entry: String, list: String = "", end: End = .never, reason: String = "", kind: String = "") {
+        self.kind = kind
         self.entry = entry
         self.list = list
         self.end = end
@@ -48,7 +51,7 @@ public struct ListRow: Equatable, Sendable {
     }
 }
 
-/// Reads CSV lines (RFC 4180): `entry,list,expires,reason`, with a header that names the columns or without. A tab or a semicolon may
+/// Reads CSV lines (RFC 4180): `entry,list,expires,reason`, with a header that names the columns (`as`, too) or without. A tab or a semicolon may
 /// stand for the comma.
 public struct ListTable: Sendable {
     private var columns: [String] = ["entry", "list", "expires", "reason"]
@@ -85,12 +88,15 @@ public struct ListTable: Sendable {
             }
             return ""
         }
-        let entry = field("entry")
+        let entry = ListExport.unquoted(field("entry"))
         guard !entry.isEmpty else { return .bad("the line names no entry") }
         guard let end = Self.end(field("expires")) else {
             return .bad("'\(field("expires"))' is neither a time (RFC 3339, or Unix seconds) nor a duration such as 4d")
         }
-        return .row(ListRow(entry: entry, list: field("list"), end: end, reason: field("reason", "note")))
+        return .row(
+            ListRow(
+                entry: entry, list: field("list"), end: end, reason: ListExport.unquoted(field("reason", "note")),
+                kind: field("as").lowercased()))
     }
 
     private static func end(_ text: String) -> ListRow.End? {

@@ -16,6 +16,8 @@ public struct ListExport: Sendable {
     public var colours: Set<ListColour>
     public var sources: [PublishedSource]
     public var time: ZoneTime
+    /// For CSV: the admin's entries as they are, in place of what is published of them: mailboxes and whole notes, too.
+    public var entries: [ListEntry]?
     /// For rbldnsd: the zone's name servers, texts and times to live.
     public var zone: ZoneSettings
 
@@ -27,62 +29,17 @@ public struct ListExport: Sendable {
         self.zone = zone
     }
 
-    /// Hands over the export in pieces of some tens of kilobytes; returns how many entries are in it. Of several sources that
-    /// list the same prefix the first counts.
+    /// Hands over the export in pieces of some tens of kilobytes; returns how many entries are in it. It says of an address what a
+    /// zone with these sources and colours says: the first source that lists it decides, by its narrowest entry. So where a
+    /// narrower entry is not shown, the wider one is written without it.
     @discardableResult
     public func write<Failure: Error>(_ body: (ArraySlice<UInt8>) throws(Failure) -> Void) throws(Failure) -> Int {
         switch format {
+        case .csv where entries != nil: try writeEntries(entries ?? [], body)
         case .text, .csv: try writeLines(body)
         case .rbldnsd: try writeZone(body)
         case .nftables: try writeSets(body)
         }
-    }
-
-    // MARK: - What is in it
-
-    struct Entry {
-        var prefix: Prefix
-        var statement: PublishedStatement
-        var expires: UInt32
-        var source: PublishedSource
-    }
-
-    /// Addresses and networks, those of a source after those of the one before it.
-    func forEach<Failure: Error>(_ body: (Entry) throws(Failure) -> Void) throws(Failure) {
-        for (index, source) in sources.enumerated() {
-            for (place, table) in source.layers.enumerated() {
-                try table.forEach { (prefix, listing) throws(Failure) in
-                    guard listing.mark != AddressTable.noMark, listing.isLive(at: time.now) else { return }
-                    let statement = source.statement(of: listing)
-                    guard colours.contains(statement.colour) else { return }
-                    // Somebody before has the last word about it.
-                    for layer in source.layers[..<place] where layer.entry(prefix) != nil { return }
-                    if index > 0, isCovered(prefix, by: sources[..<index]) { return }
-                    try body(Entry(prefix: prefix, statement: statement, expires: listing.expires, source: source))
-                }
-            }
-        }
-    }
-
-    /// Whether all of a prefix is listed by an earlier source, which then decides about it.
-    private func isCovered(_ prefix: Prefix, by earlier: ArraySlice<PublishedSource>) -> Bool {
-        earlier.contains { source in
-            guard let found = source.listing(of: prefix.address, at: time.now) else { return false }
-            return Int(found.length) <= prefix.length
-        }
-    }
-
-    /// Domains with all below them, in order.
-    var domains: [(name: DNSName, statement: PublishedStatement, expires: UInt32, source: PublishedSource)] {
-        var seen: Set<DNSName> = []
-        var found: [(name: DNSName, statement: PublishedStatement, expires: UInt32, source: PublishedSource)] = []
-        for source in sources {
-            for (name, listing) in source.domains where listing.isLive(at: time.now) && seen.insert(name).inserted {
-                let statement = source.statement(of: listing)
-                if colours.contains(statement.colour) { found.append((name, statement, listing.expires, source)) }
-            }
-        }
-        return found.sorted { $0.name.description < $1.name.description }
     }
 
     // MARK: - Text and CSV
@@ -97,21 +54,59 @@ public struct ListExport: Sendable {
             let end = expires == 0 ? "" : time.wall(expires).description
             out.add("\(entry),\(statement.colour.rawValue),\(end),\(Self.quoted(statement.reason)),\(source.name)\n")
         }
+        let holes = NetworkHoles(holes(in: colours))
         try forEach { (entry) throws(Failure) in
-            line(entry.prefix.description, entry.statement, entry.expires, entry.source)
+            guard colours.contains(entry.statement.colour) else { return }
+            try holes.forEachPart(of: entry.prefix) { (part) throws(Failure) in
+                line(part.description, entry.statement, entry.expires, entry.source)
+                try out.hand(over: body)
+            }
+        }
+        for entry in domains.shown { line(entry.name.description, entry.statement, entry.expires, entry.source) }
+        try out.finish(body)
+        return count
+    }
+
+    /// With what an entry is of (`as`), so that it means the same to who reads it back.
+    private func writeEntries<Failure: Error>(
+        _ entries: [ListEntry], _ body: (ArraySlice<UInt8>) throws(Failure) -> Void
+    ) throws(Failure) -> Int {
+        var out = OutputPieces()
+        var count = 0
+        out.add("entry,list,expires,reason,source,as\n")
+        let wanted = entries.filter { entry in
+            switch entry.list {
+            case .allow: colours.contains(.white)
+            case .block: colours.contains(.black)
+            case .trap: false
+            }
+        }
+        for entry in wanted.sorted(by: { ($0.kind.rawValue, $0.pattern.description) < ($1.kind.rawValue, $1.pattern.description) }) {
+            let second = entry.expires.map { UInt32(clamping: max(1, ($0.milliseconds + 999) / 1000)) } ?? 0
+            guard second == 0 || time.now < second else { continue }
+            let end = second == 0 ? "" : time.wall(second).description
+            let name = Self.quoted(entry.pattern.description)
+            out.add("\(name),\(entry.list.rawValue),\(end),\(Self.quoted(entry.note)),own,\(entry.kind.rawValue)\n")
+            count += 1
             try out.hand(over: body)
         }
-        for (name, statement, expires, source) in domains { line(name.description, statement, expires, source) }
         try out.finish(body)
         return count
     }
 
     /// RFC 4180 §2. A text that a spreadsheet would take for a formula is kept from being one.
     static func quoted(_ text: String) -> String {
-        let text = text.first.map { "=+-@".contains($0) } == true ? "'" + text : text
+        let text = looksLikeFormula(text) ? "'" + text : text
         guard text.contains(where: { ",\"".contains($0) }) else { return text }
         return "\"" + text.replacing("\"", with: "\"\"") + "\""
     }
+
+    /// The text of such a field.
+    static func unquoted(_ text: String) -> String {
+        text.first == "'" && looksLikeFormula(text.dropFirst()) ? String(text.dropFirst()) : text
+    }
+
+    private static func looksLikeFormula(_ text: some StringProtocol) -> Bool { text.first.map { "=+-@".contains($0) } == true }
 
     // MARK: - rbldnsd
 
@@ -123,7 +118,9 @@ public struct ListExport: Sendable {
         let server = zone.nameServers.first.map { "\($0)" } ?? "localhost"
         out.add("# Written by Postern. rbldnsd: -b ADDRESS/PORT \(zone.name):combined:FILE\n")
         out.add("$SOA \(zone.timeToLive) \(server) \(zone.mailbox) 0 3600 600 604800 \(zone.negativeTimeToLive)\n")
-        out.add("$NS \(zone.timeToLive)" + zone.nameServers.map { " \($0)" }.joined() + "\n$TTL \(zone.timeToLive)\n")
+        // rbldnsd takes 0 for its own default, which is longer than anything.
+        let timeToLive = max(zone.timeToLive, 1)
+        out.add("$NS \(timeToLive)" + zone.nameServers.map { " \($0)" }.joined() + "\n$TTL \(timeToLive)\n")
         let maker = PublishedZone(zone, sources: [], serial: 0)
         func text(_ statement: PublishedStatement, _ expires: UInt32, _ subject: String) -> String {
             ":127.0.0.\(statement.colour.returnCode):"
@@ -133,10 +130,15 @@ public struct ListExport: Sendable {
         if zone.kind == .domain {
             out.add("$DATASET dnset:domains @\n")
             out.add("test \(text(test, 0, "test"))\n")
-            for (name, statement, expires, _) in domains {
+            let domains = domains
+            for entry in domains.shown {
                 // With all below it.
-                out.add(".\(name) \(text(statement, expires, name.description))\n")
+                out.add(".\(entry.name) \(text(entry.statement, entry.expires, entry.name.description))\n")
                 count += 1
+                try out.hand(over: body)
+            }
+            for name in domains.holes {
+                out.add("!.\(name)\n")
                 try out.hand(over: body)
             }
             try out.finish(body)
@@ -146,16 +148,24 @@ public struct ListExport: Sendable {
         let hasNetworks = sources.contains { source in source.layers.contains(where: \.hasNetworksV4) }
         out.add("$DATASET \(hasNetworks ? "ip4trie" : "ip4set"):addresses @\n")
         out.add("127.0.0.2 \(text(test, 0, "127.0.0.2"))\n!127.0.0.1\n")
+        let holes = holes(in: colours).filter { $0 != Self.test && $0 != Self.unlisted }
         var last = ""
         func entries(of family: IPAddress.Family) throws(Failure) {
+            for hole in holes where hole.address.family == family {
+                out.add("!\(hole)\n")
+                try out.hand(over: body)
+            }
+            // Of `$`, which stands for the address, there is room for the longest that it can become.
+            let placeholder = String(repeating: "\u{1}", count: family == .v4 ? 15 : 39)
             try forEach { (entry) throws(Failure) in
-                guard entry.prefix.address.family == family, entry.prefix != Self.test, entry.prefix != Self.unlisted else { return }
+                guard colours.contains(entry.statement.colour), entry.prefix.address.family == family, entry.prefix != Self.test,
+                    entry.prefix != Self.unlisted
+                else { return }
                 count += 1
-                // A text for all addresses with the same one: `$` stands for the address.
+                // One text for all addresses that have the same.
                 let subject = entry.prefix.length == family.bits ? entry.prefix.address.description : entry.prefix.description
-                let whole = maker.text(
-                    of: .init(statement: entry.statement, expires: entry.expires), for: "\u{1}", time
-                ).replacing("$", with: "$$").replacing("\u{1}", with: "$")
+                let whole = maker.text(of: .init(statement: entry.statement, expires: entry.expires), for: placeholder, time)
+                    .replacing("$", with: "$$").replacing(placeholder, with: "$").replacing("\u{1}", with: "")
                 let value = ":127.0.0.\(entry.statement.colour.returnCode):\(whole)"
                 if value != last {
                     out.add(value + "\n")
@@ -183,16 +193,21 @@ public struct ListExport: Sendable {
     private func writeSets<Failure: Error>(_ body: (ArraySlice<UInt8>) throws(Failure) -> Void) throws(Failure) -> Int {
         var out = NetworkSetWriter()
         out.begin()
-        var sets: [String: [(Prefix, UInt32)]] = [:]
+        var sets: [ListColour: [NetworkSetWriter.Element]] = [:]
         forEach { entry in
-            let name = "\(entry.statement.colour.rawValue)\(entry.prefix.address.family == .v4 ? "4" : "6")"
-            sets[name, default: []].append((entry.prefix, entry.expires == 0 ? 0 : entry.expires - time.now))
+            guard colours.contains(entry.statement.colour) else { return }
+            sets[entry.statement.colour, default: []].append(
+                .init(prefix: entry.prefix, seconds: entry.expires == 0 ? 0 : entry.expires - time.now))
         }
         var count = 0
         for colour in ListColour.allCases where colours.contains(colour) {
+            // What another set is for is not in this one, either.
+            let holes = holes(in: [colour])
             for family in [IPAddress.Family.v4, .v6] {
-                let name = "\(colour.rawValue)\(family == .v4 ? "4" : "6")"
-                count += try out.set(name, family, sets[name] ?? [], hasTimeouts: true, body)
+                count += try out.set(
+                    "\(colour.rawValue)\(family == .v4 ? "4" : "6")", family,
+                    (sets[colour] ?? []).filter { $0.prefix.address.family == family },
+                    without: holes.filter { $0.address.family == family }, hasTimeouts: true, body)
             }
         }
         try out.finish(body)
@@ -216,49 +231,5 @@ struct OutputPieces {
     mutating func finish<Failure: Error>(_ body: (ArraySlice<UInt8>) throws(Failure) -> Void) throws(Failure) {
         if !octets.isEmpty { try body(octets[...]) }
         octets = []
-    }
-}
-
-/// Sets of addresses as nft(8) reads them, all in the table `inet postern`.
-public struct NetworkSetWriter {
-    private var out = OutputPieces()
-
-    public init() {}
-
-    public mutating func begin() { out.add("#!/usr/sbin/nft -f\n# Written by Postern.\nadd table inet postern\n") }
-
-    /// Adds one set, emptied first; returns how many elements it has. A prefix within another of the set is left out, since
-    /// intervals must not overlap: the wider one matches it.
-    public mutating func set<Failure: Error>(
-        _ name: String, _ family: IPAddress.Family, _ elements: [(prefix: Prefix, seconds: UInt32)], hasTimeouts: Bool,
-        _ body: (ArraySlice<UInt8>) throws(Failure) -> Void
-    ) throws(Failure) -> Int {
-        let flags = hasTimeouts ? "interval, timeout" : "interval"
-        out.add("add set inet postern \(name) { type \(family == .v4 ? "ipv4_addr" : "ipv6_addr"); flags \(flags); }\n")
-        out.add("flush set inet postern \(name)\n")
-        // In the order of their first address, of two the wider one first: what lies within one follows it.
-        let sorted = elements.sorted {
-            ($0.prefix.address.high, $0.prefix.address.low, $0.prefix.length) < (
-                $1.prefix.address.high, $1.prefix.address.low, $1.prefix.length
-            )
-        }
-        var last: Prefix?
-        var count = 0
-        for (prefix, seconds) in sorted {
-            if let last, last.length <= prefix.length, last.contains(prefix.address) { continue }
-            last = prefix
-            // Not all in one line: nft reads it into memory at once.
-            out.add(count % 512 == 0 ? (count > 0 ? " }\n" : "") + "add element inet postern \(name) { " : ", ")
-            out.add(prefix.description)
-            if seconds > 0 { out.add(" timeout \(seconds)s") }
-            count += 1
-            try out.hand(over: body)
-        }
-        if count > 0 { out.add(" }\n") }
-        return count
-    }
-
-    public mutating func finish<Failure: Error>(_ body: (ArraySlice<UInt8>) throws(Failure) -> Void) throws(Failure) {
-        try out.finish(body)
     }
 }

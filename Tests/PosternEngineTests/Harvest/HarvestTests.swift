@@ -229,6 +229,46 @@ struct HarvestTests {
         #expect(try #require(traps.harvest.sighting(of: IPAddress(bot)!)).domains.count == FakeMXVisit.maximumDomains)
     }
 
+    @Test func oneSessionAtATrapForForeignDomainsIsOneDay() {
+        var traps = Traps(seesPrimary: false)
+        traps.visit(bot, domains: ["a.example", "b.example", "c.example"], isForeign: true)
+        traps.pass(.hours(1))
+        traps.visit(bot, domains: ["d.example"], isForeign: true)
+        traps.pass(.hours(12))
+        #expect(traps.colour(bot) == nil)
+        traps.visit(bot, domains: ["a.example"], isForeign: true)
+        traps.pass(.hours(12))
+        traps.visit(bot, domains: ["a.example"], isForeign: true)
+        traps.pass(.hours(1))
+        #expect(traps.colour(bot) == .brown, "on another day")
+    }
+
+    @Test func aDayAtATrapForForeignDomainsIsNoneAtOurs() {
+        var traps = Traps()
+        traps.visit(bot, domains: ["a.example"], isForeign: true)
+        traps.pass(.days(1))
+        traps.visit(bot)
+        traps.pass(.hours(1))
+        #expect(traps.colour(bot) == nil)
+    }
+
+    @Test func whoIsSparedLaterIsTakenOffAndForgotten() {
+        var traps = Traps()
+        for address in ["192.0.2.66", "198.51.100.7", "2001:db8:1:2::5"] {
+            traps.harvest.wroteToTrap(IPAddress(address)!, listener: "mx", isKnown: false, now: traps.now)
+        }
+        traps.visit("192.0.2.9")
+        traps.pass(.hours(1))
+        _ = traps.harvest.takePublished()
+        let spared = SparedNetworks([
+            PrefixSet([Prefix("192.0.2.0/24")!]), PrefixSet(), PrefixSet([Prefix("2001:db8:1:2::99")!, Prefix("2001:db8:9::/48")!]),
+        ])
+        traps.harvest.spare(spared)
+        #expect(traps.colour("192.0.2.66") == nil && traps.colour("2001:db8:1:2::5") == nil, "somebody of its /64 is spared")
+        #expect(traps.colour("198.51.100.7") == .black && traps.harvest.sighting(of: IPAddress("192.0.2.9")!) == nil)
+        #expect(traps.harvest.takePublished().count == 2 && traps.harvest.takeChanges().entries.values.contains { $0 == nil })
+    }
+
     @Test func whoWritesToATrapMailboxIsBlackAtOnceUnlessItIsKnown() throws {
         var traps = Traps()
         traps.harvest.wroteToTrap(IPAddress(bot)!, listener: "mx", isKnown: false, now: traps.now)

@@ -23,7 +23,8 @@ final class TestFakeMX: Sendable {
         let (descriptor, bound) = try ListeningSocket.open(.tcp(IPAddress("127.0.0.1")!, port: 0))
         listener = try await FakeMXListener.start(
             name: "spare", address: bound, descriptor: descriptor, group: MultiThreadedEventLoopGroup.singleton, settings: settings,
-            clock: ServiceClock(after: nil), log: DecisionLog(writer: lines.writer, isEnabled: true)
+            clock: ServiceClock(after: nil), log: DecisionLog(writer: lines.writer, isEnabled: true),
+            allows: { $0.domain == "friend.example" }
         ) { visit in seen.withLockedValue { $0.append(visit) } }
     }
 
@@ -173,6 +174,20 @@ struct FakeMXTests {
         #expect(try await client.ask("QUIT") == "221 2.0.0 Bye")
         #expect(try await mx.visit().discarded == 3)
         #expect(mx.listener.totals.discarded == 3)
+        await mx.stop()
+    }
+
+    /// As at a trap mailbox: neither a bounce nor mail of a sender whom the admin allows says anything of the client.
+    @Test func onlyMailOfStrangersToASinkCounts() async throws {
+        let mx = try await TestFakeMX(.sink)
+        let client = try await mx.greeted()
+        for sender in ["a@friend.example", "", "a@example.com"] {
+            client.send("MAIL FROM:<\(sender)>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+            _ = try await client.replies(3)
+            #expect(try await client.ask("text\r\n.") == "250 2.0.0 Ok")
+        }
+        _ = try await client.ask("QUIT")
+        #expect(try await mx.visit().discarded == 1 && mx.listener.totals.discarded == 3)
         await mx.stop()
     }
 

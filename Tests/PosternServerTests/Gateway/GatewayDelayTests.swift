@@ -193,6 +193,8 @@ import Testing
         for client in [third, fourth, fifth] { #expect(try await client.ask("NOOP") == "250 2.0.0 Ok") }
         #expect(test.counters.sessionsShed == 2)
         #expect(test.counters.sessionsRefused == 1)
+        // It tried; and whoever goes on to another exchanger has reason to.
+        #expect(!test.listener.isWell)
         await test.stop()
     }
 

@@ -14,7 +14,10 @@ private struct Site {
     let clock = ServiceClock(after: nil)
     var engine: Engine
 
-    init(_ configure: (inout EngineSettings) -> Void = { _ in }, lists: Lists = Lists()) throws {
+    init(
+        _ configure: (inout EngineSettings) -> Void = { _ in }, lists: Lists = Lists(),
+        nameOf: (@Sendable (IPAddress) async -> HarvestedName)? = nil
+    ) throws {
         var settings = EngineSettings()
         settings.ourDomains = [DomainName("example.org")!]
         // Every visit counts by itself, and is judged soon.
@@ -26,7 +29,7 @@ private struct Site {
         let harvest = Harvest(settings: settings.harvest, seesPrimary: true, seed: 1, now: clock.now().steady - .hours(1))
         service = HarvestService(
             harvest, store: store, clock: clock, log: DecisionLog(writer: try LineCapture().writer, isEnabled: false),
-            logger: Logger(label: "test"))
+            logger: Logger(label: "test"), nameOf: nameOf)
         service.watch { true }
     }
 
@@ -73,6 +76,49 @@ struct HarvestServiceTests {
         try await site.hangUpTwice(Self.bot)
         site.service.named(site.attempt(Self.bot, to: "old@example.org"), at: "mx", site.engine)
         try await Task.sleep(for: .milliseconds(50))
+        #expect(site.service.entries.isEmpty)
+    }
+
+    @Test func whoIsAllowedOrProvenByNameIsFoundOut() async throws {
+        let lists = Lists(entries: [
+            ListEntry(.allow, .client, .domain(DomainName("friend.example")!), added: WallTime(seconds: 0)),
+            ListEntry(.trap, .recipient, .mailbox("old@example.org"), added: WallTime(seconds: 0)),
+        ])
+        let site = try Site(lists: lists) { address in
+            switch "\(address)" {
+            case "192.0.2.24": .known(DomainName("mail3.friend.example"))
+            case "192.0.2.25": .known(DomainName("out23.pool.example"))
+            case "192.0.2.26": .nobodyAnswers
+            default: .known(nil)
+            }
+        }
+        var changes = Changes()
+        let now = site.clock.now().steady
+        let proven = Client(address: IPAddress("198.51.100.1"), confirmedName: DomainName("out1.pool.example"))
+        changes.identities = site.engine.identities(of: proven).map {
+            .init(identity: $0, row: IdentityRow(passes: 5, lastSeen: now, expires: now + .days(30)))
+        }
+        let decision = Decision(verdict: Verdict(.accept, [.greylistKnown]), changes: changes)
+        site.store.submit(BlockTransaction(needs: Needs(), decide: { _ in (decision, nil) }, completion: { _ in }))
+        for address in ["192.0.2.24", "192.0.2.25", "192.0.2.26", Self.bot] { try await site.hangUpTwice(address) }
+        func colour(_ address: String) -> ListColour? { site.service.colour(of: IPAddress(address)!) }
+        #expect(colour("192.0.2.24") == nil && colour("192.0.2.25") == .yellow && colour("192.0.2.26") == nil)
+        #expect(colour(Self.bot) == .black)
+        site.service.named(site.attempt("192.0.2.24", to: "old@example.org"), at: "mx", site.engine)
+        try await Task.sleep(for: .milliseconds(50))
+        #expect(colour("192.0.2.24") == nil)
+    }
+
+    @Test func whoIsNamedInNetworksLaterIsTakenOff() async throws {
+        var site = try Site()
+        try await site.hangUpTwice(Self.bot)
+        #expect(site.service.entries.count == 1)
+        site.engine.settings.networks.forwarders = PrefixSet([Prefix("192.0.2.0/24")!])
+        await site.service.judge(site.engine, expires: false)
+        #expect(site.service.entries.isEmpty)
+        // A load balancer is not the client that it says nothing of.
+        site.engine.settings.networks.proxies = PrefixSet([Prefix("198.51.100.1/32")!])
+        try await site.hangUpTwice("198.51.100.1")
         #expect(site.service.entries.isEmpty)
     }
 
