@@ -161,6 +161,11 @@ public struct Search: Codable, Equatable, Sendable {
         self.limit = limit
     }
 
+    /// Digits, as addresses have them, with what stands between.
+    public static func mayBePart(ofAddress text: String) -> Bool {
+        text.utf8.allSatisfy { $0 < 0x80 && (Character(Unicode.Scalar($0)).isHexDigit || ".:".utf8.contains($0)) }
+    }
+
     /// Whether it would match everything.
     public var isUnbounded: Bool { reference == nil && address == nil && sender == nil && recipient == nil && age == nil }
 }

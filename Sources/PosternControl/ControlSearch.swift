@@ -27,13 +27,11 @@ extension ControlHandler {
         }
         var found: [String: DecisionReport] = [:]
         var fields: [WritableKeyPath<Search, String?>] = [\.sender, \.recipient]
-        if text.utf8.allSatisfy({ $0 < 0x80 && (Character(Unicode.Scalar($0)).isHexDigit || ".:".utf8.contains($0)) }) {
-            fields.append(\.address)
-        }
+        if Search.mayBePart(ofAddress: text) { fields.append(\.address) }
         for field in fields where search[keyPath: field] == nil {
             var part = search
             part[keyPath: field] = text
-            var filter = try filter(part)
+            var filter = try filter(part, areParts: true)
             if text.utf8.count < Self.shortText { filter.mostSeen = Self.newest }
             let wanted = filter
             let decisions = try await stored { () async throws(StoreFailure) in try await store.decisions(wanted) }
@@ -60,8 +58,10 @@ extension ControlHandler {
         return try filter(search)
     }
 
-    /// Decisions carry the time of the wall clock, so that is what an age is counted from.
-    private func filter(_ search: Search) throws(ControlFailure) -> DecisionFilter {
+    /// An address, a network, a whole mailbox and `<>` are just that, anything else is a part of the field.
+    ///
+    /// - Parameter areParts: whether all texts are parts, whatever they look like.
+    private func filter(_ search: Search, areParts: Bool = false) throws(ControlFailure) -> DecisionFilter {
         guard (1...10_000).contains(search.limit) else {
             throw ControlFailure(.badData, "a limit is 1 to 10000, not \(search.limit)")
         }
@@ -73,14 +73,37 @@ extension ControlHandler {
         for text in [search.address, search.sender, search.recipient] where text?.isEmpty == true || text?.utf8.count ?? 0 > 1000 {
             throw ControlFailure(.badData, "a text to search for must have 1 to 1000 octets")
         }
+        // Decisions carry the time of the wall clock, so that is what an age is counted from.
         let since = try search.age.map { (age) throws(ControlFailure) in state.now().wall - (try span(age)) }
-        return DecisionFilter(
-            reference: reference, address: search.address, sender: search.sender.map(Self.withALabels),
-            recipient: search.recipient.map(Self.withALabels), since: since, limit: search.limit)
+        var filter = DecisionFilter(
+            reference: reference, address: search.address, sender: search.sender.map(Self.searched),
+            recipient: search.recipient.map(Self.searched), since: since, limit: search.limit)
+        guard !areParts else { return filter }
+        if let text = search.address {
+            if let address = IPAddress(text) {
+                filter.address = address.description
+                filter.wholes.insert(.address)
+            } else if let network = Prefix(text) {
+                filter.address = nil
+                filter.network = network
+            } else if !Search.mayBePart(ofAddress: text) {
+                throw ControlFailure(.badData, "'\(text.shortened)' is no address, network or part of an address")
+            }
+        }
+        if filter.sender.map(Self.isWhole) == true { filter.wholes.insert(.sender) }
+        if filter.recipient.map(Self.isWhole) == true { filter.wholes.insert(.recipient) }
+        return filter
+    }
+
+    /// The null sender, as decisions have it, or a mailbox that has both its parts.
+    private static func isWhole(_ text: String) -> Bool {
+        guard let sign = text.utf8.lastIndex(of: UInt8(ascii: "@")) else { return text.isEmpty }
+        return sign != text.utf8.startIndex && text.utf8.index(after: sign) != text.utf8.endIndex
     }
 
     /// As decisions have domains. Without an `@`, what has a dot is taken for a domain and all else for part of a local part.
-    private static func withALabels(_ text: String) -> String {
+    private static func searched(_ text: String) -> String {
+        let text = text.hasPrefix("<") && text.hasSuffix(">") ? String(text.dropFirst().dropLast()) : text
         let octets = text.utf8
         if octets.contains(UInt8(ascii: "@")) { return text.foldedMailbox }
         return octets.contains(UInt8(ascii: ".")) ? text.withALabels : text

@@ -149,6 +149,10 @@ public struct DecisionFilter: Equatable, Sendable {
     public var address: String?
     public var sender: String?
     public var recipient: String?
+    /// Which of them are all of a field; the others are parts, without regard to the case of ASCII letters.
+    public var wholes: Fields = []
+    /// Only clients in it.
+    public var network: Prefix?
     public var since: WallTime?
     /// Only older ones: to go on where a search ended.
     public var before: Reference?
@@ -156,6 +160,16 @@ public struct DecisionFilter: Equatable, Sendable {
     public var limit: Int
     /// Only so many of the newest are looked at; `nil` for all.
     public var mostSeen: Int?
+
+    public struct Fields: OptionSet, Sendable {
+        public let rawValue: UInt8
+
+        public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+        public static let address = Fields(rawValue: 1)
+        public static let sender = Fields(rawValue: 2)
+        public static let recipient = Fields(rawValue: 4)
+    }
 
     public init(
         reference: Reference? = nil, address: String? = nil, sender: String? = nil, recipient: String? = nil, since: WallTime? = nil,

@@ -152,6 +152,7 @@ private enum DecisionSearch {
         if let action, !word.elementsEqual(action) { return false }
         let address = texts.next()
         if let wanted = match.address, !wanted.isPart(of: address) { return false }
+        guard match.isOfNetwork(String(decoding: address, as: UTF8.self)) else { return false }
         let sender = texts.next()
         if let wanted = match.sender, !wanted.isPart(of: sender) { return false }
         return match.recipient?.isPart(of: texts.next()) ?? true

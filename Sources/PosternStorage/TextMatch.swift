@@ -5,9 +5,12 @@ import PosternEngine
 struct TextMatch: Sendable {
     /// In lower case.
     let octets: [UInt8]
+    /// Whether it is all of the field.
+    private let isWhole: Bool
 
-    init(_ text: String) {
+    init(_ text: String, isWhole: Bool = false) {
         octets = text.utf8.map(Self.fold)
+        self.isWhole = isWhole
     }
 
     func isPart(of text: String) -> Bool {
@@ -16,6 +19,7 @@ struct TextMatch: Sendable {
     }
 
     func isPart(of bytes: UnsafeRawBufferPointer) -> Bool {
+        if isWhole, bytes.count != octets.count { return false }
         guard let first = octets.first else { return true }
         guard bytes.count >= octets.count else { return false }
         return octets.withUnsafeBufferPointer { needle in
@@ -46,6 +50,7 @@ struct DecisionMatch: Sendable {
     /// Only references below it.
     let before: Int64?
     let address: TextMatch?
+    private let network: Prefix?
     let sender: TextMatch?
     let recipient: TextMatch?
 
@@ -53,15 +58,21 @@ struct DecisionMatch: Sendable {
         reference = filter.reference?.value
         since = filter.since?.milliseconds ?? .min
         before = filter.before?.value
-        address = filter.address.map(TextMatch.init)
-        sender = filter.sender.map(TextMatch.init)
-        recipient = filter.recipient.map(TextMatch.init)
+        network = filter.network
+        address = filter.address.map { TextMatch($0, isWhole: filter.wholes.contains(.address)) }
+        sender = filter.sender.map { TextMatch($0, isWhole: filter.wholes.contains(.sender)) }
+        recipient = filter.recipient.map { TextMatch($0, isWhole: filter.wholes.contains(.recipient)) }
+    }
+
+    func isOfNetwork(_ address: @autoclosure () -> String) -> Bool {
+        guard let network else { return true }
+        return IPAddress(address()).map(network.contains) ?? false
     }
 
     func matches(_ decision: StoredDecision) -> Bool {
         if let reference, decision.reference.value != reference { return false }
         if let before, decision.reference.value >= before { return false }
-        return decision.time.milliseconds >= since && address?.isPart(of: decision.address) ?? true
+        return decision.time.milliseconds >= since && isOfNetwork(decision.address) && address?.isPart(of: decision.address) ?? true
             && sender?.isPart(of: decision.sender) ?? true && recipient?.isPart(of: decision.recipient) ?? true
     }
 }

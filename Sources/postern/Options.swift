@@ -51,13 +51,13 @@ extension ListEntry.Kind: ExpressibleByArgument {}
 
 /// Which decisions or triplets a verb is about.
 struct SearchOptions: ParsableArguments {
-    @Option(name: .customLong("ip"), help: ArgumentHelp("A part of the client's address.", valueName: "address"))
+    @Option(name: .customLong("ip"), help: ArgumentHelp("The client's address or network, or a part of the address.", valueName: "address"))
     var address: String?
 
-    @Option(name: .customLong("from"), help: ArgumentHelp("A part of the sender.", valueName: "sender"))
+    @Option(name: .customLong("from"), help: ArgumentHelp("The sender, or a part of it; '<>' for the null sender.", valueName: "sender"))
     var sender: String?
 
-    @Option(name: .customLong("to"), help: ArgumentHelp("A part of the recipient.", valueName: "recipient"))
+    @Option(name: .customLong("to"), help: ArgumentHelp("The recipient, or a part of it.", valueName: "recipient"))
     var recipient: String?
 
     @Option(name: .long, help: ArgumentHelp("The reference that the reply and the log named.", valueName: "ref"))
@@ -70,6 +70,9 @@ struct SearchOptions: ParsableArguments {
     func check(limit: Int = 1) throws {
         try checkLength(since, "--since")
         guard (1...10_000).contains(limit) else { throw ValidationError("--limit is 1 to 10000.") }
+        if let address, Prefix(address) == nil, !Search.mayBePart(ofAddress: address) {
+            throw ValidationError("'\(address.printable)' is no address, network or part of an address.")
+        }
     }
 
     func search(limit: Int) -> Search {

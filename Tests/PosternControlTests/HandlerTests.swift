@@ -349,6 +349,24 @@ struct HandlerTests {
         guard case .waiting(let one) = try await ask(.waiting(Search(sender: "OTHER"))) else { throw Unexpected() }
         #expect(one.count == 1)
 
+        // What is whole is no part of anything else; a network is what is in it.
+        for search in [
+            Search(address: "198.51.100.1"), Search(address: "198.51.100.0/24"), Search(address: "51.100"),
+            Search(sender: "<other@EXAMPLE.com>"),
+            Search(sender: "other@"), Search(sender: "@example.com"),
+        ] {
+            guard case .waiting(let found) = try await ask(.waiting(search)) else { throw Unexpected() }
+            #expect(found.map(\.decision.address) == ["198.51.100.1"], "\(search)")
+        }
+        for search in [
+            Search(address: "198.51.100.10"), Search(address: "98.51.100.1"), Search(address: "198.51.101.0/24"),
+            Search(sender: "her@example.com"),
+            Search(sender: "other@example.co"), Search(sender: "<>"),
+        ] {
+            #expect(try await ask(.forget(search)) == .forgotten(0), "\(search)")
+        }
+        #expect(await failure(.forget(Search(address: "nonsense")))?.message.contains("no address, network or part") == true)
+
         #expect(await failure(.forget(Search()))?.message.hasPrefix("say what to forget") == true)
         #expect(try await ask(.forget(Search(sender: "other@example.com"))) == .forgotten(1))
         guard case .waiting(let left) = try await ask(.waiting(Search())) else { throw Unexpected() }
