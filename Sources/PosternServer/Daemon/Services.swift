@@ -7,6 +7,7 @@ import PosternMetrics
 import PosternResolver
 import PosternStorage
 import PublicSuffix
+import SMTPProtocol
 
 /// What all listeners share: the store and its clock, look-ups, decisions, and the lists that are published.
 struct Services: Sendable {
@@ -112,7 +113,12 @@ extension LookUps {
         let gatherer = gatherer
         guard !gatherer.resolver.servers.isEmpty else { return nil }
         return { address in
-            gatherer.health.answers ? .known(await gatherer.confirmedName(of: address)) : .nobodyAnswers
+            switch await gatherer.confirmedName(of: address) {
+            case .known(let name): return .known(name)
+            case .unavailable: return .known(nil)
+            // Whose own servers do not answer has no name; where nobody's do it may have one.
+            case .temporarilyUnavailable: return gatherer.health.answers ? .known(nil) : .nobodyAnswers
+            }
         }
     }
 }
