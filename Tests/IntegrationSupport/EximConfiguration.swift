@@ -127,7 +127,6 @@ public struct EximConfiguration: Sendable {
             "log_selector = +smtp_protocol_error +smtp_syntax_error +incoming_port",
             "acl_smtp_mail = at_mail",
             "acl_smtp_rcpt = at_rcpt",
-            "acl_smtp_predata = at_predata",
             "acl_smtp_data = at_data",
             "keep_environment =",
             "message_size_limit = 100M",
@@ -139,6 +138,7 @@ public struct EximConfiguration: Sendable {
             "never_users =",
             "trusted_users = vmail",
         ]
+        if !predataStatements.isEmpty { main.append("acl_smtp_predata = at_predata") }
         if expectsProxyHeader { main.append("hosts_proxy = 127.0.0.0/8") }
         if certificate != nil {
             main += [
@@ -204,9 +204,7 @@ public struct EximConfiguration: Sendable {
             \(recipientStatements)
               accept
 
-            at_predata:
-            \(predataStatements)
-              accept
+            \(predataStatements.isEmpty ? "" : "at_predata:\n\(predataStatements)\n  accept")
 
             at_data:
             \(dataStatements)
