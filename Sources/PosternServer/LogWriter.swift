@@ -27,8 +27,8 @@ public final class LogWriter: Sendable {
     private static let maximumHeld = 4_194_304
     /// What a pipe that can be written to takes without blocking: PIPE_BUF (pipe(7)).
     private static let piece = 4096
-    /// For how long a reader who has stalled is waited for at the end, in milliseconds.
-    private static let lastPatience: Int32 = 1000
+    /// For how long a reader who is slow is waited for at the end, in all.
+    private static let lastPatience = Duration.seconds(1)
 
     /// A regular file takes whatever it is given.
     private let isFile: Bool
@@ -68,7 +68,7 @@ public final class LogWriter: Sendable {
     }
 
     /// Writes what waits, and gives a reader who is slow a moment for it.
-    func finish() { state.withLockedValue { drain(&$0, patience: Self.lastPatience) } }
+    func finish() { state.withLockedValue { drain(&$0, until: .now + Self.lastPatience) } }
 
     /// Runs until cancelled: writes what waits. Nobody is woken while nothing does.
     public func keepFlushing() async {
@@ -78,11 +78,11 @@ public final class LogWriter: Sendable {
         }
     }
 
-    /// - Parameter patience: how many milliseconds to wait each time that nothing can be written.
-    private func drain(_ state: inout State, patience: Int32 = 0) {
+    /// - Parameter deadline: how long to wait for the descriptor to take more; `nil` for not at all.
+    private func drain(_ state: inout State, until deadline: ContinuousClock.Instant? = nil) {
         var offset = 0
         state.buffer.withUnsafeBytes { bytes in
-            while offset < bytes.count, takes(within: patience) {
+            while offset < bytes.count, takesMore(until: deadline) {
                 let count = isFile ? bytes.count - offset : min(bytes.count - offset, Self.piece)
                 let written = Glibc.write(descriptor, bytes.baseAddress! + offset, count)
                 if written > 0 {
@@ -103,10 +103,11 @@ public final class LogWriter: Sendable {
         }
     }
 
-    private func takes(within patience: Int32) -> Bool {
+    private func takesMore(until deadline: ContinuousClock.Instant?) -> Bool {
         if isFile { return true }
+        let patience = deadline.map { max(.zero, ContinuousClock.now.duration(to: $0)) / .milliseconds(1) } ?? 0
         var state = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-        return poll(&state, 1, patience) > 0 && state.revents & Int16(POLLOUT) != 0
+        return poll(&state, 1, Int32(patience)) > 0 && state.revents & Int16(POLLOUT) != 0
     }
 }
 
