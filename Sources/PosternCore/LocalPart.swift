@@ -15,7 +15,7 @@ public enum LocalPart {
         guard octets.first == UInt8(ascii: "\""), let content = quotedContent(octets) else { return nil }
         // Dot-string = Atom *("." Atom)
         let isDotString = content.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).allSatisfy { atom in
-            !atom.isEmpty && atom.allSatisfy { isPlain($0) || $0 == UInt8(ascii: "*") }
+            !atom.isEmpty && atom.allSatisfy { isAtext($0) || $0 >= 0x80 }
         }
         return isDotString ? String(decoding: content, as: UTF8.self) : nil
     }
@@ -32,15 +32,20 @@ public enum LocalPart {
         return octets.allSatisfy(isPlain) ? String(text).lowercasedASCII : nil
     }
 
-    /// What stands without quotes: atext (RFC 5322 §3.2.3), dots and what is not ASCII. Dots may stand anywhere: some providers have
-    /// such mailboxes. But for the `*`, which is atext, too: in quotes, nobody takes it for a pattern.
+    /// What stands without quotes: atext, dots and what is not ASCII. Dots may stand anywhere: some providers have such mailboxes. But
+    /// for the `*`, which is atext, too: in quotes, nobody takes it for a pattern.
     private static func isPlain(_ octet: UInt8) -> Bool {
+        octet >= 0x80 || octet == UInt8(ascii: ".") || isAtext(octet) && octet != UInt8(ascii: "*")
+    }
+
+    /// RFC 5321 §4.1.2 Atom, RFC 5322 §3.2.3 atext.
+    @inlinable
+    public static func isAtext(_ octet: UInt8) -> Bool {
         switch octet {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"), 0x80...:
-            true
-        case UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "+"), UInt8(ascii: "="), UInt8(ascii: "/"),
-            UInt8(ascii: "!"), UInt8(ascii: "#"), UInt8(ascii: "$"), UInt8(ascii: "%"), UInt8(ascii: "&"), UInt8(ascii: "'"),
-            UInt8(ascii: "?"), UInt8(ascii: "^"), UInt8(ascii: "`"), UInt8(ascii: "{"), UInt8(ascii: "|"), UInt8(ascii: "}"),
+        case 0x61...0x7a, 0x41...0x5a, 0x30...0x39: true
+        case UInt8(ascii: "!"), UInt8(ascii: "#"), UInt8(ascii: "$"), UInt8(ascii: "%"), UInt8(ascii: "&"), UInt8(ascii: "'"),
+            UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: "/"), UInt8(ascii: "="), UInt8(ascii: "?"),
+            UInt8(ascii: "^"), UInt8(ascii: "_"), UInt8(ascii: "`"), UInt8(ascii: "{"), UInt8(ascii: "|"), UInt8(ascii: "}"),
             UInt8(ascii: "~"):
             true
         default: false

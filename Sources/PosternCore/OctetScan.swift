@@ -93,12 +93,9 @@ extension UnsafeRawBufferPointer {
         var index = start
         while index + 8 <= count {
             let word = UInt64(littleEndian: loadUnaligned(fromByteOffset: index, as: UInt64.self))
-            let other = word ^ Words.each(UInt8(ascii: "\n"))
-            // The lowest octet with its upper bit set is the first that is zero here; those above it may be set by its borrow.
-            let nul: UInt64 = (word &- Words.each(1)) & ~word
-            let lineFeed: UInt64 = (other &- Words.each(1)) & ~other
-            let zeros = (nul | lineFeed) & Words.upperBits
-            if zeros != 0 { return index + zeros.trailingZeroBitCount / 8 }
+            // The lowest octet with its upper bit set is the first of them.
+            let ends = (Words.equal(0, word) | Words.equal(UInt8(ascii: "\n"), word)) & Words.upperBits
+            if ends != 0 { return index + ends.trailingZeroBitCount / 8 }
             index += 8
         }
         while index < count, self[index] != 0, self[index] != UInt8(ascii: "\n") { index += 1 }
@@ -137,11 +134,14 @@ enum Words {
     // With the upper bit set in an octet where that is so. Octets above such a one may have it too, by a borrow or a carry.
 
     /// Octets of ASCII less than `bound`, which is of ASCII too: something is borrowed.
+    @inlinable
     static func below(_ bound: UInt8, _ word: UInt64) -> UInt64 { (word &- each(bound)) & ~word }
 
     /// DEL, and what is beyond ASCII: one more than DEL is beyond it.
+    @inlinable
     static func beyondTilde(_ word: UInt64) -> UInt64 { (word &+ each(1)) | word }
 
+    @inlinable
     static func equal(_ octet: UInt8, _ word: UInt64) -> UInt64 {
         let difference = word ^ each(octet)
         return below(1, difference)

@@ -11,19 +11,6 @@ enum PathSyntax {
     static func addressLiteral(_ octets: ArraySlice<UInt8>) -> IPAddress? {
         octets.withUnsafeBufferPointer(DomainSyntax.addressLiteral)
     }
-
-    /// RFC 5321 §4.1.2 Atom, RFC 5322 §3.2.3 atext.
-    static func isAtext(_ octet: UInt8) -> Bool {
-        switch octet {
-        case 0x61...0x7a, 0x41...0x5a, 0x30...0x39: true
-        case UInt8(ascii: "!"), UInt8(ascii: "#"), UInt8(ascii: "$"), UInt8(ascii: "%"), UInt8(ascii: "&"), UInt8(ascii: "'"),
-            UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: "/"), UInt8(ascii: "="), UInt8(ascii: "?"),
-            UInt8(ascii: "^"), UInt8(ascii: "_"), UInt8(ascii: "`"), UInt8(ascii: "{"), UInt8(ascii: "|"), UInt8(ascii: "}"),
-            UInt8(ascii: "~"):
-            true
-        default: false
-        }
-    }
 }
 
 /// A path as parsed: `nil` for the null path.
@@ -111,7 +98,7 @@ extension CommandParser {
             }
             return Self.isDotString(content[...]) ? content[...] : line[start..<index]
         }
-        while let octet = peek, PathSyntax.isAtext(octet) || octet == Octet.dot || octet >= 0x80 { index += 1 }
+        while let octet = peek, LocalPart.isAtext(octet) || octet == Octet.dot || octet >= 0x80 { index += 1 }
         let local = line[start..<index]
         if Self.isDotString(local) { return local }
         guard leniency.dots, Self.isLooseDotString(local) else { throw .badPath(verb) }
@@ -127,7 +114,7 @@ extension CommandParser {
     private static func isDotString(_ octets: ArraySlice<UInt8>) -> Bool {
         var previous = Octet.dot
         for octet in octets {
-            guard PathSyntax.isAtext(octet) || octet >= 0x80 || (octet == Octet.dot && previous != Octet.dot) else { return false }
+            guard LocalPart.isAtext(octet) || octet >= 0x80 || (octet == Octet.dot && previous != Octet.dot) else { return false }
             previous = octet
         }
         return previous != Octet.dot

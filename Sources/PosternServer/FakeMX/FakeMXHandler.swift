@@ -199,9 +199,8 @@ final class FakeMXHandler: ChannelDuplexHandler {
         case .connect, .helo, .mail: return .accept
         case .recipient(let recipient, _):
             note(recipient.mailbox.domain)
-            let local = recipient.mailbox.localPart.lowercasedASCII
             // Mail to these must never be destroyed (RFC 5321 §4.5.1, RFC 2142 §4): somebody else takes it.
-            let mayDiscard = local != "postmaster" && local != "abuse"
+            let mayDiscard = !recipient.mailbox.isAlwaysReachable
             guard settings.mode == .deferRecipients || (settings.mode == .sink && !mayDiscard) else { return .accept }
             deferrals += 1
             hasPutOff = true

@@ -279,8 +279,7 @@ extension SessionHandler {
     // MARK: - Probing
 
     private func mayProbe(_ recipient: RecipientCommand) -> Bool {
-        let local = recipient.mailbox.localPart.lowercasedASCII
-        return current.settings.probe.isOn && local != "postmaster" && local != "abuse"
+        current.settings.probe.isOn && !recipient.mailbox.isAlwaysReachable
     }
 
     private func probe(_ recipient: RecipientCommand) {

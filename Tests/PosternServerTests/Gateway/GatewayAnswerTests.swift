@@ -137,13 +137,7 @@ import Testing
         let backend = try ScriptedBackend()
         let test = try await TestGateway(
             [backend.address], evidence: FixedEvidence.clean,
-            engine: {
-                $0.greylist.mode = .on
-                $0.greylist.delay = .milliseconds(100)
-                $0.profile = .classic
-                $0.looksUp = true
-                $0.spfHeader = .receivedSPF
-            })
+            engine: { $0.putsBothFields() })
         let client = try await test.greeted()
         client.send(envelope)
         #expect(try await client.replies(2).last??.hasPrefix("451") == true)

@@ -166,13 +166,7 @@ import Testing
         let backend = try ScriptedBackend()
         let test = try await TestGateway(
             [backend.address], evidence: FixedEvidence.clean,
-            engine: {
-                $0.greylist.mode = .on
-                $0.greylist.delay = .milliseconds(100)
-                $0.profile = .classic
-                $0.looksUp = true
-                $0.spfHeader = .receivedSPF
-            })
+            engine: { $0.putsBothFields() })
         let client = try await test.greeted()
         _ = try await client.ask("MAIL FROM:<a@example.com>")
         #expect(try await client.ask("RCPT TO:<b@example.org>")?.hasPrefix("451") == true)

@@ -217,13 +217,11 @@ import Testing
         }
     }
 
-    @Test func aNodeIsKnownByItsCertificateAtAnyAddress() async throws {
-        var script = ScriptedBackend.Script()
-        script.extensions.append("XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT")
-        let backend = try ScriptedBackend(script)
-        let own = try CertificateFolder(TestCertificates.two)
-        let known = try CertificateFolder(TestCertificates.one)
-        let door = try await self.door(
+    /// A door that knows nodes by a certificate alone, `known`, and shows `own`.
+    private func door(
+        _ backend: ScriptedBackend, own: CertificateFolder, known: CertificateFolder, configure: (inout GatewaySettings) -> Void = { _ in }
+    ) async throws -> TestGateway {
+        try await door(
             backend,
             configure: { settings in
                 settings.clientInformation = .xclient
@@ -231,7 +229,17 @@ import Testing
                 settings.xclient = PrefixSet()
                 settings.inner?.nodes = PrefixSet()
                 settings.inner?.certificates.paths = [known.path + "/cert.pem"]
+                configure(&settings)
             })
+    }
+
+    @Test func aNodeIsKnownByItsCertificateAtAnyAddress() async throws {
+        var script = ScriptedBackend.Script()
+        script.extensions.append("XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT")
+        let backend = try ScriptedBackend(script)
+        let own = try CertificateFolder(TestCertificates.two)
+        let known = try CertificateFolder(TestCertificates.one)
+        let door = try await self.door(backend, own: own, known: known)
         let nodeFolder = try CertificateFolder(TestCertificates.one)
         let node = try await self.node(TestCertificates.one, towards: door.listener.address, nodeFolder)
         // More often than a stranger may come.
@@ -260,15 +268,9 @@ import Testing
         let backend = try ScriptedBackend()
         let own = try CertificateFolder(TestCertificates.two)
         let known = try CertificateFolder(TestCertificates.one)
-        let door = try await self.door(
-            backend,
-            configure: { settings in
-                settings.clientInformation = .xclient
-                settings.certificate = own.certificate
-                settings.inner?.nodes = PrefixSet()
-                settings.inner?.certificates.paths = [known.path + "/cert.pem"]
-                settings.inner?.limits = .init(deferrals: 1, refusals: 1, silence: 3_600_000, capacity: 100)
-            })
+        let door = try await self.door(backend, own: own, known: known) {
+            $0.inner?.limits = .init(deferrals: 1, refusals: 1, silence: 3_600_000, capacity: 100)
+        }
         func client() async throws -> SMTPTestClient {
             let client = try await door.greeted(source: "127.0.0.46")
             #expect(try await client.ask("EHLO x.example")?.hasPrefix("250") == true)

@@ -143,3 +143,14 @@ func eventually(_ what: String = "", _ condition: () -> Bool) async throws {
         try await Task.sleep(for: .milliseconds(5))
     }
 }
+
+extension EngineSettings {
+    /// Messages come with both of our fields: that of a delay, which is short, and that of SPF.
+    mutating func putsBothFields() {
+        greylist.mode = .on
+        greylist.delay = .milliseconds(100)
+        profile = .classic
+        looksUp = true
+        spfHeader = .receivedSPF
+    }
+}

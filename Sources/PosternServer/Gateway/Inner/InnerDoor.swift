@@ -72,9 +72,9 @@ final class InnerDoor: Sendable {
     func guest(_ address: IPAddress, isKnown: Bool, mayShowItself: Bool, _ settings: Settings, now: NIODeadline) -> Guest {
         if settings.nodes.contains(address) { return .node }
         if isKnown { return .welcome }
-        if mayShowItself, !isOpen { return .unseen }
         let guest: Guest = state.withLockedValue { state in
             if state.emptyRounds >= Self.roundsToOpen { return .welcome }
+            if mayShowItself { return .unseen }
             return .stranger(state.strangers.came(address, now: Int64(now.uptimeNanoseconds / 1_000_000), settings.limits))
         }
         counters.count { counts in

@@ -18,8 +18,7 @@ extension SessionHandler {
             return gateway.decisions.trustsDomains ? .accept : .drop(Reply(421, "4.7.0", settings.advice))
         case (.stranger(let reception), .recipient(let recipient, _)):
             // RFC 5321 §4.5.1: whoever wants to become known must be able to say so.
-            let local = recipient.mailbox.localPart.lowercasedASCII
-            if local == "postmaster" || local == "abuse" { return nil }
+            if recipient.mailbox.isAlwaysReachable { return nil }
             return reception == .busy ? .drop(Reply(421, "4.7.0", settings.advice)) : .defer(Reply(450, "4.7.1", settings.advice))
         case (.node, .recipient(let recipient, _)):
             if let refusal = relayRefusal(recipient.mailbox) { return .reject(refusal) }
