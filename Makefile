@@ -22,13 +22,13 @@ timed := IntegrationTests.FakeMXTests|TrapFloodTests|HarnessTests
 test: setup ## the whole suite, with real mail servers in private roots
 	scripts/servers.sh fetch postfix exim4 opensmtpd postgrey swaks haproxy strace unbound rbldnsd bind9-dnsutils dnsperf nftables sqlgrey shells chromium prometheus lintian dovecot
 	swift build --build-tests
-	swift test --skip-build --skip '$(clocked)|$(real)'
-	swift test --skip-build --no-parallel --filter '$(clocked)'
-	swift test --skip-build --no-parallel --filter '$(real)' --skip '$(heavy)|$(timed)'
-	swift test --skip-build --no-parallel --filter '$(heavy)'
-	swift test --skip-build --no-parallel --filter '$(timed)'
+	scripts/tests.sh --skip '$(clocked)|$(real)'
 	scripts/test_package.sh || [ $$? = 77 ]
 	scripts/fuzz.sh
+	scripts/tests.sh --no-parallel --filter '$(clocked)'
+	scripts/tests.sh --no-parallel --filter '$(real)' --skip '$(heavy)|$(timed)'
+	scripts/tests.sh --no-parallel --filter '$(heavy)'
+	scripts/tests.sh --no-parallel --filter '$(timed)'
 
 lint: ## the format, and who may import what
 	@scripts/lint.sh
