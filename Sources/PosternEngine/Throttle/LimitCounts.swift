@@ -594,7 +594,7 @@ public struct LimitCounts: Sendable {
     public mutating func release(_ account: String, at now: WallTime) -> Bool {
         let account = account.foldedMailbox
         shadowed[account] = nil
-        guard suspended.removeValue(forKey: account) != nil else { return false }
+        guard let suspension = suspended.removeValue(forKey: account) else { return false }
         // What it usually does stays, without what it was stopped for.
         let (index, key) = (Self.index(.accounts), CountKey(account, hash: hash))
         var used = CountValues()
@@ -602,7 +602,9 @@ public struct LimitCounts: Sendable {
         var spared: [Int: UInt32] = [:]
         for (limit, column) in suspensionLimits {
             guard let column, let unit = limit.unit.counted, let usual = usualColumns[unit] else { continue }
-            spared[usual] = max(spared[usual] ?? 0, UInt32(clamping: Int(used[column].rounded(.up))))
+            // The window may have passed since; nothing was let through after it was stopped.
+            let then = suspension.limit == limit ? suspension.count ?? 0 : 0
+            spared[usual] = max(spared[usual] ?? 0, then, UInt32(clamping: Int(used[column].rounded(.up))))
         }
         kinds[index].table.forget(key, sparing: spared)
         places[hashed(account)] = AccountPlaces()

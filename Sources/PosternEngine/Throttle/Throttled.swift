@@ -63,8 +63,7 @@ extension Throttled {
     /// Of an account that was stopped.
     init(_ suspension: Suspension, at now: WallTime) {
         // The reason begins with the limit, which the configuration may know no more.
-        let limit = suspension.reason.split(separator: ":").first.flatMap { try? Limit($0) }
-        self.init(.suspended, limit ?? Limit(.account, .messages, 1, per: .days(1)), count: 0, allowance: 0, until: now)
+        self.init(.suspended, suspension.limit ?? Limit(.account, .messages, 1, per: .days(1)), count: 0, allowance: 0, until: now)
         reason = suspension.reason
     }
 }

@@ -350,6 +350,11 @@ struct AccountLimitTests {
         #expect(counts.accept(shop, recipients: 5000, at: later) != nil)
         #expect(counts.release("shop", at: later))
         #expect(abs(allowance(later) - before) <= 1 && counts.standings(shop, at: later).first?.used == 0)
+        // Also where somebody comes to it the next day.
+        #expect(counts.accept(shop, recipients: 5000, at: later) != nil)
+        let tomorrow = later + .days(1)
+        #expect(counts.release("shop", at: tomorrow))
+        #expect(allowance(tomorrow) <= before)
     }
 
     @Test func `Nobody is usually refused`() {
