@@ -32,7 +32,8 @@ let package = Package(
         .target(name: "PolicyProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "SMTPProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "DNSProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
-        .target(name: "Counting", dependencies: ["PosternCore"], swiftSettings: strict),
+        .systemLibrary(name: "CMemory"),
+        .target(name: "Counting", dependencies: ["CMemory", "PosternCore"], swiftSettings: strict),
         .target(name: "PosternEngine", dependencies: ["AddressTables", "Counting", "PosternCore"], swiftSettings: strict),
         .target(name: "SPF", dependencies: ["PosternCore"], swiftSettings: strict),
 

@@ -56,7 +56,7 @@ public struct CountColumn: Hashable, Sendable {
     /// Where it matters: from an eighth of it on, who comes near is followed step by step.
     public var limit: UInt32
 
-    /// Rows keep the number of the window in 32 bits, which for windows of 100 ms last for 13 years at a time; to a month.
+    /// To a month. Shorter ones than 100 ms say nothing that a session's own bounds do not.
     public static let windows = WallTime.Span.milliseconds(100) ... .days(31)
 
     public init(_ unit: CountUnit, per window: WallTime.Span, limit: UInt32) {
@@ -65,6 +65,11 @@ public struct CountColumn: Hashable, Sendable {
         self.limit = limit
     }
 
-    /// Which window a moment falls in.
+    /// Which window a moment falls in. Numbers are kept in 32 bits and go round, after 13 years where windows are of 100 ms: they are
+    /// compared by `age` alone.
     func epoch(at now: WallTime) -> UInt32 { UInt32(truncatingIfNeeded: max(now.milliseconds, 0) / window.milliseconds) }
+
+    /// How many windows ago one was, by their numbers; below 0 where it is yet to come. As RFC 1982 §3.2 compares serial numbers.
+    @inline(__always)
+    static func age(of epoch: UInt32, at now: UInt32) -> Int32 { Int32(bitPattern: now &- epoch) }
 }

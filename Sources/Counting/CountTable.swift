@@ -27,6 +27,8 @@ public struct CountTable: Sendable {
 
     public static let capacities = [1, 2, 4, 6, 8, 12, 16, 24, 32, 44, 60, 84, 120, 176, 256]
     public static let maximumColumns = 24
+    /// A handle has 28 bits for a row of a capacity.
+    static let maximumRows = 1 << 28
     /// Rows that are looked at for one to give way.
     static let evictionSample = 16
 
@@ -119,7 +121,7 @@ public struct CountTable: Sendable {
         _ column: Int, age: UInt32, at now: WallTime
     ) {
         let epoch = memory.columns[column].epoch(at: max(now.milliseconds, 0))
-        if epoch > row[layout.epoch(column)] { Self.roll(row, column, to: epoch, layout, capacity: capacity) }
+        if epoch != row[layout.epoch(column)] { Self.roll(row, column, to: epoch, layout, capacity: capacity) }
         let total = row + layout.total(column)
         total[0] = min(total[0].plusSaturating(amount), RowLayout.mostCounted)
         let this = count[0]
@@ -127,14 +129,16 @@ public struct CountTable: Sendable {
         let last = count[1] & RowLayout.mostCounted
         let isFollowed = count[1] & RowLayout.isFollowed != 0
         let sum = UInt64(this) + UInt64(last) + UInt64(amount)
-        if !isFollowed, sum <= min(memory.columns[column].mentionable, memory.columns[column].near) { return }
+        let near = memory.columns[column].near
+        let least = logs.isCrowded ? near : min(memory.columns[column].mentionable, near)
+        if !isFollowed, sum <= least { return }
         let window = memory.columns[column].column.window
         let logKey = StepLogs.Key(key: key, column: UInt8(truncatingIfNeeded: column))
         if isFollowed {
             let isThere: Void? = logs.with(logKey) { $0.add(amount, window: window, at: now) }
             if isThere != nil { return }
         }
-        let follows = sum > memory.columns[column].near || sum > memory.columns[column].mentionable && !logs.isCrowded
+        let follows = sum > least
         if follows {
             var log = StepLog(
                 this: this, last: last, elapsed: memory.columns[column].elapsed(at: max(now.milliseconds, 0)), window: window,
@@ -151,7 +155,7 @@ public struct CountTable: Sendable {
     /// - Returns: false where there is nothing of the block.
     @discardableResult
     public mutating func counts(_ key: CountKey, at now: WallTime, blocks: UInt32 = 0, into values: inout CountValues) -> Bool {
-        guard let slot = find(key.block) else { return false }
+        guard let slot = find(key.block, expecting: key.member) else { return false }
         own()
         let handle = slots[slot] & 0xffff_ffff
         let row = row(handle)
@@ -278,17 +282,18 @@ public struct CountTable: Sendable {
     /// This window's count and the last one's, as they are by now.
     @inline(__always)
     static func windows(_ count: UnsafeMutablePointer<UInt32>, kept: UInt32, now: UInt32) -> (this: UInt32, last: UInt32) {
+        let age = CountColumn.age(of: kept, at: now)
         // A row that was kept by a clock that was ahead counts as it stands.
-        if now <= kept { return (count[0], count[1] & RowLayout.mostCounted) }
-        return now - kept == 1 ? (0, count[0]) : (0, 0)
+        if age <= 0 { return (count[0], count[1] & RowLayout.mostCounted) }
+        return age == 1 ? (0, count[0]) : (0, 0)
     }
 
     /// Brings a column of a row to a later window.
     private static func roll(_ row: UnsafeMutablePointer<UInt32>, _ column: Int, to epoch: UInt32, _ layout: RowLayout, capacity: Int) {
-        let kept = row[layout.epoch(column)]
-        guard epoch > kept else { return }
+        let age = CountColumn.age(of: row[layout.epoch(column)], at: epoch)
+        guard age > 0 else { return }
         row[layout.epoch(column)] = epoch
-        let follows = epoch - kept == 1
+        let follows = age == 1
         func turn(_ count: UnsafeMutablePointer<UInt32>) {
             // Whoever did nothing for two windows is followed no more.
             count[1] = follows && count[0] > 0 ? count[0] | count[1] & RowLayout.isFollowed : 0
@@ -308,30 +313,41 @@ public struct CountTable: Sendable {
     private static func member(_ row: UnsafeMutablePointer<UInt32>, _ member: UInt16, _ layout: RowLayout) -> Int? {
         let members = UnsafeRawPointer(row + layout.members)
         let count = Int(row[RowLayout.state] & RowLayout.countMask)
-        let wanted = SIMD16<UInt16>(repeating: member)
-        let end = SIMD16<UInt16>(repeating: UInt16(truncatingIfNeeded: count))
-        // Places count from one, so that nothing is none; at most one of them stays, since a member stands in a row once.
-        var places = SIMD16<UInt16>(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
-        var found = SIMD16<UInt16>(repeating: 0)
-        var index = 0
-        while index < count {
-            let here = members.loadUnaligned(fromByteOffset: 2 * index, as: SIMD16<UInt16>.self)
-            found |= places.replacing(with: 0, where: (here .!= wanted) .| (places .> end))
-            places &+= 16
-            index += 16
+        guard count > 16 else { return place(of: member, in: members, from: 0, to: count) }
+        let likely = min(max(RowLayout.guess(member, of: count) - 8, 0), count - 16)
+        return place(of: member, in: members, from: likely, to: count) ?? everyPlace(of: member, in: members, to: count)
+    }
+
+    @inline(never)
+    private static func everyPlace(of member: UInt16, in members: UnsafeRawPointer, to end: Int) -> Int? {
+        var start = 0
+        while start < end {
+            if let place = place(of: member, in: members, from: start, to: end) { return place }
+            start += 16
         }
-        let words = unsafeBitCast(found, to: SIMD4<UInt64>.self)
+        return nil
+    }
+
+    /// Of sixteen places, where one has this member.
+    @inline(__always)
+    private static func place(of member: UInt16, in members: UnsafeRawPointer, from start: Int, to end: Int) -> Int? {
+        let here = members.loadUnaligned(fromByteOffset: 2 * start, as: SIMD16<UInt16>.self)
+        let wanted = SIMD16<UInt16>(repeating: member)
+        // Places count from one, so that nothing is none; at most one of them stays, since a member stands in a row once.
+        let places = SIMD16<UInt16>(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
+        let last = SIMD16<UInt16>(repeating: UInt16(truncatingIfNeeded: end - start))
+        let words = unsafeBitCast(places.replacing(with: 0, where: (here .!= wanted) .| (places .> last)), to: SIMD4<UInt64>.self)
         var place = words[0] | words[1] | words[2] | words[3]
         place |= place >> 32
         place |= place >> 16
-        return place & 0xffff == 0 ? nil : Int(place & 0xffff) - 1
+        return place & 0xffff == 0 ? nil : start + Int(place & 0xffff) - 1
     }
 
     /// Where a key is counted; makes room for it.
     @inline(__always)
     private mutating func place(_ key: CountKey, at now: WallTime) -> (handle: UInt64, member: Int) {
         let known = recentMember(key)
-        let slot = known == nil ? find(key.block) ?? insert(key.block) : recent.slot
+        let slot = known == nil ? find(key.block, expecting: key.member) ?? insert(key.block, at: now) : recent.slot
         let handle = slots[slot] & 0xffff_ffff
         let row = row(handle)
         row[RowLayout.touched] = UInt32(truncatingIfNeeded: max(now.milliseconds, 0) / 1000)
@@ -367,23 +383,38 @@ public struct CountTable: Sendable {
             let least = (0..<capacity).min { a, b in
                 Self.weight(row, a, layout, capacity: capacity) < Self.weight(row, b, layout, capacity: capacity)
             }
-            let index = least ?? 0
-            Self.setMember(row, index, key.member, layout)
-            (row + layout.record(index, capacity: capacity)).update(repeating: 0, count: layout.record)
-            return (handle, index)
+            removeMember(row, at: least ?? 0, capacity: capacity)
         }
-        let index = Int(row[RowLayout.state] & RowLayout.countMask)
+        return (handle, insertMember(row, key.member, capacity: capacity))
+    }
+
+    /// Puts a member into its place in a row that has room for it.
+    private func insertMember(_ row: UnsafeMutablePointer<UInt32>, _ member: UInt16, capacity: Int) -> Int {
+        let members = UnsafeMutableRawPointer(row + layout.members).assumingMemoryBound(to: UInt16.self)
+        let count = Int(row[RowLayout.state] & RowLayout.countMask)
+        var place = count
+        while place > 0, members[place - 1] > member { place -= 1 }
+        let record = row + layout.record(place, capacity: capacity)
+        (members + place + 1).update(from: members + place, count: count - place)
+        (record + layout.record).update(from: record, count: (count - place) * layout.record)
+        members[place] = member
+        record.update(repeating: 0, count: layout.record)
         row[RowLayout.state] += 1
-        Self.setMember(row, index, key.member, layout)
-        return (handle, index)
+        return place
+    }
+
+    private func removeMember(_ row: UnsafeMutablePointer<UInt32>, at place: Int, capacity: Int) {
+        let members = UnsafeMutableRawPointer(row + layout.members).assumingMemoryBound(to: UInt16.self)
+        let rest = Int(row[RowLayout.state] & RowLayout.countMask) - place - 1
+        let record = row + layout.record(place, capacity: capacity)
+        (members + place).update(from: members + place + 1, count: rest)
+        record.update(from: record + layout.record, count: rest * layout.record)
+        (record + rest * layout.record).update(repeating: 0, count: layout.record)
+        row[RowLayout.state] -= 1
     }
 
     private func isFull(_ handle: UInt64) -> Bool {
         Int(row(handle)[RowLayout.state] & RowLayout.countMask) >= Self.capacity(handle)
-    }
-
-    private static func setMember(_ row: UnsafeMutablePointer<UInt32>, _ index: Int, _ member: UInt16, _ layout: RowLayout) {
-        UnsafeMutableRawPointer(row + layout.members).assumingMemoryBound(to: UInt16.self)[index] = member
     }
 
     private static func weight(_ row: UnsafeMutablePointer<UInt32>, _ member: Int, _ layout: RowLayout, capacity: Int) -> UInt64 {
@@ -458,24 +489,34 @@ public struct CountTable: Sendable {
     @inline(__always)
     private func home(_ slot: UInt64) -> Int { Int(slot >> 33) & mask }
 
+    /// `expecting`: the member that is looked at next.
     @inline(__always)
-    private func find(_ block: UInt64) -> Int? {
+    private func find(_ block: UInt64, expecting member: UInt16? = nil) -> Int? {
         let tag = hash(block) & 0xffff_ffff_0000_0000
         var slot = home(tag)
         while slots[slot] != 0 {
-            if slots[slot] & 0xffff_ffff_0000_0000 == tag, Self.block(row(slots[slot] & 0xffff_ffff)) == block { return slot }
+            if slots[slot] & 0xffff_ffff_0000_0000 == tag {
+                let handle = slots[slot] & 0xffff_ffff
+                let row = row(handle)
+                if let member { memory.expect(member, in: row, capacity: Self.capacity(handle)) }
+                if Self.block(row) == block { return slot }
+            }
             slot = (slot + 1) & mask
         }
         return nil
     }
 
-    private mutating func insert(_ block: UInt64) -> Int {
-        while bytes >= settings.maximumBytes, rows > 1 { evict() }
+    private mutating func insert(_ block: UInt64, at now: WallTime) -> Int {
+        while bytes >= settings.maximumBytes || rows >= Self.maximumRows, rows > 1 { evict() }
         if (rows + 1) * 4 > slots.count * 3 { widen() }
         let handle = allocate(0)
         let row = row(handle)
         row[0] = UInt32(truncatingIfNeeded: block)
         row[1] = UInt32(truncatingIfNeeded: block >> 32)
+        // As of windows that have gone by.
+        for column in 0..<layout.columns {
+            row[layout.epoch(column)] = memory.columns[column].epoch(at: max(now.milliseconds, 0)) &- 2
+        }
         rows += 1
         return fill(hash(block) & 0xffff_ffff_0000_0000 | handle)
     }
@@ -541,8 +582,7 @@ public struct CountTable: Sendable {
             guard slots[hand] != 0 else { continue }
             let row = row(slots[hand] & 0xffff_ffff)
             let isOver = epochs.indices.allSatisfy { column in
-                let kept = row[layout.epoch(column)]
-                return epochs[column] > kept && epochs[column] - kept > 1
+                CountColumn.age(of: row[layout.epoch(column)], at: epochs[column]) > 1
             }
             guard isOver else { continue }
             remove(at: hand)
@@ -600,9 +640,10 @@ public struct CountTable: Sendable {
             let epoch = columns[index].epoch(at: now)
             let counts = member.counts[position]
             let back: (this: UInt32, last: UInt32)
-            if epoch <= column.epoch {
+            let age = CountColumn.age(of: column.epoch, at: epoch)
+            if age <= 0 {
                 back = counts
-            } else if epoch - column.epoch == 1 {
+            } else if age == 1 {
                 back = (0, counts.this)
             } else {
                 continue
@@ -658,7 +699,7 @@ public struct CountTable: Sendable {
         for (position, column) in kept.columns.enumerated() {
             guard let index = columns.firstIndex(where: { $0.unit == column.unit && $0.window == column.window }) else { continue }
             let epoch = columns[index].epoch(at: now)
-            guard epoch <= column.epoch &+ 1, column.epoch <= epoch &+ 1 else { continue }
+            guard (-1...1).contains(CountColumn.age(of: column.epoch, at: epoch)) else { continue }
             isUsed = true
             for member in kept.members where member.counts[position] != (0, 0) {
                 let (handle, place) = place(CountKey(block: block, member: member.member), at: now)

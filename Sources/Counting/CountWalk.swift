@@ -54,7 +54,7 @@ extension CountTable {
                 let state = memory.columns[column]
                 let kept = row[layout.epoch(column)]
                 // What is older counts for nothing.
-                guard epochs[position] <= kept &+ 1 else { continue }
+                guard CountColumn.age(of: kept, at: epochs[position]) <= 1 else { continue }
                 var least = thresholds[column].least
                 if thresholds[column].block < .infinity {
                     let (this, last) = Self.windows(row + layout.total(column), kept: kept, now: epochs[position])

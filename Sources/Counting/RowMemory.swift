@@ -1,3 +1,4 @@
+import CMemory
 import PosternCore
 
 /// The rows of a table, in chunks of one capacity each, so that growing neither moves what is there nor keeps more than a chunk in
@@ -48,11 +49,15 @@ final class RowMemory: @unchecked Sendable {
         }
     }
 
+    /// The chunks of one capacity.
     private struct Slab {
         let stride: Int
         /// Rows in a chunk: two to the power of this.
         let shift: Int
-        var chunks: [UnsafeMutablePointer<UInt32>] = []
+        /// Raw, since an array's storage would be retained and released for every row that is looked at.
+        var chunks: UnsafeMutablePointer<UnsafeMutablePointer<UInt32>>
+        var chunkCount = 0
+        private var room = 8
         var free: [UInt32] = []
         var handedOut = 0
 
@@ -60,14 +65,38 @@ final class RowMemory: @unchecked Sendable {
             self.stride = stride
             let rows = max(RowMemory.chunkWords / stride, 1)
             shift = Int.bitWidth - 1 - rows.leadingZeroBitCount
+            chunks = .allocate(capacity: room)
         }
 
-        var chunkWords: Int { stride << shift }
+        var chunkWords: Int { stride << shift + RowMemory.overread }
+
+        /// The same rows in other memory.
+        init(_ other: Slab, _ arena: inout ChunkArena) {
+            self = other
+            chunks = .allocate(capacity: room)
+            for index in 0..<chunkCount {
+                let chunk = arena.take(words: chunkWords)
+                chunk.update(from: other.chunks[index], count: chunkWords)
+                (chunks + index).initialize(to: chunk)
+            }
+        }
+
+        mutating func append(_ chunk: UnsafeMutablePointer<UInt32>) {
+            if chunkCount == room {
+                let wider = UnsafeMutablePointer<UnsafeMutablePointer<UInt32>>.allocate(capacity: room * 2)
+                wider.moveInitialize(from: chunks, count: chunkCount)
+                chunks.deallocate()
+                (chunks, room) = (wider, room * 2)
+            }
+            (chunks + chunkCount).initialize(to: chunk)
+            chunkCount += 1
+        }
     }
 
     let layout: RowLayout
     let columns: UnsafeMutablePointer<ColumnState>
     private let slabs: UnsafeMutablePointer<Slab>
+    private var arena = ChunkArena()
 
     init(_ columns: [CountColumn]) {
         layout = RowLayout(columns: columns.count)
@@ -85,23 +114,14 @@ final class RowMemory: @unchecked Sendable {
         columns = .allocate(capacity: max(layout.columns, 1))
         columns.initialize(from: other.columns, count: layout.columns)
         slabs = .allocate(capacity: CountTable.capacities.count)
-        slabs.initialize(from: other.slabs, count: CountTable.capacities.count)
-        for index in CountTable.capacities.indices {
-            let words = slabs[index].chunkWords + Self.overread
-            for chunk in slabs[index].chunks.indices {
-                let new = UnsafeMutablePointer<UInt32>.allocate(capacity: words)
-                new.initialize(from: slabs[index].chunks[chunk], count: words)
-                slabs[index].chunks[chunk] = new
-            }
-        }
+        for index in CountTable.capacities.indices { (slabs + index).initialize(to: Slab(other.slabs[index], &arena)) }
     }
 
     deinit {
-        for index in CountTable.capacities.indices {
-            for chunk in slabs[index].chunks { chunk.deallocate() }
-        }
+        for index in CountTable.capacities.indices { slabs[index].chunks.deallocate() }
         slabs.deinitialize(count: CountTable.capacities.count).deallocate()
         columns.deallocate()
+        arena.release()
     }
 
     func copy() -> RowMemory { RowMemory(copying: self) }
@@ -115,14 +135,27 @@ final class RowMemory: @unchecked Sendable {
         return slabs[slab].chunks[index >> shift] + (index & (1 << shift - 1)) * slabs[slab].stride
     }
 
+    /// Asks for what of a row will be looked at, before it is known where in it a member stands: members stand in order, so that is
+    /// guessed, and what is waited for comes at once and not one after the other.
+    @inline(__always)
+    func expect(_ member: UInt16, in row: UnsafeMutablePointer<UInt32>, capacity: Int) {
+        let guess = RowLayout.guess(member, of: capacity)
+        cmemory_prefetch(row)
+        cmemory_prefetch(row + layout.members + guess / 2)
+        // Half a line to either side of it.
+        var word = layout.record(guess, capacity: capacity) - 8
+        let end = word + layout.record + 16
+        while word < end {
+            cmemory_prefetch(row + word)
+            word += 16
+        }
+    }
+
     /// A row of zeros.
     func take(_ slab: Int) -> Int {
         if let index = slabs[slab].free.popLast() { return Int(index) }
-        if slabs[slab].handedOut == slabs[slab].chunks.count << slabs[slab].shift {
-            let words = slabs[slab].chunkWords + Self.overread
-            let chunk = UnsafeMutablePointer<UInt32>.allocate(capacity: words)
-            chunk.initialize(repeating: 0, count: words)
-            slabs[slab].chunks.append(chunk)
+        if slabs[slab].handedOut == slabs[slab].chunkCount << slabs[slab].shift {
+            slabs[slab].append(arena.take(words: slabs[slab].chunkWords))
         }
         slabs[slab].handedOut += 1
         return slabs[slab].handedOut - 1
@@ -137,7 +170,7 @@ final class RowMemory: @unchecked Sendable {
 /// Where things stand in a row, in words of 32 bits: block (2), when it was touched in seconds (1), members in use and flags (1); of
 /// each column its epoch (1), then of each its totals of this window and the last (2); the members, two a word; of each member a
 /// record: when it was charged last, in milliseconds as far as they go (1), and of each column this window's count and the last
-/// one's (2), whose uppermost bit says that there is a log of it.
+/// one's (2), whose uppermost bit says that there is a log of it. Members stand in the order of their numbers, and so do the records.
 struct RowLayout: Sendable {
     let columns: Int
 
@@ -160,7 +193,16 @@ struct RowLayout: Sendable {
     @inline(__always) var record: Int { 1 + 2 * columns }
     /// A member's record: its moment, then its counts.
     @inline(__always) func record(_ member: Int, capacity: Int) -> Int { members + (capacity + 1) / 2 + member * record }
-    func words(capacity: Int) -> Int { record(capacity, capacity: capacity) }
+    /// Long rows begin with a line of the cache: for a few hundredths more memory, fewer lines are looked at.
+    func words(capacity: Int) -> Int {
+        let words = record(capacity, capacity: capacity)
+        return words < Self.longRow ? words : (words + 15) & ~15
+    }
+    private static let longRow = 128
+
+    /// About where a member stands among so many, if numbers are spread evenly: of the addresses of a /24, or the /64s of a /48.
+    @inline(__always)
+    static func guess(_ member: UInt16, of count: Int) -> Int { Int(member) * count >> (member < 256 ? 8 : 16) }
 }
 
 /// What a key has in each column of a table, and its block as far as that was asked for.
