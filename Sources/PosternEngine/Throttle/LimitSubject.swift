@@ -1,3 +1,4 @@
+import Counting
 import PosternCore
 
 /// Whose limits a question bears on.
@@ -36,4 +37,56 @@ public struct LimitRequest: Equatable, Sendable {
     public var isWhole = false
 
     public init() {}
+}
+
+/// By what somebody is counted.
+extension LimitCounts {
+    func key(_ table: Table, _ subject: LimitSubject, _ recipientDomain: String?) -> CountKey? {
+        switch table {
+        case .addresses: subject.address.map { CountKey($0) }
+        case .identities: subject.identity.map { CountKey($0, hash: hash) }
+        case .accounts: subject.account.map { CountKey($0, hash: hash) }
+        case .accountDomains: subject.accountDomain.map { CountKey($0, hash: hash) }
+        case .recipientDomains: recipientDomain.map { CountKey($0, hash: hash) }
+        }
+    }
+
+    /// For people.
+    func name(_ table: Table, _ subject: LimitSubject, _ recipientDomain: String?) -> String {
+        let name: String? =
+            switch table {
+            case .addresses: subject.address?.description
+            case .identities: subject.identity
+            case .accounts: subject.account
+            case .accountDomains: subject.accountDomain
+            case .recipientDomains: recipientDomain
+            }
+        return name ?? ""
+    }
+
+    func kind(_ table: Table) -> Int? {
+        let index = Self.index(table)
+        return kinds[index].table.columns.isEmpty ? nil : index
+    }
+
+    func hashed(_ text: String) -> UInt64 { CountKey(text, hash: hash).block }
+
+    /// By which a recipient is known again within its message; never 0.
+    public func mark(of recipient: Mailbox) -> UInt64 { hashed(recipient.folded) | 1 }
+
+    /// The network of an address, of an account's.
+    func hashed(_ address: IPAddress) -> UInt64 {
+        withUnsafeBytes(of: CountKey(address).block.littleEndian) { hash.hash($0) }
+    }
+}
+
+extension CountKey {
+    /// The address, or the /64, that it stands for; `nil` for a name.
+    var network: Prefix? {
+        switch block >> 56 {
+        case 4: Prefix(IPAddress(v4: UInt32(truncatingIfNeeded: block << 8) | UInt32(member)), length: 32)
+        case 6: Prefix(IPAddress(v6High: block << 16 | UInt64(member), low: 0), length: 64)
+        default: nil
+        }
+    }
 }
