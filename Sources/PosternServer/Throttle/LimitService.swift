@@ -268,7 +268,7 @@ public final class LimitService: Sendable {
         let ofAccount = attempt.account != nil
         return state.withLockedValue { state in
             state.counts.standings(of: subject, recipientDomain: attempt.recipient?.domainName?.text, at: now)
-        }.filter { ($0.limit.key == .account || $0.limit.key == .accountDomain) == ofAccount }
+        }.filter { ($0.limit.key == .account || $0.limit.key == .accountDomain || $0.limit.unit == .failures) == ofAccount }
     }
 
     public var suspensionsInForce: [Suspension] {

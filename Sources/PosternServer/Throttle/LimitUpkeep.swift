@@ -101,22 +101,25 @@ struct LimitUpkeep: Sendable {
             let notice = Notice(
                 account: suspension.account, reason: suspension.reason, time: (wall + (suspension.since - steady)).description,
                 hostname: hostname)
-            // A slow webhook keeps nobody else waiting.
-            Task { await tell(notice, accounts) }
+            // Neither a slow webhook nor a slow command keeps anybody else waiting.
+            Task { await tell(accounts.webhook, notice) }
+            Task { await tell(accounts.command, notice) }
         }
     }
 
-    private func tell(_ notice: Notice, _ accounts: AccountSettings) async {
-        if let url = accounts.webhook {
-            do {
-                try await Webhook.post(notice, to: url)
-            } catch {
-                logger.error(
-                    "the webhook was not told of a suspension", metadata: ["account": "\(shown(notice.account))", "error": "\(error)"])
-            }
+    private func tell(_ webhook: String?, _ notice: Notice) async {
+        guard let webhook else { return }
+        do {
+            try await Webhook.post(notice, to: webhook)
+        } catch {
+            logger.error(
+                "the webhook was not told of a suspension", metadata: ["account": "\(shown(notice.account))", "error": "\(error)"])
         }
-        guard !accounts.command.isEmpty else { return }
-        let result = await Command(accounts.command).run(input: notice.json)
+    }
+
+    private func tell(_ command: [String], _ notice: Notice) async {
+        guard !command.isEmpty else { return }
+        let result = await Command(command).run(input: notice.json)
         if !result.isSuccess {
             logger.error(
                 "the command was not told of a suspension", metadata: ["account": "\(shown(notice.account))", "reason": "\(result)"])

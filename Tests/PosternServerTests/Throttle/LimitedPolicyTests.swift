@@ -346,6 +346,51 @@ struct LimitedPolicyTests {
         await test.stop()
     }
 
+    @Test func `A command is told while a webhook is still tried`() async throws {
+        let hook = try ScriptedWebhook(failures: Webhook.tries)
+        let file = FileManager.default.temporaryDirectory.appending(path: "postern-told-\(UUID().uuidString.prefix(8))").path
+        defer { try? FileManager.default.removeItem(atPath: file) }
+        var accounts = AccountSettings()
+        accounts.mode = .on
+        accounts.suspend = [Limit(.account, .recipients, 1, per: .hours(1))]
+        accounts.webhook = "http://127.0.0.1:\(hook.port)/hook"
+        accounts.command = ["/usr/bin/env", "sh", "-c", "cat > \"$0\"", file]
+        let limits = LimitService(throttle: ThrottleSettings(), accounts: accounts, seed: (1, 2))
+        let store = MemoryStore()
+        let settings = accounts
+        let upkeep = LimitUpkeep(
+            limits: limits, store: store, clock: ServiceClock(after: nil),
+            settings: { (settings, Configuration.Firewall(), "mx.example.org") }, logger: LogCapture().logger)
+        let running = Task { await upkeep.run() }
+        let subject = LimitSubject(address: IPAddress("192.0.2.7"), account: "ann")
+        limits.accepted(subject, recipients: 2, size: 1, now: ServiceClock(after: nil).now().steady)
+        // Between its tries it waits for six seconds in all.
+        try await eventually("told") { (try? String(contentsOfFile: file, encoding: .utf8))?.isEmpty == false }
+        #expect(hook.bodies.count < Webhook.tries)
+        running.cancel()
+        await running.value
+        await store.close()
+    }
+
+    @Test func `What is left of an account's limits has its address's failed log-ins beside it, and nothing else of that`() async throws {
+        var (throttle, accounts) = (ThrottleSettings(), AccountSettings())
+        throttle.mode = .on
+        accounts.mode = .on
+        accounts.limits = [Limit(.account, .messages, 9, per: .hours(1)), Limit(.address, .failures, 5, per: .hours(1))]
+        accounts.suspend = []
+        let limits = LimitService(throttle: throttle, accounts: accounts, seed: (1, 2))
+        let now = ServiceClock(after: nil).now().steady
+        limits.failedLogIn(LimitSubject(address: IPAddress("192.0.2.7"), account: "ann"), now: now)
+        let engine = Engine(settings: EngineSettings(), domains: LastLabelDomains())
+        var attempt = Attempt(stage: .rcpt, client: Client(address: IPAddress("192.0.2.7")), recipient: Mailbox("user@example.org"))
+        let ofClient = limits.standings(attempt, engine, now: now)
+        #expect(!ofClient.isEmpty && ofClient.allSatisfy { $0.limit.unit != .failures })
+        attempt.account = "ann"
+        let ofAccount = limits.standings(attempt, engine, now: now)
+        #expect(Set(ofAccount.map(\.limit)) == Set(accounts.limits))
+        #expect(ofAccount.first { $0.limit.unit == .failures }.map { "\($0.subject) \($0.used)" } == "192.0.2.7 1.0")
+    }
+
     @Test func `A webhook that fails is tried again`() async throws {
         let hook = try ScriptedWebhook(failures: 1)
         let notice = Notice(account: "ann", reason: "x", time: "2026-11-20T00:00:00Z", hostname: "mx")
