@@ -139,11 +139,15 @@ final class RowMemory: @unchecked Sendable {
     /// guessed, and what is waited for comes at once and not one after the other.
     @inline(__always)
     func expect(_ member: UInt16, in row: UnsafeMutablePointer<UInt32>, capacity: Int) {
+        var word = 0
+        while word < layout.members {
+            cmemory_prefetch(row + word)
+            word += 16
+        }
         let guess = RowLayout.guess(member, of: capacity)
-        cmemory_prefetch(row)
         cmemory_prefetch(row + layout.members + guess / 2)
         // Half a line to either side of it.
-        var word = layout.record(guess, capacity: capacity) - 8
+        word = layout.record(guess, capacity: capacity) - 8
         let end = word + layout.record + 16
         while word < end {
             cmemory_prefetch(row + word)
