@@ -122,7 +122,10 @@ extension WallTime.Span: CustomStringConvertible {
 extension WallTime: CustomStringConvertible {
     /// RFC 3339 in UTC with milliseconds, such as `2026-11-20T08:15:30.250Z`; outside the years 0 to 9999, which that
     /// RFC does not know, with a sign or more digits.
-    public var description: String {
+    public var description: String { String(octets: Self.longestDescription) { write(to: &$0) } }
+
+    /// The same, in at most `longestDescription` octets.
+    public func write(to text: inout TextWriter) {
         let days = milliseconds.floorDivided(by: 86_400_000)
         let rest = (milliseconds % 86_400_000 + 86_400_000) % 86_400_000
         // Days to a civil date, after Howard Hinnant, "chrono-compatible low-level date algorithms".
@@ -136,26 +139,24 @@ extension WallTime: CustomStringConvertible {
         let month = shifted < 10 ? shifted + 3 : shifted - 9
         let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
         let seconds = rest / 1000
-        return String(octets: Self.longestDescription) { text in
-            text.add(decimal: year, width: 4)
-            text.add(UInt8(ascii: "-"))
-            text.add(decimal: month, width: 2)
-            text.add(UInt8(ascii: "-"))
-            text.add(decimal: day, width: 2)
-            text.add(UInt8(ascii: "T"))
-            text.add(decimal: seconds / 3600, width: 2)
-            text.add(UInt8(ascii: ":"))
-            text.add(decimal: seconds / 60 % 60, width: 2)
-            text.add(UInt8(ascii: ":"))
-            text.add(decimal: seconds % 60, width: 2)
-            text.add(UInt8(ascii: "."))
-            text.add(decimal: rest % 1000, width: 3)
-            text.add(UInt8(ascii: "Z"))
-        }
+        text.add(decimal: year, width: 4)
+        text.add(UInt8(ascii: "-"))
+        text.add(decimal: month, width: 2)
+        text.add(UInt8(ascii: "-"))
+        text.add(decimal: day, width: 2)
+        text.add(UInt8(ascii: "T"))
+        text.add(decimal: seconds / 3600, width: 2)
+        text.add(UInt8(ascii: ":"))
+        text.add(decimal: seconds / 60 % 60, width: 2)
+        text.add(UInt8(ascii: ":"))
+        text.add(decimal: seconds % 60, width: 2)
+        text.add(UInt8(ascii: "."))
+        text.add(decimal: rest % 1000, width: 3)
+        text.add(UInt8(ascii: "Z"))
     }
 
     /// Octets; the year of the last moment there is has nine digits.
-    private static let longestDescription = 32
+    public static let longestDescription = 32
 }
 
 extension Int64 {

@@ -30,7 +30,7 @@ public final class DecisionLog: Sendable {
         func person(_ mailbox: Mailbox) -> String { redacts ? "…@\(mailbox.domain)" : mailbox.description }
 
         var line = LogLine(writer.format)
-        line.add("time", record.time.description)
+        line.add("time", record.time)
         line.add("level", "info")
         line.add("msg", "decision")
         line.add("verdict", record.verdict.action.name)
@@ -44,9 +44,9 @@ public final class DecisionLog: Sendable {
         line.add("from", attempt.sender.mailbox.map(person) ?? "<>")
         line.add(nonEmpty: "to", attempt.recipient.map(person) ?? "")
         line.add(nonEmpty: "account", attempt.account.map { redacts ? "…" : $0 } ?? "")
-        let detail = record.verdict.causes.map(\.description).joined(separator: "; ")
+        let detail = record.verdict.causes.map { $0.description }.joined(separator: "; ")
         line.add("detail", redacts ? Redaction.sentence(detail) : detail)
-        if let passesAt = record.verdict.passesAt { line.add("passes_at", passesAt.description) }
+        if let passesAt = record.verdict.passesAt { line.add("passes_at", passesAt) }
         writer.write(line, now: false)
     }
 }

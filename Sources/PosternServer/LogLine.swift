@@ -4,61 +4,103 @@ import PosternCore
 public typealias LogFormat = Configuration.Log.Format
 
 /// One line of a structured log: keys and values in order, written down as they come.
-public struct LogLine: Sendable {
+public struct LogLine: ~Copyable {
     private let format: LogFormat
-    /// Written up to `count`.
-    private var memory: [UInt8]
+    /// Its own; written up to `count`.
+    private var memory: UnsafeMutableRawBufferPointer
     private var count = 0
 
     /// Octets of most lines.
     private static let usual = 512
     /// What stands between and around a key and a value.
     private static let marks = 6
+    /// Of a number of 64 bits, with its sign.
+    private static let longestNumber = 20
 
     public init(_ format: LogFormat) {
         self.format = format
-        memory = Array(repeating: 0, count: Self.usual)
+        memory = .allocate(byteCount: Self.usual, alignment: 1)
     }
 
-    public mutating func add(_ key: String, _ value: String) {
-        let isFirst = count == 0
-        let isEscaped = key.holdsEscapes || value.holdsEscapes
-        let octets = key.utf8.count + value.utf8.count
-        write(Self.marks + (isEscaped ? octets * JSONText.longestEscape : octets)) { [format] writer in
-            switch format {
-            case .logfmt:
-                if !isFirst { writer.add(UInt8(ascii: " ")) }
-                writer.add(key)
-                writer.add(UInt8(ascii: "="))
-                if value.isLogfmtWord { writer.add(value) } else { JSONText.quote(value, isEscaped, into: &writer) }
-            case .json:
-                writer.add(isFirst ? UInt8(ascii: "{") : UInt8(ascii: ","))
-                JSONText.quote(key, isEscaped, into: &writer)
-                writer.add(UInt8(ascii: ":"))
-                JSONText.quote(value, isEscaped, into: &writer)
-            }
-        }
+    deinit { memory.deallocate() }
+
+    /// - Parameter key: a word that neither form has to escape.
+    public mutating func add(_ key: StaticString, _ value: String) {
+        value.withOctets { add(UnsafeBufferPointer(start: key.utf8Start, count: key.utf8CodeUnitCount), $0) }
+    }
+
+    /// Of a key that is not ours: what is no word in it becomes `_`.
+    public mutating func add(named key: String, _ value: String) {
+        let word = key.withOctets { $0.areLogfmtWord } ? key : String(key.map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "_" })
+        word.withOctets { word in value.withOctets { add(word, $0) } }
     }
 
     /// Adds a field unless it is empty.
-    public mutating func add(nonEmpty key: String, _ value: String) {
+    public mutating func add(nonEmpty key: StaticString, _ value: String) {
         if !value.isEmpty { add(key, value) }
     }
 
+    public mutating func add(_ key: StaticString, _ number: some BinaryInteger) {
+        // A number is a word in logfmt; in JSON it is a string, as every value is.
+        add(key, octets: Self.longestNumber) { $0.add(decimal: Int64(clamping: number)) }
+    }
+
+    public mutating func add(_ key: StaticString, _ time: WallTime) {
+        add(key, octets: WallTime.longestDescription) { time.write(to: &$0) }
+    }
+
     func append(to buffer: inout [UInt8]) {
-        memory.withUnsafeBufferPointer { buffer.append(contentsOf: UnsafeBufferPointer(rebasing: $0[..<count])) }
+        buffer.append(contentsOf: UnsafeRawBufferPointer(rebasing: memory[..<count]))
         if format == .json { buffer.append(contentsOf: (count == 0 ? "{}" : "}").utf8) }
         buffer.append(UInt8(ascii: "\n"))
     }
 
-    /// - Parameter octets: as many as are written, or more.
-    private mutating func write(_ octets: Int, _ body: (inout TextWriter) -> Void) {
-        if memory.count - count < octets { memory.append(contentsOf: repeatElement(0, count: max(octets, memory.count))) }
-        count += memory.withUnsafeMutableBytes { memory in
-            var writer = TextWriter(UnsafeMutableRawBufferPointer(rebasing: memory[count...]))
-            body(&writer)
-            return writer.count
+    private mutating func add(_ key: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
+        // A word needs no escape.
+        let isWord = value.areLogfmtWord
+        let isEscaped = !isWord && value.holdEscapesOfJSON
+        write(key, isEscaped ? value.count * JSONText.longestEscape : value.count) { [format] writer in
+            if format == .logfmt, isWord { writer.add(value) } else { JSONText.quote(value, isEscaped, into: &writer) }
         }
+    }
+
+    /// - Parameter body: writes a word.
+    private mutating func add(_ key: StaticString, octets: Int, _ body: (inout TextWriter) -> Void) {
+        write(UnsafeBufferPointer(start: key.utf8Start, count: key.utf8CodeUnitCount), octets) { [format] writer in
+            if format == .json { writer.add(UInt8(ascii: "\"")) }
+            body(&writer)
+            if format == .json { writer.add(UInt8(ascii: "\"")) }
+        }
+    }
+
+    /// - Parameter octets: as many as `value` writes without quotes, or more.
+    @inline(__always)
+    private mutating func write(_ key: UnsafeBufferPointer<UInt8>, _ octets: Int, _ value: (inout TextWriter) -> Void) {
+        let isFirst = count == 0
+        makeRoom(Self.marks + key.count + octets)
+        var writer = TextWriter(UnsafeMutableRawBufferPointer(rebasing: memory[count...]))
+        switch format {
+        case .logfmt:
+            if !isFirst { writer.add(UInt8(ascii: " ")) }
+            writer.add(key)
+            writer.add(UInt8(ascii: "="))
+        case .json:
+            writer.add(isFirst ? UInt8(ascii: "{") : UInt8(ascii: ","))
+            writer.add(UInt8(ascii: "\""))
+            writer.add(key)
+            writer.add(UInt8(ascii: "\""))
+            writer.add(UInt8(ascii: ":"))
+        }
+        value(&writer)
+        count += writer.count
+    }
+
+    private mutating func makeRoom(_ octets: Int) {
+        guard memory.count - count < octets else { return }
+        let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: memory.count + max(octets, memory.count), alignment: 1)
+        larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: memory[..<count]))
+        memory.deallocate()
+        memory = larger
     }
 }
 
@@ -67,10 +109,10 @@ private enum JSONText {
     /// Octets that stand for one: `\u001f`.
     static let longestEscape = 6
 
-    static func quote(_ text: String, _ isEscaped: Bool, into writer: inout TextWriter) {
+    static func quote(_ text: UnsafeBufferPointer<UInt8>, _ isEscaped: Bool, into writer: inout TextWriter) {
         writer.add(UInt8(ascii: "\""))
         if isEscaped {
-            for octet in text.utf8 { add(octet, into: &writer) }
+            for octet in text { add(octet, into: &writer) }
         } else {
             writer.add(text)
         }
@@ -94,13 +136,8 @@ private enum JSONText {
 }
 
 extension String {
-    /// Whether a JSON string would say any octet in another way.
-    fileprivate var holdsEscapes: Bool { octets { $0.holdEscapesOfJSON } }
-
-    /// Whether it can stand in logfmt as it is.
-    fileprivate var isLogfmtWord: Bool { octets { $0.areLogfmtWord } }
-
-    private func octets(_ test: (UnsafeBufferPointer<UInt8>) -> Bool) -> Bool {
-        utf8.withContiguousStorageIfAvailable(test) ?? Array(utf8).withUnsafeBufferPointer(test)
+    @inline(__always)
+    fileprivate func withOctets<Value>(_ body: (UnsafeBufferPointer<UInt8>) -> Value) -> Value {
+        utf8.withContiguousStorageIfAvailable(body) ?? Array(utf8).withUnsafeBufferPointer(body)
     }
 }

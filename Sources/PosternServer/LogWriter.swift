@@ -44,7 +44,7 @@ public final class LogWriter: Sendable {
     /// Whether addresses of people are to be left out of lines.
     public var redacts: Bool { state.withLockedValue { $0.redact } }
 
-    public func write(_ line: LogLine, now flushNow: Bool) {
+    public func write(_ line: borrowing LogLine, now flushNow: Bool) {
         let isFirst = state.withLockedValue { state in
             guard state.buffer.count < Self.maximumHeld else {
                 state.dropped += 1
@@ -97,7 +97,7 @@ public final class LogWriter: Sendable {
             var line = LogLine(format)
             line.add("level", "warning")
             line.add("msg", "log lines were dropped, the log could not be written")
-            line.add("count", String(state.dropped))
+            line.add("count", state.dropped)
             state.dropped = 0
             line.append(to: &state.buffer)
         }
@@ -129,14 +129,14 @@ public struct LineLogHandler: LogHandler {
 
     public func log(event: LogEvent) {
         var line = LogLine(writer.format)
-        line.add("time", SystemClocks.wall().description)
+        line.add("time", SystemClocks.wall())
         line.add("level", event.level.rawValue)
         line.add("msg", event.message.description)
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
         let redacts = writer.redacts
         for (key, value) in all.sorted(by: { $0.key < $1.key }) {
             // An error may quote what a peer wrote.
-            line.add(key, redacts ? Redaction.sentence("\(value)") : "\(value)")
+            line.add(named: key, redacts ? Redaction.sentence("\(value)") : "\(value)")
         }
         writer.write(line, now: true)
     }

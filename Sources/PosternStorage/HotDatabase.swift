@@ -105,8 +105,21 @@ final class HotDatabase {
             }
             // What can be found to be wrong is found here, and the journal is read before anyone waits for an answer.
             try transaction(writing: false) { _ in }
+            try learn(for: Self.learningTime)
         } catch {
             throw StoreFailure(error, path: path)
+        }
+    }
+
+    /// How long a start may take to learn what rows there are: what is left then is learnt by the way. Several million are read in it
+    /// where the file is in memory.
+    private static let learningTime = Duration.milliseconds(700)
+    private static let learntInOneGo = 50_000
+
+    private func learn(for time: Duration) throws(StoreFailure) {
+        let end = ContinuousClock.now + time
+        while let statements, !(statements.triplets.isLearnt && statements.identities.isLearnt), ContinuousClock.now < end {
+            try transaction(writing: false) { hot throws(StoreFailure) in try hot.learn(Self.learntInOneGo) }
         }
     }
 
@@ -164,10 +177,9 @@ final class HotDatabase {
 
     /// Carries out work as one SQLite transaction: all of it is committed when this returns, none when it throws.
     ///
-    /// - Parameter merging: How many changed triplets are merged into their table by the way; by default so many that
-    ///   merging keeps up.
+    /// - Parameter isIdle: Whether nobody waits: more changed triplets are merged into their table by the way, and more rows learnt.
     func transaction<Value>(
-        writing: Bool = true, merging: Int? = nil, _ work: (HotTransaction) throws(StoreFailure) -> Value
+        writing: Bool = true, isIdle: Bool = false, _ work: (HotTransaction) throws(StoreFailure) -> Value
     ) throws(StoreFailure) -> Value {
         guard let statements else { throw .closed }
         let result: Result<Value, StoreFailure> = pool.writeWithoutTransaction { db in
@@ -179,7 +191,7 @@ final class HotDatabase {
                     statements: statements, hasher: hasher, counts: counts, keepsDecisions: settings.keepsDecisions, db: db, path: path)
                 let value = try work(hot)
                 if writing {
-                    try hot.finish(maximumDecisions: settings.maximumDecisions, merging: merging)
+                    try hot.finish(maximumDecisions: settings.maximumDecisions, isIdle: isIdle)
                     if hot.counts != counts { try write(hot.counts, statements) }
                 }
                 try statements.commit.run()
@@ -196,8 +208,11 @@ final class HotDatabase {
         return try result.get()
     }
 
-    /// Whether changed triplets are there to be merged, so that idle time is of use.
-    var isMerging: Bool { statements?.triplets.isMerging ?? false }
+    /// Whether there are changed triplets to be merged or rows to be learnt, so that idle time is of use.
+    var usesIdleTime: Bool {
+        guard let statements else { return false }
+        return statements.triplets.isMerging || !statements.triplets.isLearnt || !statements.identities.isLearnt
+    }
 
     /// Brings what is kept in memory in line with the database, where another process has written or a transaction failed.
     private func synchronise(_ statements: Statements) throws(StoreFailure) {
@@ -208,7 +223,7 @@ final class HotDatabase {
         counts = try readCounts(statements)
         try statements.decisions.synchronise()
         try statements.identities.synchronise(count: counts.identities)
-        try statements.triplets.synchronise(sequence: counts.journal, progress: counts.merging, trusting: isTrusted)
+        try statements.triplets.synchronise(count: counts.triplets, sequence: counts.journal, progress: counts.merging, trusting: isTrusted)
         self.version = version
         isTrusted = true
     }

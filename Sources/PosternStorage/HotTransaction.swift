@@ -128,20 +128,33 @@ final class HotTransaction {
         }
     }
 
-    /// The last step before a commit: writes the journal, merges, and keeps the number of decisions in bounds, with at
+    /// The last step before a commit: writes the journal, merges, learns, and keeps the number of decisions in bounds, with at
     /// most a few times the transaction's own work.
-    func finish(maximumDecisions: Int, merging: Int?) throws(StoreFailure) {
+    func finish(maximumDecisions: Int, isIdle: Bool) throws(StoreFailure) {
         counts.journal = try statements.triplets.flush()
         counts.decisions += Int64(try statements.decisions.flush())
-        try statements.triplets.merge(merging ?? statements.triplets.pace(changed))
+        try statements.triplets.merge(isIdle ? Self.idleMerge : statements.triplets.pace(changed))
         counts.merging = statements.triplets.progress
+        try learn(isIdle ? Self.idleLearn : max(changed * Self.learntEach, Self.learntAtLeast))
         let excess = Int(counts.decisions) - max(maximumDecisions, 1)
         if excess > 0, written > 0 {
             counts.decisions -= Int64(try statements.decisions.prune(oldest: min(excess, written * 2 + Self.pruneAtLeast)))
         }
     }
 
+    /// Learns which rows there are, so many more of each table at most.
+    func learn(_ rows: Int) throws(StoreFailure) {
+        try statements.triplets.learn(rows, of: counts.triplets)
+        try statements.identities.learn(rows, of: counts.identities)
+    }
+
     private static let pruneAtLeast = 50
+    /// Changes that are merged, and rows that are learnt, in one transaction while nobody waits: about half a thousandth of a second.
+    private static let idleMerge = 128
+    private static let idleLearn = 4000
+    /// Rows that are learnt for each change otherwise, and with each transaction.
+    private static let learntEach = 8
+    private static let learntAtLeast = 100
 
     // MARK: - Upkeep
 

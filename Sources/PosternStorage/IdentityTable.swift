@@ -6,37 +6,25 @@ final class IdentityTable {
     private let select: Statement
     private let replace: Statement
     private let delete: Statement
-    private let keys: Statement
-    /// `nil` where every row has to be looked for.
-    private var filter: IdentityFilter?
-    private var isFirst = true
-
-    /// Rows that are read to make the filter, at the start and when another process has written: some hundredths of a second
-    /// at a start, some thousandths later, when somebody may wait.
-    static let filteredAtStart: Int64 = 500_000
-    static let filteredLater: Int64 = 10_000
+    private let filter: TableFilter
 
     init(_ connection: OpaquePointer, path: String) throws(StoreFailure) {
         select = try Statement("SELECT passes, last, expires_after FROM identities WHERE key = ?", on: connection, path: path)
         replace = try Statement("REPLACE INTO identities VALUES (?, ?, ?, ?)", on: connection, path: path)
         delete = try Statement("DELETE FROM identities WHERE key = ?", on: connection, path: path)
-        keys = try Statement("SELECT key FROM identities", on: connection, path: path)
+        filter = try TableFilter("identities", on: connection, path: path)
     }
 
     /// To be called at the start, when another process has written, or a transaction failed; `count` is the number of rows.
-    func synchronise(count: Int64) throws(StoreFailure) {
-        filter = nil
-        let most = isFirst ? Self.filteredAtStart : Self.filteredLater
-        isFirst = false
-        guard count <= most else { return }
-        var filter = IdentityFilter(rows: Int(count))
-        defer { keys.reset() }
-        while try keys.step() { filter.insert(keys.integer(0)) }
-        self.filter = filter
-    }
+    func synchronise(count: Int64) throws(StoreFailure) { try filter.reset(rows: count) }
+
+    var isLearnt: Bool { filter.isComplete }
+
+    /// Learns which rows there are, within a transaction.
+    func learn(_ rows: Int, of count: Int64) throws(StoreFailure) { try filter.learn(rows, rows: count) }
 
     func row(_ key: Int64) throws(StoreFailure) -> IdentityRow? {
-        if let filter, !filter.mayContain(key) { return nil }
+        guard filter.mayContain(key) else { return nil }
         select.bind(1, key)
         defer { select.reset() }
         guard try select.step() else { return nil }
@@ -46,7 +34,7 @@ final class IdentityTable {
     }
 
     func put(_ key: Int64, _ row: IdentityRow) throws(StoreFailure) {
-        filter?.insert(key)
+        filter.insert(key)
         replace.bind(1, key)
         replace.bind(2, Int64(row.passes))
         replace.bind(3, row.lastSeen.milliseconds)

@@ -48,10 +48,8 @@ final class SQLiteWriter {
 
     /// How often the path is looked at, to see whether it still names the open file.
     static let lookInterval = Duration.seconds(1)
-    /// Changes that are merged in one transaction while nobody waits.
-    static let idleMerge = 128
-    /// How long nobody must have come before that is done, in seconds.
-    static let mergeInterval = 0.005
+    /// How long nobody must have come before idle time is used, in seconds.
+    static let idleInterval = 0.005
     /// How long a trial of a failed database waits for a lock.
     static let probeBusyTimeout = WallTime.Span.milliseconds(100)
 
@@ -76,7 +74,7 @@ final class SQLiteWriter {
     /// Works until the queue is closed and empty.
     func run() {
         while true {
-            let timeout = database.map { $0.isMerging ? Self.mergeInterval : 1 } ?? Double(settings.probeInterval.milliseconds) / 1000
+            let timeout = database.map { $0.usesIdleTime ? Self.idleInterval : 1 } ?? Double(settings.probeInterval.milliseconds) / 1000
             switch queue.next(timeout: timeout) {
             case .items(let items):
                 if database == nil { fail(items) } else { work(items) }
@@ -144,12 +142,12 @@ final class SQLiteWriter {
         committed()
     }
 
-    /// Looks after the file, and merges while nobody waits.
+    /// Looks after the file, and merges and learns while nobody waits.
     private func idle() {
         if ContinuousClock.now - lastLook >= Self.lookInterval { look() }
-        guard let database, database.isMerging else { return }
+        guard let database, database.usesIdleTime else { return }
         do throws(StoreFailure) {
-            try database.transaction(merging: Self.idleMerge) { _ in }
+            try database.transaction(isIdle: true) { _ in }
             committed()
         } catch { breakDown(error) }
     }

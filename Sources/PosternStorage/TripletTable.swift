@@ -21,7 +21,6 @@ final class TripletTable {
     private let bounds: Statement
     private let load: Statement
     private let trim: Statement
-    private let any: Statement
     private let connection: OpaquePointer
     private let path: String
     private let mergeRows: Int
@@ -31,8 +30,7 @@ final class TripletTable {
     private var order: [Int64] = []
     private var expiryCursor = 0
     private var settled: Settled?
-    /// Whether the table may hold any row: until the first changes are merged, which takes a small site long, it holds none.
-    private var holdsRows = true
+    private let filter: TableFilter
     /// Changes of the transaction under way, in the journal's form.
     private var pending: [UInt8] = []
     /// What of the journal is in memory.
@@ -68,8 +66,8 @@ final class TripletTable {
         append = try Statement("INSERT INTO journal VALUES (?, ?)", on: connection, path: path)
         bounds = try Statement(
             "SELECT (SELECT min(sequence) FROM journal), (SELECT max(sequence) FROM journal)", on: connection, path: path)
-        any = try Statement("SELECT EXISTS (SELECT 1 FROM triplets)", on: connection, path: path)
         load = try Statement("SELECT sequence, changes FROM journal WHERE sequence > ? ORDER BY sequence", on: connection, path: path)
+        filter = try TableFilter("triplets", on: connection, path: path)
         trim = try Statement(
             "DELETE FROM journal WHERE sequence IN (SELECT sequence FROM journal WHERE sequence <= ? ORDER BY sequence LIMIT ?)",
             on: connection, path: path)
@@ -121,7 +119,7 @@ final class TripletTable {
     }
 
     private func stored(_ key: Int64) throws(StoreFailure) -> TripletRow? {
-        guard holdsRows else { return nil }
+        guard filter.mayContain(key) else { return nil }
         select.bind(1, key)
         defer { select.reset() }
         guard try select.step() else { return nil }
@@ -132,6 +130,11 @@ final class TripletTable {
             deferrals: UInt32(truncatingIfNeeded: select.integer(3)), passes: UInt32(truncatingIfNeeded: select.integer(4)),
             expires: after(select.integer(5)))
     }
+
+    var isLearnt: Bool { filter.isComplete }
+
+    /// Learns which rows the table holds, within a transaction.
+    func learn(_ rows: Int, of count: Int64) throws(StoreFailure) { try filter.learn(rows, rows: count) }
 
     // MARK: - Journal
 
@@ -154,11 +157,11 @@ final class TripletTable {
     }
 
     /// Reads what of the journal is not in memory; all of it where another process has thrown some away, or where memory
-    /// can no longer be trusted. `sequence` is the last number ever used; `progress` is what the database says of merging.
-    func synchronise(sequence: Int64, progress: MergeProgress, trusting: Bool) throws(StoreFailure) {
+    /// can no longer be trusted. `count` is the number of rows, `sequence` the last number ever used, `progress` what the database
+    /// says of merging.
+    func synchronise(count: Int64, sequence: Int64, progress: MergeProgress, trusting: Bool) throws(StoreFailure) {
         pending.removeAll(keepingCapacity: true)
-        holdsRows = try any.step() && any.integer(0) != 0
-        any.reset()
+        try filter.reset(rows: count)
         guard try bounds.step() else { return }
         let (lowest, highest) = (bounds.optionalInteger(0), bounds.optionalInteger(1))
         bounds.reset()
@@ -224,11 +227,17 @@ final class TripletTable {
 
     var isMerging: Bool { settled?.keys.withLockedValue { $0 != nil } ?? false }
 
-    /// How much to merge with a commit of so many changes. Nothing at first, since there may be idle time for it; then so
-    /// much that it is done before as many changes have gathered again.
+    /// How much to merge with a commit of so many changes: evenly, so that it is done some time before as many changes have gathered
+    /// again, idle time or not.
     func pace(_ changed: Int) -> Int {
-        recent.count < mergeRows / 5 * 2 ? 0 : changed * 2
+        guard let settled, let total = settled.keys.withLockedValue({ $0?.count }) else { return 0 }
+        let left = max(total - settled.merged, 0)
+        let until = max(mergeRows / 5 * 4 - recent.count, mergeRows / 10, 1)
+        return min(changed * left / until + 1, changed * Self.fastestPace)
     }
+
+    /// Rows that are merged for each change at most.
+    private static let fastestPace = 8
 
     /// Brings some of the settled changes into the table, within a transaction.
     func merge(_ count: Int) throws(StoreFailure) {
@@ -250,7 +259,7 @@ final class TripletTable {
             // What has changed again is merged with the next lot.
             guard recent[key] == nil, let change = settled.changes[key] else { continue }
             if let row = change.row {
-                holdsRows = true
+                filter.insert(key)
                 replace.bind(1, key)
                 replace.bind(2, row.firstSeen.milliseconds)
                 replace.bind(3, (row.lastSeen - row.firstSeen).milliseconds)

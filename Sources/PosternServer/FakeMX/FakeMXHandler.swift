@@ -326,19 +326,19 @@ final class FakeMXHandler: ChannelDuplexHandler {
 
     private func log(_ visit: FakeMXVisit, _ wall: WallTime, _ milliseconds: Int64) {
         loop.mx.log.write { line in
-            line.add("time", wall.description)
+            line.add("time", wall)
             line.add("level", "info")
             line.add("msg", settings.mode == .sink ? "sink" : "fake-mx")
             line.add("ref", reference.description)
             line.add("listener", visit.listener)
             line.add("client", visit.address.description)
-            line.add("deferred", String(visit.deferrals))
+            line.add("deferred", visit.deferrals)
             if settings.mode == .sink {
-                line.add("discarded", String(discarded))
-                line.add("bytes", String(octets))
+                line.add("discarded", discarded)
+                line.add("bytes", octets)
             }
             line.add("left", visit.end == .quit ? "quit" : visit.end == .hungUp ? "hung-up" : "let-go")
-            line.add("ms", String(milliseconds))
+            line.add("ms", milliseconds)
         }
     }
 }

@@ -52,11 +52,11 @@ extension SessionHandler {
         gateway.decisions.log.write { line in
             begin(&line, "message")
             line.add("result", reply.map { accepted || isAnswer ? String($0.code) : "reset" } ?? "aborted")
-            line.add("recipients", String(message.recipients))
-            line.add("refused", String(message.refused))
-            line.add("bytes", String(message.octets))
+            line.add("recipients", message.recipients)
+            line.add("refused", message.refused)
+            line.add("bytes", message.octets)
             line.add(nonEmpty: "backend", message.backend ?? backend?.name ?? "")
-            line.add("ms", String((NIODeadline.now() - message.startedAt).nanoseconds / 1_000_000))
+            line.add("ms", (NIODeadline.now() - message.startedAt).nanoseconds / 1_000_000)
         }
     }
 
@@ -67,14 +67,14 @@ extension SessionHandler {
             begin(&line, "session")
             let helo = machine.helo?.text ?? ""
             line.add(nonEmpty: "helo", gateway.decisions.log.redacts ? Redaction.sentence(helo) : helo)
-            line.add("commands", String(machine.commands))
+            line.add("commands", machine.commands)
             line.add(nonEmpty: "violations", violations.members.map { "\($0)" }.joined(separator: ","))
-            line.add("ms", String((NIODeadline.now() - startedAt).nanoseconds / 1_000_000))
+            line.add("ms", (NIODeadline.now() - startedAt).nanoseconds / 1_000_000)
         }
     }
 
     private func begin(_ line: inout LogLine, _ what: String) {
-        line.add("time", SystemClocks.wall().description)
+        line.add("time", SystemClocks.wall())
         line.add("level", "info")
         line.add("msg", what)
         line.add("listener", gateway.name)

@@ -211,7 +211,7 @@ public final class HarvestService: PublishedEntries {
     private func write(_ change: PublishedChange) {
         let wall = clock.now().wall
         log.write { line in
-            line.add("time", wall.description)
+            line.add("time", wall)
             line.add("level", "info")
             switch change {
             case .put(let entry):

@@ -122,13 +122,13 @@ extension DecisionLog {
     /// Of a log-in: never the password, and of failed ones the name only where names are logged.
     func writeLogIn(_ account: String, result: UInt16, listener: String, client: IPAddress) {
         write { line in
-            line.add("time", SystemClocks.wall().description)
+            line.add("time", SystemClocks.wall())
             line.add("level", "info")
             line.add("msg", "log-in")
             line.add("listener", listener)
             line.add("client", client.description)
             line.add("account", redacts ? "…" : account)
-            line.add("result", String(result))
+            line.add("result", result)
         }
     }
 }
