@@ -9,6 +9,7 @@ struct Options: ParsableArguments {
     @Option(help: "The tarpit's process.") var pid: Int
     @Option var clients = 19_000
     @Option(help: "How long its CPU time is looked at.") var seconds: UInt32 = 20
+    @Option(help: "Over how many seconds they come, evenly; 0 for all at once.") var over = 0.0
     @Flag(help: "Say EHLO.") var hello = false
 }
 
@@ -55,6 +56,8 @@ let before = descriptors(pid)
 let began = now()
 var held: [Int32] = []
 for index in 0..<clients {
+    let early = Double(index) / Double(clients) * options.over - (now() - began)
+    if early > 0.001 { usleep(UInt32(early * 1_000_000)) }
     // 250 from an address, or the search for a free port would be what is measured.
     let descriptor = connected(to: port, from: 0x7f01_0001 + UInt32(index / 250))
     if options.hello { _ = "EHLO bot.example\r\n".withCString { send(descriptor, $0, strlen($0), Int32(MSG_NOSIGNAL)) } }
