@@ -155,7 +155,8 @@ extension Configuration.Address {
     fileprivate func conflict(with other: Configuration.Address) -> String? {
         switch (self, other) {
         case (.unix(let path, _, _), .unix(let otherPath, _, _)):
-            return path == otherPath ? "is the address" : nil
+            guard SocketPath.leadToOne(path, otherPath) else { return nil }
+            return path == otherPath ? "is the address" : "leads to the socket"
         case (.tcp(let host, let port), .tcp(let otherHost, let otherPort)):
             guard port == otherPort, port != 0, host.family == otherHost.family else { return nil }
             if host == otherHost { return "is the address" }

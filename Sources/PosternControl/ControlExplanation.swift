@@ -45,7 +45,9 @@ extension ControlHandler {
             let evidence = try await stored { () async throws(StoreFailure) in try await store.read(needs) }
             let decision = engine.conclude(inquiry, evidence: evidence, now: moment.steady)
             var explanation = Explanation(decision, stage: asked.stage, at: moment)
-            explanation.triplets = zip(needs.triplets, evidence.triplets).map { Explanation.TripletReport($0, $1, at: moment) }
+            // Of who is not greylisted they say nothing.
+            let rows = inquiry.isSpared ? [] : needs.triplets
+            explanation.triplets = zip(rows, evidence.triplets).map { Explanation.TripletReport($0, $1, at: moment) }
             explanation.identities = zip(needs.identities, evidence.identities).map {
                 Explanation.IdentityReport($0, $1, provenAfter: engine.settings.greylist.provenAfter, at: moment)
             }
@@ -109,11 +111,11 @@ extension ControlHandler {
 
 extension Explanation {
     init(_ decision: Decision, stage: Stage, at moment: Moment) {
-        let verdict = decision.verdict
+        let verdict = decision.verdict.shown(by: moment.wall(of:))
         self.init(
             verdict: verdict.holdsMessage ? "hold" : verdict.action.name, stage: stage.rawValue,
             causes: verdict.causes.map(CauseReport.init),
-            passesAt: verdict.passesAt.map(moment.shown), passesInSeconds: verdict.passesAt.map { ($0 - moment.steady).secondsRoundedUp },
+            passesAt: verdict.passesAt?.description, passesInSeconds: verdict.passesAt.map { ($0 - moment.wall).secondsRoundedUp },
             header: verdict.header, identities: [], triplets: [])
         // accounts.action: a gateway keeps nothing.
         if verdict.holdsMessage, !causes.isEmpty {

@@ -41,6 +41,7 @@ public actor ControlHandler {
         case .decisions(let search): .decisions(try await decisions(search).map { $0.shown(redacted: state.redacts) })
         case .reload: .reloaded(try await reload(by: who))
         case .learn(let lessons): .learnt(try await learn(lessons))
+        case .tryToLearn(let lessons): .learnt(try await learn(lessons, isTrial: true))
         case .report(let draft): .report(try await report(draft))
         case .act(let draft): .acted(try await act(draft, by: who))
         case .changes(let before, let limit): .changes(try await changes(before: before, limit: limit))

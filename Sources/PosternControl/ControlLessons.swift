@@ -5,7 +5,9 @@ import PosternEngine
 
 extension ControlHandler {
     /// Merges with what is there: of a triplet the earliest attempt and any pass, of a client the larger count.
-    func learn(_ lessons: Lessons) async throws(ControlFailure) -> LessonReport {
+    ///
+    /// - Parameter isTrial: only tells what would be learnt.
+    func learn(_ lessons: Lessons, isTrial: Bool = false) async throws(ControlFailure) -> LessonReport {
         guard lessons.triplets.count + lessons.clients.count + lessons.correspondents.count <= ControlRequest.maximumBatch else {
             throw ControlFailure(.badData, "at most \(ControlRequest.maximumBatch) rows can be learnt at once")
         }
@@ -16,6 +18,10 @@ extension ControlHandler {
         // The last of two rows for one key would undo the first, so rows are merged before they are written.
         var triplets: [TripletKey: TripletRow] = [:]
         var clients: [Identity: IdentityRow] = [:]
+        // Of each lesson the keys that it is about: it is new where the rows of any of them change.
+        var tripletsTaught: [[TripletKey]] = []
+        var clientsTaught: [[Identity]] = []
+        var correspondentsTaught: [TripletKey] = []
         for lesson in lessons.triplets {
             guard let address = IPAddress(lesson.address), let row = TripletRow(lesson, settings: settings, now: now),
                 !lesson.recipient.isEmpty
@@ -25,11 +31,10 @@ extension ControlHandler {
             }
             let sender = ReversePath(lesson.sender).normalised
             let recipient = lesson.recipient.foldedMailbox
-            for identity in engine.identities(of: Client(address: address, confirmedName: DomainName(lesson.name ?? ""))) {
-                let key = TripletKey(identity: identity, sender: sender, recipient: recipient)
-                triplets[key] = triplets[key].map { $0.merged(with: row) } ?? row
-            }
-            report.triplets += 1
+            let identities = engine.identities(of: Client(address: address, confirmedName: DomainName(lesson.name ?? "")))
+            let keys = identities.map { TripletKey(identity: $0, sender: sender, recipient: recipient) }
+            for key in keys { triplets[key] = triplets[key].map { $0.merged(with: row) } ?? row }
+            tripletsTaught.append(keys)
         }
         for lesson in lessons.clients {
             let seen = min(WallTime(seconds: lesson.lastSeen.clampedToTime), now)
@@ -43,10 +48,9 @@ extension ControlHandler {
                 continue
             }
             let row = IdentityRow(passes: lesson.passes, lastSeen: seen, expires: seen + settings.lifetime)
-            for identity in engine.identities(of: client) {
-                clients[identity] = clients[identity].map { $0.merged(with: row) } ?? row
-            }
-            report.clients += 1
+            let identities = engine.identities(of: client)
+            for identity in identities { clients[identity] = clients[identity].map { $0.merged(with: row) } ?? row }
+            clientsTaught.append(identities)
         }
         for lesson in lessons.correspondents {
             let seen = min(WallTime(seconds: lesson.lastWritten.clampedToTime), now)
@@ -61,40 +65,65 @@ extension ControlHandler {
             let row = TripletRow(
                 firstSeen: seen, lastSeen: seen, passedAt: seen, deferrals: 0, passes: 0, expires: seen + settings.lifetime)
             triplets[key] = triplets[key].map { $0.merged(with: row) } ?? row
-            report.correspondents += 1
+            correspondentsTaught.append(key)
         }
         guard !triplets.isEmpty || !clients.isEmpty else { return report }
-        try await commit(triplets, clients, now: now)
+        let lesson = Rows(triplets: triplets, identities: clients)
+        let changes = try await isTrial ? wouldChange(lesson, now: now) : commit(lesson, now: now)
+        let changedTriplets = Set(changes.triplets.map(\.key))
+        let changedClients = Set(changes.identities.map(\.identity))
+        report.triplets = tripletsTaught.count { $0.contains(where: changedTriplets.contains) }
+        report.clients = clientsTaught.count { $0.contains(where: changedClients.contains) }
+        report.correspondents = correspondentsTaught.count(where: changedTriplets.contains)
+        report.known =
+            tripletsTaught.count + clientsTaught.count + correspondentsTaught.count
+            - (report.triplets + report.clients + report.correspondents)
         return report
     }
 
-    private func commit(_ triplets: [TripletKey: TripletRow], _ clients: [Identity: IdentityRow], now: WallTime)
-        async throws(ControlFailure)
-    {
-        let keys = Array(triplets.keys)
-        let identities = Array(clients.keys)
+    /// Rows as a lesson has them.
+    private struct Rows: Sendable {
+        var triplets: [TripletKey: TripletRow]
+        var identities: [Identity: IdentityRow]
+
+        var needs: Needs { Needs(triplets: Array(triplets.keys), identities: Array(identities.keys)) }
+
+        /// What they change of what is there.
+        func changes(_ needs: Needs, _ evidence: Evidence, now: WallTime) -> Changes {
+            var changes = Changes()
+            changes.triplets = zip(needs.triplets, evidence.triplets).compactMap { key, old in
+                guard let row = triplets[key] else { return nil }
+                let merged = old.flatMap { $0.expires > now ? $0.merged(with: row) : nil } ?? row
+                return merged == old ? nil : .init(key: key, row: merged)
+            }
+            changes.identities = zip(needs.identities, evidence.identities).compactMap { identity, old in
+                guard let row = identities[identity] else { return nil }
+                let merged = old.flatMap { $0.expires > now ? $0.merged(with: row) : nil } ?? row
+                return merged == old ? nil : .init(identity: identity, row: merged)
+            }
+            return changes
+        }
+    }
+
+    private func wouldChange(_ rows: Rows, now: WallTime) async throws(ControlFailure) -> Changes {
+        let needs = rows.needs
+        let evidence = try await stored { () async throws(StoreFailure) in try await store.read(needs) }
+        return rows.changes(needs, evidence, now: now)
+    }
+
+    private func commit(_ rows: Rows, now: WallTime) async throws(ControlFailure) -> Changes {
+        let needs = rows.needs
         let store = store
-        let result: Result<Void, StoreFailure> = await withCheckedContinuation { continuation in
+        let result: Result<Changes, StoreFailure> = await withCheckedContinuation { continuation in
             store.submit(
                 BlockTransaction(
-                    needs: Needs(triplets: keys, identities: identities),
+                    needs: needs,
                     decide: { evidence in
-                        var changes = Changes()
-                        changes.triplets = zip(keys, evidence.triplets).compactMap { key, old in
-                            triplets[key].map { row in
-                                .init(key: key, row: old.flatMap { $0.expires > now ? $0.merged(with: row) : nil } ?? row)
-                            }
-                        }
-                        changes.identities = zip(identities, evidence.identities).compactMap { identity, old in
-                            clients[identity].map { row in
-                                .init(identity: identity, row: old.flatMap { $0.expires > now ? $0.merged(with: row) : nil } ?? row)
-                            }
-                        }
-                        return (Decision(verdict: Verdict(.accept, [.greylistKnown]), changes: changes), nil)
+                        (Decision(verdict: Verdict(.accept, [.greylistKnown]), changes: rows.changes(needs, evidence, now: now)), nil)
                     },
-                    completion: { continuation.resume(returning: $0.map { _ in () }) }))
+                    completion: { continuation.resume(returning: $0.map(\.0.changes)) }))
         }
-        if case .failure(let failure) = result { throw ControlFailure(failure) }
+        do throws(StoreFailure) { return try result.get() } catch { throw ControlFailure(error) }
     }
 }
 

@@ -486,11 +486,14 @@ public struct LessonReport: Codable, Equatable, Sendable {
     public var correspondents: Int
     /// Too old for the configured window and lifetime, of clients that cannot be proven, or not understood.
     public var skipped: Int
+    /// Of all kinds: what the store knows already, so that nothing changes.
+    public var known: Int
 
-    public init(triplets: Int = 0, clients: Int = 0, correspondents: Int = 0, skipped: Int = 0) {
+    public init(triplets: Int = 0, clients: Int = 0, correspondents: Int = 0, skipped: Int = 0, known: Int = 0) {
         self.triplets = triplets
         self.clients = clients
         self.correspondents = correspondents
         self.skipped = skipped
+        self.known = known
     }
 }

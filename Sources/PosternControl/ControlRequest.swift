@@ -22,6 +22,8 @@ public enum ControlRequest: Codable, Equatable, Sendable {
     case reload
     /// What another greylister had learnt, or a log tells.
     case learn(Lessons)
+    /// What of that would be learnt; nothing is.
+    case tryToLearn(Lessons)
     /// What became of the mail, from the recorded decisions.
     case report(ReportDraft)
     /// What an admin wants done about one decision.
@@ -46,7 +48,7 @@ public enum ControlRequest: Codable, Equatable, Sendable {
     /// What an admin wants done about one of those.
     case actOnHarvest(HarvestDraft)
 
-    /// Entries in one `add`, and rows in one `learn`.
+    /// Entries in one `add`, and rows in one `learn` or `tryToLearn`.
     public static let maximumBatch = 1000
 }
 

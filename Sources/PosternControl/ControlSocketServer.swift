@@ -18,14 +18,22 @@ public final class ControlSocketServer: Sendable {
     private let handler: ControlHandler
     /// How long a connection may take for a line, and be idle between two, in seconds.
     private let patience: Double
+    private let isShort: @Sendable (Int32) -> Void
     private let state = NIOLockedValueBox(State())
 
     /// Listens on `path` and begins to answer. A socket that is left over from a process that died is replaced; one that
     /// answers belongs to a running daemon, and then this fails with `.temporary`. The socket's mode is `mode`.
-    public init(path: String, mode: UInt16 = 0o660, handler: ControlHandler, patience: Double = 30) throws(ControlFailure) {
+    ///
+    /// - Parameter isShort: told each time that the system has no room for a connection, with the error of accept(2), ten times a
+    ///   second at most.
+    public init(
+        path: String, mode: UInt16 = 0o660, handler: ControlHandler, patience: Double = 30,
+        isShort: @escaping @Sendable (Int32) -> Void = { _ in }
+    ) throws(ControlFailure) {
         self.path = path
         self.handler = handler
         self.patience = patience
+        self.isShort = isShort
         listener = try Self.listen(path, mode: mode)
         Thread.detachNewThread { [self] in acceptConnections() }
     }
@@ -84,7 +92,9 @@ public final class ControlSocketServer: Sendable {
                 let code = errno
                 if state.withLockedValue({ $0.isStopping }) || code == EBADF || code == EINVAL { break }
                 // Out of descriptors, or a peer that is gone already: there is always a next one.
-                if code != EINTR, code != ECONNABORTED { usleep(100_000) }
+                guard code != EINTR, code != ECONNABORTED else { continue }
+                if [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(code) { isShort(code) }
+                usleep(100_000)
                 continue
             }
             _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)

@@ -30,6 +30,9 @@ public struct Engine: Sendable {
 
         public var attempt: Attempt { _read { yield shared.value } }
 
+        /// Whether its recipient is not greylisted: rows then tell only whether it waited.
+        public var isSpared: Bool { spared != nil }
+
         init(
             attempt: SharedAttempt, needs: consuming Needs, findings: consuming Findings? = nil, memory: MessageMemory,
             mayBeProven: Bool = false, spared: Cause? = nil
@@ -79,6 +82,7 @@ public struct Engine: Sendable {
                 if attempt.sender == .null, exemption.action == .accept, memory.exemptAtRcpt == nil {
                     decision.memory.exemptAtRcpt = exemption.causes.first
                 }
+                decision.overtaken = overtaken(attempt, by: exemption, recipients: attempt.recipient.map { [$0.folded] } ?? [])
                 if attempt.account != nil {
                     decision.changes = expectAnswer(to: attempt, now: now)
                     if let throttled = attempt.throttled, throttled.isShadow { decision.verdict.causes.append(.overLimit(throttled)) }
@@ -89,42 +93,50 @@ public struct Engine: Sendable {
             if attempt.sender == .null {
                 var memory = memory
                 var verdict = Verdict(.accept, [.nullSenderAwaitsData])
+                var overtaken: [TripletKey] = []
                 if let cause = greylistExemption(of: recipient) {
                     if memory.exemptAtRcpt == nil { memory.exemptAtRcpt = cause }
                     verdict.causes = [cause]
+                    overtaken = self.overtaken(attempt, by: verdict, recipients: [recipient.folded])
                 } else if memory.awaitingData.count < MessageMemory.maximumRecipients, !memory.awaitingData.contains(recipient) {
                     memory.awaitingData.append(recipient)
                 }
                 if attempt.isConversation { pace(&verdict, attempt) }
-                return .decided(Decision(verdict: verdict, memory: memory))
+                return .decided(Decision(verdict: verdict, memory: memory, overtaken: overtaken))
             }
             return step(inquiry(shared, recipients: CollectionOfOne(recipient.folded), memory: memory), now: now, showsChecks)
 
         case .data:
             guard attempt.sender == .null else { return accept(.stageHasNoCheck) }
             if let exemption = exemption(of: attempt, now: now) {
-                return .decided(Decision(verdict: exemption, memory: memory))
+                let overtaken = self.overtaken(attempt, by: exemption, recipients: recipientsAtData(attempt, memory))
+                return .decided(Decision(verdict: exemption, memory: memory, overtaken: overtaken))
             }
             // One who must wait makes all wait, the exempt too: the answer to DATA is for all. Where every recipient was
             // exempt at RCPT, so is the message.
             if memory.awaitingData.isEmpty, settings.greylist.mode != .off, let cause = memory.exemptAtRcpt { return accept(cause) }
-            // Where RCPT was not asked about, or the memory is lost, one recipient is named by the request; of several
-            // nothing is known, and one key stands for all.
-            let recipients =
-                !memory.awaitingData.isEmpty
-                ? memory.awaitingData.map(\.folded)
-                : attempt.recipient.map { [$0.folded] } ?? ["*"]
-            return step(inquiry(shared, recipients: recipients, memory: memory), now: now, showsChecks)
+            return step(inquiry(shared, recipients: recipientsAtData(attempt, memory), memory: memory), now: now, showsChecks)
 
         case .connect, .ehlo, .helo, .mail, .endOfMessage, .vrfy, .etrn:
             return accept(.stageHasNoCheck)
         }
     }
 
+    /// Whom the null sender's message is for, as far as that is known when DATA is asked about. Where RCPT was not, or the memory is
+    /// lost, one recipient is named by the request; of several nothing is known, and one key stands for all.
+    private func recipientsAtData(_ attempt: Attempt, _ memory: MessageMemory) -> [String] {
+        memory.awaitingData.isEmpty ? attempt.recipient.map { [$0.folded] } ?? ["*"] : memory.awaitingData.map(\.folded)
+    }
+
     /// A question that hangs on no row and no look-up is answered at once.
     private func step(_ inquiry: Inquiry, now: WallTime, _ showsChecks: Bool) -> Step {
-        guard inquiry.needs.isEmpty, !settings.looksUp, !showsChecks else { return .needs(inquiry) }
-        return .decided(conclude(inquiry, evidence: Evidence(), now: now))
+        guard inquiry.isSpared || inquiry.needs.isEmpty, !settings.looksUp, !showsChecks else { return .needs(inquiry) }
+        var decision = conclude(inquiry, evidence: Evidence(), now: now)
+        switch decision.verdict.action {
+        case .accept, .hold: decision.overtaken = inquiry.needs.triplets
+        case .defer, .reject, .tarpit, .drop: break
+        }
+        return .decided(decision)
     }
 
     /// Whether look-ups could change the answer: to be asked where `recognise` had none.
@@ -162,7 +174,7 @@ public struct Engine: Sendable {
         let asked = inquiry.shared
         if asked.value.stage == .connect { return greet(inquiry, evidence: evidence, now: now) }
         var (decision, isRecognised) =
-            inquiry.spared.map { (Decision(verdict: Verdict(.accept, [$0]), memory: inquiry.memory), false) }
+            inquiry.spared.map { (spare(inquiry, because: $0, evidence: evidence, now: now), false) }
             ?? greylist(inquiry, evidence: evidence, now: now)
         let limits = limitsStrangers(asked.value)
         if isRecognised, asked.value.throttled == nil, !limits || inquiry.findings == nil || !mayBeTrusted(asked.value, now: now) {
@@ -222,23 +234,15 @@ public struct Engine: Sendable {
     ) -> Inquiry {
         let attempt = shared.value
         let spared = attempt.recipient.flatMap { greylistExemption(of: $0) } ?? (settings.greylist.mode == .off ? .greylistOff : nil)
-        guard spared == nil else {
-            return Inquiry(attempt: shared, needs: Needs(), findings: findings, memory: memory, spared: spared)
-        }
         var name = attempt.client.confirmedName
         if name == nil, case .confirmed(let found)? = findings?.reverseName { name = found }
         let hasGenericName = Client.hasGenericName(name, attempt.client.address)
         let identities = Client.identities(
             attempt.client.address, hasGenericName ? nil : name, spfDomain: findings?.spf?.vouchedDomain,
             widths: settings.greylist.widths, domains: domains)
-        let sender = attempt.sender.normalised
-        let triplets = [TripletKey](unsafeUninitializedCapacity: recipients.count * identities.count) { keys, count in
-            for recipient in recipients {
-                for identity in identities {
-                    keys.initializeElement(at: count, to: TripletKey(identity: identity, sender: sender, recipient: recipient))
-                    count += 1
-                }
-            }
+        let triplets = attempt.triplets(identities, recipients)
+        guard spared == nil else {
+            return Inquiry(attempt: shared, needs: Needs(triplets: triplets), findings: findings, memory: memory, spared: spared)
         }
         return Inquiry(
             attempt: shared, needs: Needs(triplets: triplets, identities: identities), findings: findings, memory: memory,

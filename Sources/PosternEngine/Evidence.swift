@@ -24,10 +24,14 @@ public struct TripletRow: Hashable, Sendable {
     public var passedAt: WallTime?
     /// How often it was deferred.
     public var deferrals: UInt32
-    /// How often it was noted to have passed: passes that follow one another closely are noted once.
+    /// How often it was noted to have passed: passes that follow one another closely are noted once. Of one that has not come back
+    /// in time: whether it has passed for another reason since it was last deferred.
     public var passes: UInt32
     /// From here on the row may be thrown away.
     public var expires: WallTime
+
+    /// Whether it was deferred, and its retry has not been let through since, for whatever reason.
+    public var isWaiting: Bool { passedAt == nil && passes == 0 }
 
     public init(firstSeen: WallTime, lastSeen: WallTime, passedAt: WallTime? = nil, deferrals: UInt32, passes: UInt32, expires: WallTime) {
         self.firstSeen = firstSeen
@@ -113,10 +117,16 @@ public struct Decision: Equatable, Sendable {
     public var verdict: Verdict
     public var changes: Changes
     public var memory: MessageMemory
+    /// Triplets that may have been deferred before and pass now, whatever their rows say: `Engine.endOfWait` says what that
+    /// changes. Nobody need wait for it.
+    public var overtaken: [TripletKey]
 
-    public init(verdict: Verdict, changes: Changes = Changes(), memory: MessageMemory = MessageMemory()) {
+    public init(
+        verdict: Verdict, changes: Changes = Changes(), memory: MessageMemory = MessageMemory(), overtaken: [TripletKey] = []
+    ) {
         self.verdict = verdict
         self.changes = changes
+        self.overtaken = overtaken
         self.memory = memory
     }
 }

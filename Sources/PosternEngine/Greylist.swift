@@ -63,6 +63,9 @@ extension Engine {
     /// Lets a message pass that greylisting would defer, and remembers it as one that passed.
     func passAtOnce(_ inquiry: Inquiry, _ verdict: Verdict, evidence: Evidence, now: WallTime) -> Decision {
         var decision = Decision(verdict: verdict, memory: inquiry.memory)
+        if let (_, waited) = endOfWait(of: inquiry.needs.triplets, evidence.triplets, now: now) {
+            decision.verdict.causes.append(.waited(waited))
+        }
         for (key, old) in zip(inquiry.needs.triplets, evidence.triplets) {
             var row =
                 old.flatMap { $0.isLive(settings.greylist, now: now) ? $0 : nil }
@@ -152,6 +155,7 @@ extension Engine {
         if row.passedAt == nil, waited < settings.delay {
             // The clock started at the first attempt; coming back early neither restarts nor lengthens it.
             row.deferrals = row.deferrals.incrementedWithoutOverflow
+            row.passes = 0
             row.expires = row.firstSeen + settings.window
             return (.early(waited: waited), row)
         }
@@ -184,7 +188,12 @@ extension Engine {
                 memory.counted = true
                 changes.identities = counted(inquiry.needs.identities, evidence: evidence, now: now)
             }
-            return Decision(verdict: Verdict(.accept, [.proven(identity, messages: row.passes)]), changes: changes, memory: memory)
+            var verdict = Verdict(.accept, [.proven(identity, messages: row.passes)])
+            if let (ended, waited) = endOfWait(of: inquiry.needs.triplets, evidence.triplets, now: now) {
+                changes.triplets = ended
+                verdict.causes.append(.waited(waited))
+            }
+            return Decision(verdict: verdict, changes: changes, memory: memory)
         }
         return nil
     }
@@ -217,7 +226,7 @@ extension UInt32 {
 }
 
 extension TripletRow {
-    fileprivate func isLive(_ settings: GreylistSettings, now: WallTime) -> Bool {
+    func isLive(_ settings: GreylistSettings, now: WallTime) -> Bool {
         passedAt == nil ? now - firstSeen < settings.window : now - lastSeen < settings.lifetime
     }
 }

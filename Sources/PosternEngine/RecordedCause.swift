@@ -36,7 +36,8 @@ public struct RecordedCause: Equatable, Sendable {
 
     private static let beginnings: [(phrase: String, word: String, check: String)] = [
         ("first attempt", "new", "greylist"), ("back too early", "early", "greylist"), ("back in time", "passed", "greylist"),
-        ("passed before", "known", "greylist"), ("null sender is judged", "null-sender", "greylist"),
+        ("passed before", "known", "greylist"), ("deferred before, ", "waited", "greylist"),
+        ("null sender is judged", "null-sender", "greylist"),
         ("nothing is checked", "stage", "stage"), ("authenticated as ", "authenticated", "authenticated"),
         ("client is in networks.local", "local", "local"), ("client is in networks.forwarders", "forwarder", "forwarder"),
         ("client is in networks.backup_mx", "backup-mx", "backup-mx"), ("postmaster and abuse", "always-reachable", "always-reachable"),

@@ -51,6 +51,20 @@ public struct Verdict: Equatable, Sendable {
     }
 }
 
+extension Verdict {
+    /// The same as people read it, who have another time than the engine.
+    ///
+    /// - Parameter shown: a time of the engine by the wall clock.
+    public func shown(by shown: (WallTime) -> WallTime) -> Verdict {
+        var verdict = self
+        if let passesAt { verdict.passesAt = shown(passesAt) }
+        for index in causes.indices {
+            if case .released(let until) = causes[index] { verdict.causes[index] = .released(until: shown(until)) }
+        }
+        return verdict
+    }
+}
+
 /// One thing that bore on a verdict. What is large and seldom is indirect, so that causes stay small.
 public enum Cause: Equatable, Sendable {
     // Exempt by what they are.
@@ -80,6 +94,8 @@ public enum Cause: Equatable, Sendable {
     case greylistPassed(waited: WallTime.Span)
     /// A triplet that passed before.
     case greylistKnown
+    /// It was deferred this long ago, and passes now for the reason given before, not since it waited.
+    case waited(WallTime.Span)
     /// The identity has sent this many messages that passed.
     case proven(Identity, messages: UInt32)
     /// A null sender is judged in reply to DATA, so that callouts never meet a deferral.
@@ -107,8 +123,8 @@ public enum Cause: Equatable, Sendable {
         case .backupMX: "backup-mx"
         case .alwaysReachable: "always-reachable"
         case .noClientAddress: "no-client-address"
-        case .greylistOff, .recipientOptedOut, .greylistNew, .greylistEarly, .greylistPassed, .greylistKnown, .nullSenderAwaitsData,
-            .shadow:
+        case .greylistOff, .recipientOptedOut, .greylistNew, .greylistEarly, .greylistPassed, .greylistKnown, .waited,
+            .nullSenderAwaitsData, .shadow:
             "greylist"
         case .allowed: "allow"
         case .blocked: "block"
@@ -145,6 +161,7 @@ extension Cause: CustomStringConvertible {
         case .greylistEarly(let waited): "back too early, after \(waited.spokenElapsed)"
         case .greylistPassed(let waited): "back in time, after \(waited.spokenElapsed)"
         case .greylistKnown: "passed before"
+        case .waited(let span): "deferred before, \(span.spokenElapsed) ago"
         case .proven(let identity, let messages): "\(identity) is proven by \(messages) messages"
         case .nullSenderAwaitsData: "null sender is judged at DATA"
         case .shadow(let wouldBe): "shadow: would \(wouldBe)"
@@ -191,6 +208,7 @@ extension Cause: CustomStringConvertible {
         case .greylistEarly: "early"
         case .greylistPassed: "passed"
         case .greylistKnown: "known"
+        case .waited: "waited"
         case .proven: "proven"
         case .nullSenderAwaitsData: "null-sender"
         case .shadow(let wouldBe): "shadow-\(wouldBe)"

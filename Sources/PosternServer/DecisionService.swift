@@ -190,7 +190,11 @@ public final class DecisionService: Sendable {
         case .decided(let decision):
             let ruling = question.ruling(decision, [])
             // Nothing hangs on this record but the admin's curiosity: the answer need not wait for it.
-            if ruling.record != nil { store.submit(Keeping(ruling)) }
+            if !decision.overtaken.isEmpty {
+                store.submit(Overtaking(question, decision, ruling))
+            } else if ruling.record != nil {
+                store.submit(Keeping(ruling))
+            }
             question.finish(ruling)
 
         case .needs(let inquiry):
@@ -199,7 +203,7 @@ public final class DecisionService: Sendable {
             }
             if let findings = evidence.known(inquiry.attempt) {
                 store.submit(Concluding(question, snapshot.engine.inform(inquiry, with: findings)))
-            } else if inquiry.needs.isEmpty || snapshot.engine.settings.spfHeader != .none {
+            } else if inquiry.isSpared || inquiry.needs.isEmpty || snapshot.engine.settings.spfHeader != .none {
                 // A field that only strangers' messages bear would tell their reader nothing.
                 gather(evidence, inquiry, question)
             } else {
@@ -355,9 +359,7 @@ public final class DecisionService: Sendable {
         /// A decision with what is kept of it: nothing for a stage at which nothing is checked.
         func ruling(_ decision: consuming Decision, _ triplets: [TripletKey]) -> Ruling {
             if case .stageHasNoCheck? = decision.verdict.causes.first { return Ruling(decision) }
-            var verdict = decision.verdict
-            // People read wall time.
-            if let passesAt = verdict.passesAt { verdict.passesAt = wall + (passesAt - now) }
+            let verdict = decision.verdict.shown { [wall, now] in wall + ($0 - now) }
             return Ruling(
                 decision,
                 record: DecisionRecord(
@@ -455,6 +457,29 @@ public final class DecisionService: Sendable {
             case .failure(let failure): question.failOpen(inquiry, failure)
             }
         }
+    }
+
+    /// What was decided without a look at rows, and what that changes for those that waited.
+    private final class Overtaking: StoreTransaction {
+        private let question: Question
+        private let decision: Decision
+        private let ruling: Ruling
+
+        init(_ question: Question, _ decision: Decision, _ ruling: Ruling) {
+            self.question = question
+            self.decision = decision
+            self.ruling = ruling
+        }
+
+        var isAwaited: Bool { false }
+        var needs: Needs { Needs(triplets: decision.overtaken) }
+
+        func decide(_ evidence: Evidence) -> Ruling {
+            let ended = question.snapshot.engine.endOfWait(of: decision, evidence: evidence, now: question.now)
+            return ended.map { question.ruling($0, decision.overtaken) } ?? ruling
+        }
+
+        func completed(_ result: Result<Ruling, StoreFailure>) {}
     }
 
     /// A record that is kept, whoever waits for it or not.

@@ -27,6 +27,7 @@ final class PolicyListener: Sendable {
         let connections = ConnectionSet()
         let refusals = RateLimitedLog(logger: logger, interval: .minutes(1))
         let server = try await ServerBootstrap(group: group)
+            .pausing(name, ShortageLog(logger: logger))
             .serverChannelOption(.maxMessagesPerRead, value: 64)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in

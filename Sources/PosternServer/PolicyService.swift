@@ -7,7 +7,7 @@ import PosternEngine
 /// Answers policy requests: request → attempt → decision → reply. One for all listeners and connections.
 public final class PolicyService: Sendable {
     private let decisions: DecisionService
-    private let messages = NIOLockedValueBox(MessageTable(capacity: 16_384, octets: 32 << 20))
+    private let messages = NIOLockedValueBox(Messages())
     private let inboxes = NIOLockedValueBox<[ObjectIdentifier: LoopInbox<PolicyAnswer>]>([:])
 
     /// The longest that an answer is held back, where the verdict is to hold: an MTA's process waits as long.
@@ -19,6 +19,9 @@ public final class PolicyService: Sendable {
     }
 
     var counters: Counters { decisions.counters }
+
+    /// Messages that are being asked about.
+    var messagesUnderWay: Int { messages.withLockedValue { $0.underWay.count } }
 
     /// Where answers to the connections of a loop are sent: one for each loop, as long as the service lives.
     func inbox(for loop: any EventLoop) -> LoopInbox<PolicyAnswer> {
@@ -35,12 +38,18 @@ public final class PolicyService: Sendable {
         guard let attempt = Attempt(request) else { return asker.take(.dunno, after: .zero) }
         if let address = attempt.client.address, attempt.account == nil { decisions.met(address, at: listener) }
         if attempt.stage == .rcpt { decisions.named(attempt, at: listener) }
+        let isFirst = messages.withLockedValue { $0.underWay.enter(attempt.instance) { Turn(attempt, at: listener, asker) } }
+        if isFirst { decide(attempt, at: listener, asker) }
+    }
+
+    /// Decides on what is the only question about its message at present.
+    private func decide(_ attempt: consuming Attempt, at listener: String, _ asker: PolicyAsker) {
         // What follows is kept until the answer comes; of the attempt that is little.
         let (stage, instance, isStressed) = (attempt.stage, attempt.instance, attempt.stressed)
-        let memory = messages.withLockedValue { $0[instance] } ?? MessageMemory()
+        let memory = messages.withLockedValue { $0.table[instance] } ?? MessageMemory()
         decisions.decide(attempt, memory: memory, listener: listener) { [self] outcome in
             guard outcome.verdict.action.passes else {
-                if outcome.memory != memory { remember(outcome.memory, of: instance) }
+                goOn(with: instance, outcome.memory, insteadOf: memory)
                 return asker.take(outcome.reply(field: nil), after: .zero)
             }
             var now = outcome.memory
@@ -51,13 +60,21 @@ public final class PolicyService: Sendable {
                 wait = min(span, hold)
                 now.held = wait > .zero
             }
-            if now != memory { remember(now, of: instance) }
+            goOn(with: instance, now, insteadOf: memory)
             asker.take(outcome.reply(field: field), after: wait)
         }
     }
 
-    private func remember(_ memory: MessageMemory, of instance: String) {
-        if !instance.isEmpty { messages.withLockedValue { $0[instance] = memory } }
+    /// Remembers what the question has left behind of its message, and sees to the next about it.
+    private func goOn(with instance: String, _ now: MessageMemory, insteadOf before: MessageMemory) {
+        guard !instance.isEmpty else { return }
+        let next = messages.withLockedValue { messages in
+            if now != before { messages.table[instance] = now }
+            return messages.underWay.leave(instance)
+        }
+        guard let next else { return }
+        // Not from here, where one after another would go ever deeper.
+        next.asker.connection.eventLoop.execute { [self] in decide(next.attempt, at: next.listener, next.asker) }
     }
 
     /// The header field that the answer to a message that passes puts on it, if any. An answer has room for one: what else is owed
@@ -114,42 +131,6 @@ extension DecisionService.Outcome {
         case .defer: .defer(code: 451, enhanced: "4.7.1", text: text)
         case .reject where verdict.holdsMessage: .hold(text)
         case .reject, .drop: .reject(code: 554, enhanced: "5.7.1", text: text)
-        }
-    }
-}
-
-/// What is remembered of messages under way, by `instance`; the oldest is forgotten first.
-struct MessageTable {
-    private var memories: [String: MessageMemory] = [:]
-    private var order: CircularBuffer<String> = []
-    /// Of what their recipients and fields take.
-    private(set) var octets = 0
-    private let capacity: Int
-    private let mostOctets: Int
-
-    /// - Parameters:
-    ///   - capacity: messages at most.
-    ///   - octets: of their recipients and fields, at most.
-    init(capacity: Int, octets: Int) {
-        self.capacity = capacity
-        mostOctets = octets
-    }
-
-    var count: Int { memories.count }
-
-    subscript(instance: String) -> MessageMemory? {
-        get { memories.isEmpty || instance.isEmpty ? nil : memories[instance] }
-        set {
-            guard let newValue else { return }
-            octets += newValue.octets
-            if let old = memories.updateValue(newValue, forKey: instance) {
-                octets -= old.octets
-            } else {
-                order.append(instance)
-            }
-            while order.count > capacity || octets > mostOctets, let oldest = order.popFirst() {
-                if let forgotten = memories.removeValue(forKey: oldest) { octets -= forgotten.octets }
-            }
         }
     }
 }

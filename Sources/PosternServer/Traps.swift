@@ -1,4 +1,5 @@
 import Glibc
+import Logging
 import PosternConfiguration
 import PosternControl
 import PosternCore
@@ -10,11 +11,14 @@ final class Traps: Sendable {
     private let tarpit: Tarpit
 
     /// `nil` where the process has no descriptors left.
-    init?(decisions: DecisionService, clock: ServiceClock) {
+    init?(decisions: DecisionService, clock: ServiceClock, logger: Logger) {
+        let shortages = ShortageLog(logger: logger)
         let tarpit = Tarpit { address in
             decisions.tarpitStanding(of: address, now: clock.now().steady)
         } departed: { visits in
             for visit in visits { decisions.log.write(visit) }
+        } isShort: { listener, error in
+            shortages.noticed(error, at: listener)
         }
         guard let tarpit else { return nil }
         self.tarpit = tarpit

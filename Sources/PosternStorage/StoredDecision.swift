@@ -112,8 +112,7 @@ struct WaitingSearch<Key: Hashable> {
 
     var isFull: Bool { found.count >= limit }
 
-    /// Takes the decision if it is the newest of a triplet that waits: one with a live row that has not passed, and none
-    /// that has.
+    /// Takes the decision if it is the newest of a triplet that waits: one with a live row that does, and none that has passed.
     mutating func consider(_ decision: StoredDecision, groups: [[Key]], row: (Key) -> TripletRow?) {
         guard !isFull else { return }
         var waiting: TripletRow?
@@ -122,7 +121,7 @@ struct WaitingSearch<Key: Hashable> {
             seen.formUnion(group)
             guard isNewest, waiting == nil else { continue }
             let rows = group.compactMap(row).filter { now < $0.expires }
-            if rows.allSatisfy({ $0.passedAt == nil }) { waiting = rows.first }
+            if rows.allSatisfy(\.isWaiting) { waiting = rows.first }
         }
         if let waiting { found.append(WaitingTriplet(record: decision, row: waiting)) }
     }

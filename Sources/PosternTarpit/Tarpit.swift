@@ -25,9 +25,12 @@ public final class Tarpit: Sendable {
     ///   - standing: asked when a client comes, and each time that its hold is over. Called on the tarpit's thread; must not
     ///     block.
     ///   - departed: told of those who have gone, some at a time, on the tarpit's thread; must not block.
+    ///   - isShort: told each time that the system has no room for whoever comes to a listener, with the error of accept(2); on the
+    ///     tarpit's thread, must not block. The one held longest is let go for it then, or nobody is taken in for a second.
     /// - Returns: `nil` where the process has no descriptors left.
     public init?(
-        standing: @escaping @Sendable (IPAddress) -> TarpitStanding, departed: @escaping @Sendable ([TarpitVisit]) -> Void
+        standing: @escaping @Sendable (IPAddress) -> TarpitStanding, departed: @escaping @Sendable ([TarpitVisit]) -> Void,
+        isShort: @escaping @Sendable (String, Int32) -> Void = { _, _ in }
     ) {
         guard let inbox = TarpitInbox() else { return nil }
         self.inbox = inbox
@@ -36,7 +39,7 @@ public final class Tarpit: Sendable {
         let started = NSCondition()
         let thread = Thread {
             // Made here, since nobody else may ever touch it.
-            let loop = TarpitLoop(inbox: inbox, totals: totals, standing: standing, departed: departed)
+            let loop = TarpitLoop(inbox: inbox, totals: totals, standing: standing, departed: departed, isShort: isShort)
             started.withLock {
                 hasStarted.withLockedValue { $0 = loop != nil }
                 started.signal()

@@ -33,6 +33,7 @@ final class TarpitLoop {
     private let inbox: TarpitInbox
     private let standing: @Sendable (IPAddress) -> TarpitStanding
     private let departed: @Sendable ([TarpitVisit]) -> Void
+    private let isShort: @Sendable (String, Int32) -> Void
     private let totals: TarpitTotalsBox
     private let clock = TarpitClock()
     private var table = TarpitTable(at: 0)
@@ -56,12 +57,13 @@ final class TarpitLoop {
     /// `nil` where the process has no descriptor left.
     init?(
         inbox: TarpitInbox, totals: TarpitTotalsBox, standing: @escaping @Sendable (IPAddress) -> TarpitStanding,
-        departed: @escaping @Sendable ([TarpitVisit]) -> Void
+        departed: @escaping @Sendable ([TarpitVisit]) -> Void, isShort: @escaping @Sendable (String, Int32) -> Void
     ) {
         self.inbox = inbox
         self.totals = totals
         self.standing = standing
         self.departed = departed
+        self.isShort = isShort
         epoll = cepoll_create()
         guard epoll >= 0, cepoll_control(epoll, EPOLL_CTL_ADD, inbox.descriptor, cepoll_in, Token.inbox.value) == 0 else { return nil }
     }
@@ -119,10 +121,12 @@ final class TarpitLoop {
             var storage = sockaddr_storage()
             let descriptor = cepoll_accept(source.listener, &storage)
             guard descriptor >= 0 else {
-                switch errno {
+                let error = errno
+                switch error {
                 case EAGAIN: return
                 case EMFILE, ENFILE, ENOBUFS, ENOMEM:
                     source.ranOutOfDescriptors()
+                    isShort(source.name, error)
                     // Room is made at the cost of whoever has been held longest, never of anybody else in the process.
                     guard shedOldest(of: source) else { return pauseAccepting(source, number) }
                 // It has gone already, or the network has complained in its name (accept(2)).

@@ -193,12 +193,8 @@ struct ImportSpamd: AsyncParsableCommand {
                 }
             }
             report.entries = drafts.count
-            report.triplets = triplets.count
-            report.clients = clients.count
-            if !dryRun {
-                try await options.add(drafts)
-                report.take(try await options.teach(triplets, clients))
-            }
+            if !dryRun { try await options.add(drafts) }
+            report.take(try await options.teach(triplets, clients, isTrial: dryRun))
         } catch let failure as ControlFailure {
             throw Output.exit(failure)
         }
@@ -215,6 +211,7 @@ extension ImportReport {
             tellSkipped()
             var words = (dryRun ? "would take: " : "taken: ") + "\(entries) entries"
             if triplets > 0 || clients > 0 { words += ", \(triplets) triplets, \(clients) clients" }
+            if known > 0 { words += "; \(known) known already" }
             if expired > 0 { words += "; \(expired) too old" }
             if skippedCount > 0 { words += "; \(skippedCount) left out" }
             Output.line(words)
@@ -224,7 +221,7 @@ extension ImportReport {
 
     /// A file of another kind is not a success.
     func failWhereNothingWasTaken() throws {
-        guard entries == 0, triplets == 0, clients == 0, skippedCount > 0 else { return }
+        guard entries == 0, triplets == 0, clients == 0, known == 0, skippedCount > 0 else { return }
         throw Output.exit(ControlFailure(.badData, "nothing was taken; lines left out: \(skippedCount)"))
     }
 }

@@ -54,6 +54,8 @@ struct ImportMaillog: AsyncParsableCommand {
         var correspondents: Int
         /// Too old, or a consumer's line that cannot be proven.
         var expired = 0
+        /// Known here already.
+        var known = 0
         var counts: LogCounts
         var problems: InputProblems
     }
@@ -74,18 +76,15 @@ struct ImportMaillog: AsyncParsableCommand {
             }
             progress.end()
             let (triplets, clients, correspondents) = lessons(known, provenAfter: configuration.greylist.provenAfter)
-            var report = Report(
-                triplets: triplets.count, clients: clients.count, correspondents: correspondents.count, counts: reader.counts,
-                problems: reader.problems)
-            if !dryRun {
-                let sum = try await options.teach(triplets, clients, correspondents)
-                report.triplets = sum.triplets
-                report.clients = sum.clients
-                report.correspondents = sum.correspondents
-                report.expired = sum.skipped
-            }
+            var report = Report(triplets: 0, clients: 0, correspondents: 0, counts: reader.counts, problems: reader.problems)
+            let sum = try await options.teach(triplets, clients, correspondents, isTrial: dryRun)
+            report.triplets = sum.triplets
+            report.clients = sum.clients
+            report.correspondents = sum.correspondents
+            report.expired = sum.skipped
+            report.known = sum.known
             if options.json { try Output.json(report) } else { print(report) }
-            guard reader.counts.attempts > 0 || report.correspondents > 0 else {
+            guard reader.counts.attempts > 0 || report.correspondents + report.known > 0 else {
                 throw ControlFailure(.badData, "nothing was found to learn from; see docs/replay.md for what is read")
             }
         } catch let failure as ControlFailure {
@@ -121,6 +120,7 @@ struct ImportMaillog: AsyncParsableCommand {
         if report.problems.count > 10 { Output.error("\(report.problems.count) lines were not understood") }
         var words = (dryRun ? "would take: " : "taken: ")
         words += "\(report.triplets) triplets, \(report.clients) proven clients, \(report.correspondents) correspondents"
+        if report.known > 0 { words += "; \(report.known) known already" }
         if report.expired > 0 { words += "; \(report.expired) too old or not to be proven" }
         Output.line(words)
     }

@@ -120,13 +120,10 @@ struct ImportSqlgrey: AsyncParsableCommand {
             case .skipped(let reason): report.skip("optout", 0, "'\(recipient)': \(reason)")
             }
         }
-        report.triplets = memory.triplets.count
-        report.clients = clients.count
         report.entries = drafts.count
         report.optIn = memory.optIn.isEmpty ? nil : memory.optIn.map(\.printable)
-        guard !dryRun else { return }
-        try await options.add(drafts)
-        report.take(try await options.teach(memory.triplets, clients))
+        if !dryRun { try await options.add(drafts) }
+        report.take(try await options.teach(memory.triplets, clients, isTrial: dryRun))
     }
 
     private func isDatabase(_ file: String) -> Bool {

@@ -118,13 +118,10 @@ struct ImportPostgrey: AsyncParsableCommand {
                 }
             }
         }
-        report.triplets = triplets.count
-        report.clients = clients.count
         if report.hashed > 0, triplets.isEmpty, clients.isEmpty {
             throw ControlFailure(.badData, "the keys are hashes (postgrey ran with --privacy), and nothing can be made of them")
         }
-        guard !dryRun else { return }
-        report.take(try await options.teach(triplets, clients))
+        report.take(try await options.teach(triplets, clients, isTrial: dryRun))
     }
 }
 
@@ -141,6 +138,8 @@ struct ImportReport: Encodable {
     var clients = 0
     /// Too old.
     var expired = 0
+    /// Triplets and clients that are known here already.
+    var known = 0
     var hashed = 0
     /// Recipients that had opted in, for the configuration; of sqlgrey only.
     var optIn: [String]?
@@ -170,6 +169,7 @@ struct ImportReport: Encodable {
         triplets = learnt.triplets
         clients = learnt.clients
         expired += learnt.skipped
+        known += learnt.known
     }
 
     func print(_ options: CommonOptions, dryRun: Bool, database: Bool) throws {
@@ -196,6 +196,7 @@ struct ImportReport: Encodable {
         var taken = database ? "\(triplets) triplets and \(clients) clients" : "\(entries) entries"
         if database, entries > 0 { taken += " and \(entries) entries" }
         var words = (dryRun ? "would take: " : "taken: ") + taken
+        if known > 0 { words += "; \(known) known already" }
         if expired > 0 { words += "; \(expired) too old" }
         if hashed > 0 { words += "; \(hashed) hashed" }
         if skippedCount > 0 { words += "; \(skippedCount) left out" }

@@ -14,9 +14,9 @@ struct Postern: AsyncParsableCommand {
             Configuration: --config FILE, else $POSTERN_CONFIG, else /etc/postern/postern.yaml where it exists, else built-in \
             defaults: policy service on 127.0.0.1:10023, data in ./postern-data.
 
-            Exit codes (sysexits): 0 done; 64 usage; 65 bad data; 66 no such input; 69 daemon or store unavailable; 73 cannot \
-            create; 74 input or output failed; 75 try again later; 76 daemon and command are of different versions; 77 no \
-            permission; 78 configuration.
+            Exit codes (sysexits): 0 done; 64 usage; 65 bad data; 66 no such input; 69 daemon or store unavailable; 71 too \
+            few open files allowed; 73 cannot create; 74 input or output failed; 75 try again later; 76 daemon and command are of \
+            different versions; 77 no permission; 78 configuration.
             """,
         version: PosternVersion.text,
         subcommands: [

@@ -1,4 +1,6 @@
 import PosternControl
+import PosternCore
+import PosternEngine
 
 // What imports hand to the store, in as many requests as it takes.
 
@@ -17,25 +19,29 @@ extension CommonOptions {
         }
     }
 
-    /// What of the lessons was learnt: the rest was too old.
+    /// What of the lessons was learnt: the rest was too old, or known already. What is said twice counts once.
+    ///
+    /// - Parameter isTrial: only tells what would be learnt.
     func teach(
-        _ triplets: [Lessons.Triplet], _ clients: [Lessons.Client], _ correspondents: [Lessons.Correspondent] = []
+        _ triplets: [Lessons.Triplet], _ clients: [Lessons.Client], _ correspondents: [Lessons.Correspondent] = [], isTrial: Bool
     ) async throws -> LessonReport {
         let lessons =
-            triplets.batches.map { Lessons(triplets: $0) } + clients.batches.map { Lessons(clients: $0) }
+            Lessons.Triplet.together(triplets).batches.map { Lessons(triplets: $0) }
+            + Lessons.Client.together(clients).batches.map { Lessons(clients: $0) }
             + correspondents.batches.map { Lessons(correspondents: $0) }
         var sum = LessonReport()
         guard !lessons.isEmpty else { return sum }
-        try await withStore(for: .writing) { access in
+        try await withStore(for: isTrial ? .reading : .writing) { access in
             var progress = StepProgress(lessons.count, "parts")
             defer { progress.end() }
             for lesson in lessons {
-                let reply = try await access.send(.learn(lesson))
+                let reply = try await access.send(isTrial ? .tryToLearn(lesson) : .learn(lesson))
                 guard case .learnt(let part) = reply else { throw unexpected(reply) }
                 sum.triplets += part.triplets
                 sum.clients += part.clients
                 sum.correspondents += part.correspondents
                 sum.skipped += part.skipped
+                sum.known += part.known
                 progress.advance()
             }
         }
@@ -49,5 +55,58 @@ extension Array {
         stride(from: 0, to: count, by: ControlRequest.maximumBatch).map {
             Array(self[$0..<Swift.min($0 + ControlRequest.maximumBatch, count)])
         }
+    }
+}
+
+extension Lessons.Triplet {
+    private struct Key: Hashable {
+        var address: String
+        var name: String?
+        var sender: String
+        var recipient: String
+    }
+
+    /// Each triplet once, with what all that is said of it comes to.
+    fileprivate static func together(_ all: [Lessons.Triplet]) -> [Lessons.Triplet] {
+        var places: [Key: Int] = [:]
+        var together: [Lessons.Triplet] = []
+        for triplet in all {
+            let key = Key(
+                address: triplet.address, name: triplet.name, sender: ReversePath(triplet.sender).normalised,
+                recipient: triplet.recipient.foldedMailbox)
+            guard let place = places[key] else {
+                places[key] = together.count
+                together.append(triplet)
+                continue
+            }
+            together[place].firstSeen = min(together[place].firstSeen, triplet.firstSeen)
+            together[place].lastSeen = max(together[place].lastSeen, triplet.lastSeen)
+            together[place].passed = together[place].passed || triplet.passed
+        }
+        return together
+    }
+}
+
+extension Lessons.Client {
+    private struct Key: Hashable {
+        var address: String
+        var name: String?
+    }
+
+    /// Each client once, with the larger of its counts.
+    fileprivate static func together(_ all: [Lessons.Client]) -> [Lessons.Client] {
+        var places: [Key: Int] = [:]
+        var together: [Lessons.Client] = []
+        for client in all {
+            let key = Key(address: client.address, name: client.name)
+            guard let place = places[key] else {
+                places[key] = together.count
+                together.append(client)
+                continue
+            }
+            together[place].passes = max(together[place].passes, client.passes)
+            together[place].lastSeen = max(together[place].lastSeen, client.lastSeen)
+        }
+        return together
     }
 }

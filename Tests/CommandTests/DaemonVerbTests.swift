@@ -93,6 +93,49 @@ struct DaemonVerbTests {
         #expect(try await run("status").code == 69)
     }
 
+    /// Whatever a message that was deferred passes by, neither the list of what waits nor the report goes on to say that it has not
+    /// come back.
+    @Test func whatWasDeferredAndThenLetThroughWaitsNoLonger() async throws {
+        let settings = place.read("c.yaml")
+        try await place.withDaemon(["--config", file]) { daemon in
+            func ask(_ recipient: String, from address: String = "192.0.2.7") async throws -> String {
+                try await place.policy(daemon.port, sender: "a@example.org", recipient: recipient, address: address)
+            }
+            func waiting() async throws -> Set<String?> {
+                let list = try await run("greylist", "list", "--json").array
+                return Set(list.map { ($0["decision"] as? [String: Any])?["recipient"] as? String })
+            }
+            let all = ["released@example.net", "allowed@example.net", "out@example.net", "stays@example.net"]
+            for recipient in all { #expect(try await ask(recipient).hasPrefix("action=DEFER")) }
+            #expect(try await ask("client@example.net", from: "198.51.100.7").hasPrefix("action=DEFER"))
+            #expect(try await waiting() == Set(all + ["client@example.net"]))
+
+            #expect(try await run("release", "--to", "released@example.net").code == 0)
+            #expect(try await run("allow", "add", "allowed@example.net", "--as", "recipient").code == 0)
+            #expect(try await run("allow", "add", "198.51.100.7").code == 0)
+            _ = try place.write(settings.replacing("delay: 1h", with: "delay: 1h, opt_out: [out@example.net]"), to: "c.yaml")
+            #expect(try await run("reload").code == 0)
+            // That somebody may come is not that somebody came.
+            #expect(try await waiting().count == 5)
+            for recipient in all.dropLast() { #expect(try await ask(recipient) == "action=DUNNO", "\(recipient)") }
+            #expect(try await ask("client@example.net", from: "198.51.100.7") == "action=DUNNO")
+
+            var left = try await waiting()
+            for _ in 0..<200 where left.count > 1 {
+                try await Task.sleep(for: .milliseconds(10))
+                left = try await waiting()
+            }
+            #expect(left == ["stays@example.net"])
+            let report = try await run("report", "--json").object
+            let policies = report["policies"] as? [[String: Any]]
+            let counts = policies?.first?["all"] as? [String: Any]
+            #expect(counts?["delayed"] as? Int == 4 && counts?["open"] as? Int == 1 && counts?["deliveries"] as? Int == 5, "\(report)")
+            let reasons = try await run("decisions", "--to", "released@example.net", "--json").array.compactMap { $0["reason"] as? String }
+            #expect(
+                reasons.count == 2 && reasons[0].contains("; deferred before, ") && reasons[0].hasPrefix("released until "), "\(reasons)")
+        }
+    }
+
     /// What is behind each door, and whether it is there.
     @Test func statusOfDoors() async throws {
         let closed = try FreePort.next()

@@ -40,7 +40,8 @@ struct ImportSqlgreyTests {
         #expect(try await place.run("import", "sqlgrey", "--senders", "1", file).code == 0)
         #expect(try await why("192.0.2.9", "a@example.org") == "proven")
         let json = try await place.run("import", "sqlgrey", "--json", "--dry-run", file)
-        #expect(json.object["opt_in"] as? [String] == ["intern@example.net"] && json.object["clients"] as? Int == 2)
+        #expect(json.object["opt_in"] as? [String] == ["intern@example.net"])
+        #expect(json.object["clients"] as? Int == 0 && json.object["triplets"] as? Int == 0 && json.object["known"] as? Int == 3)
     }
 
     @Test func whatIsNoDatabaseOfSqlgreys() async throws {

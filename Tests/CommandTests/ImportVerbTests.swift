@@ -74,6 +74,39 @@ struct ImportVerbTests {
         #expect(try await explain("198.51.100.200", "anybody@example.com") == "proven")
     }
 
+    /// A trial looks at what is there, leaves out what an import would, and says what is said twice once.
+    @Test func aTrialCountsWhatAnImportWould() async throws {
+        let now = Int(Date().timeIntervalSince1970)
+        var rows = [
+            "192.0.2.0/a@example.org/b@example.net\t\(now - 9000),\(now - 60)",
+            "192.0.2.0/A@Example.org/b@example.NET\t\(now - 9500),\(now - 90)",
+            "192.0.2.0/w@example.org/b@example.net\t\(now - 30),\(now - 30)",
+            "192.0.2.0/old@example.org/b@example.net\t1000,9000",
+            "198.51.100.9\t5,\(now - 3600)", "198.51.100.9\t4,\(now - 3700)",
+        ]
+        let file = try place.write(rows.joined(separator: "\n"), to: "postgrey.txt")
+        let tried = try await place.run("import", "postgrey", "--database", "--dry-run", file)
+        #expect(tried.code == 0 && tried.output == "would take: 2 triplets and 1 clients; 1 too old\n", "\(tried)")
+        #expect(!place.exists("postern-data"))
+        #expect(try await place.run("import", "postgrey", "--database", file).output == "taken: 2 triplets and 1 clients; 1 too old\n")
+
+        // What is there already is not new, whether somebody tries or means it; what has changed is, and so is what comes late in a
+        // file that takes several requests.
+        let known = "; 3 known already; 1 too old\n"
+        #expect(
+            try await place.run("import", "postgrey", "--database", "--dry-run", file).output
+                == "would take: 0 triplets and 0 clients\(known)")
+        #expect(try await place.run("import", "postgrey", "--database", file).output == "taken: 0 triplets and 0 clients\(known)")
+        let client = rows[5]
+        rows = Array(rows.dropFirst(2)) + (0..<1500).map { "192.0.2.0/a@d\($0).example/b@example.net\t\(now - 9000),\(now - 60)" }
+        rows += ["192.0.2.0/w@example.org/b@example.net\t\(now - 9000),\(now - 20)", client]
+        _ = try place.write(rows.joined(separator: "\n"), to: "postgrey.txt")
+        for words in [["--dry-run"], []] {
+            let outcome = try await place.run(["import", "postgrey", "--database"] + words + [file])
+            #expect(outcome.output.hasSuffix(": 1501 triplets and 0 clients; 1 known already; 1 too old\n"), "\(outcome)")
+        }
+    }
+
     @Test func hashesAndMissingFiles() async throws {
         let file = try place.write("da39a3ee5e6b4b0d3255bfef95601890afd80709\t1,2\n", to: "hashed.txt")
         let hashed = try await place.run("import", "postgrey", "--database", file)

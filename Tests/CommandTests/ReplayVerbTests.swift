@@ -173,6 +173,11 @@ struct ReplayVerbTests {
             taken.code == 0 && taken.object["triplets"] as? Int == 2 && taken.object["clients"] as? Int == 1
                 && taken.object["correspondents"] as? Int == 1)
 
+        let again = try await place.run("import", "maillog", "--dry-run", file)
+        #expect(
+            again.code == 0 && again.output == "would take: 0 triplets, 0 proven clients, 0 correspondents; 4 known already\n",
+            "\(again.output) \(again.errors)")
+
         func word(_ address: String, _ name: String, _ sender: String) async throws -> String? {
             let outcome = try await place.run(
                 "explain", "--ip", address, "--name", name, "--from", sender, "--to", "b@example.net", "--json")

@@ -89,8 +89,14 @@ final class Workplace: Sendable {
 
     /// Runs `body` while a daemon runs, then ends that by SIGTERM; returns its exit code.
     @discardableResult
-    func withDaemon(_ arguments: [String] = [], _ body: (Daemon) async throws -> Void) async throws -> Int32 {
+    func withDaemon(
+        _ arguments: [String] = [], through wrapper: [String] = [], _ body: (Daemon) async throws -> Void
+    ) async throws -> Int32 {
         let process = try process(["serve"] + arguments, environment: [:], outputName: "serve")
+        if let program = wrapper.first {
+            process.executableURL = URL(filePath: program)
+            process.arguments = wrapper.dropFirst() + [Self.executable.path, "serve"] + arguments
+        }
         process.standardInput = FileHandle.nullDevice
         try process.run()
         let pid = process.processIdentifier

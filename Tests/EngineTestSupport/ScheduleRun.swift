@@ -233,6 +233,7 @@ public struct ScheduleRun {
             messages[message] = decision.memory
             try compare(decision, expected)
             guard decision.changes.isEmpty else { throw fail("\(expected.word) writes rows") }
+            try await overtake(decision, now)
         case (.needs(let inquiry), .none):
             let names =
                 stage == .rcpt ? [World.recipients[recipients[0]]] : model.recipients(message: message, ofData: recipients)
@@ -268,6 +269,17 @@ public struct ScheduleRun {
             Pending(
                 transaction: transaction, result: result, message: message, host: host, person: person, recipients: recipients,
                 mode: engine.settings.greylist.mode, now: now, elapsed: machine.elapsed))
+    }
+
+    /// What passes without a look at its rows leaves its mark on them, which greylisting never goes by.
+    private func overtake(_ decision: Decision, _ now: WallTime) async throws {
+        guard !decision.overtaken.isEmpty else { return }
+        let engine = engine
+        let transaction = BlockTransaction(needs: Needs(triplets: decision.overtaken)) { evidence in
+            (engine.endOfWait(of: decision, evidence: evidence, now: now) ?? decision, nil)
+        } completion: { _ in
+        }
+        try await store.commit([transaction])
     }
 
     private mutating func commit(answering: Bool) async throws {

@@ -31,6 +31,14 @@ public struct Site: Sendable {
     public var now = WallTime(seconds: 1_800_000_000)
     /// What look-ups find from now on, where they are asked.
     public var findings = Findings()
+    /// How long what was let through last had waited, where it passed for another reason than that.
+    public private(set) var waited: WallTime.Span?
+    /// Triplets that wait for their retry.
+    public var waiting: Set<String> {
+        let live = rows.triplets.filter { now < $0.value.expires }
+        let passed = Set(live.filter { !$0.value.isWaiting }.map { "\($0.key.sender)>\($0.key.recipient)" })
+        return Set(live.filter { $0.value.isWaiting }.map { "\($0.key.sender)>\($0.key.recipient)" }).subtracting(passed)
+    }
     /// How often they were asked.
     public private(set) var lookUps = 0
 
@@ -52,6 +60,14 @@ public struct Site: Sendable {
             case .needs(let inquiry): decide(inquiry)
             }
         rows.apply(decision.changes)
+        // As whoever commits it does, when the answer has left.
+        let overtaken = rows.evidence(Needs(triplets: decision.overtaken))
+        if let ended = engine.endOfWait(of: decision, evidence: overtaken, now: now) {
+            rows.apply(ended.changes)
+            waited = ended.verdict.waited
+        } else {
+            waited = decision.verdict.waited
+        }
         if !attempt.instance.isEmpty { messages[attempt.instance] = decision.memory }
         return decision.verdict
     }
@@ -90,6 +106,12 @@ public struct Site: Sendable {
 }
 
 extension Verdict {
+    /// How long it had waited, where it passes for another reason than that.
+    fileprivate var waited: WallTime.Span? {
+        for case .waited(let span) in causes { return span }
+        return nil
+    }
+
     /// The deciding cause in one word.
     public var word: String { causes[0].word }
 }

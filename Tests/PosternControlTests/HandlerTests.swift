@@ -422,6 +422,21 @@ struct HandlerTests {
         }
     }
 
+    @Test func untilWhenMailIsReleasedIsToldByTheWallClock() async throws {
+        // The engine's time is three hours ahead of it.
+        state.stepWallClock(-.hours(3))
+        guard
+            case .released(let report) = try await ask(
+                .release(ReleaseDraft(recipient: question.recipient, for: .minutes(10))))
+        else { throw Unexpected() }
+        let until = state.now().wall + .minutes(10)
+        #expect(report.expires == until.description)
+        #expect(try await explain(question).causes.map(\.text) == ["released until \(until)"])
+        // Somebody sets the clock: the release lasts as long as it did, and so it is told.
+        state.stepWallClock(.hours(1))
+        #expect(try await explain(question).causes.map(\.text) == ["released until \(until + .hours(1))"])
+    }
+
     // MARK: - Lessons
 
     @Test func whatAnotherGreylisterKnewIsKnown() async throws {
@@ -457,11 +472,30 @@ struct HandlerTests {
         #expect(p.causes.map(\.word) == ["proven"] && p.identities.map(\.passes) == [7])
 
         // Learning the same again changes nothing, and never takes away what is known here.
-        _ = try await ask(.learn(lessons))
+        let known = LessonReport(skipped: 3, known: 4)
+        #expect(try await ask(.tryToLearn(lessons)) == .learnt(known))
+        #expect(try await ask(.learn(lessons)) == .learnt(known))
         #expect(try await explain(proven).identities.map(\.passes) == [7])
         _ = try await ask(.learn(Lessons(clients: [.init(address: "198.51.100.9", passes: 1, lastSeen: now - 9)])))
         #expect(try await explain(proven).identities.map(\.passes) == [7])
         #expect(try await explain(question).causes.map(\.word) == ["known"])
+    }
+
+    @Test func whatIsTriedIsNotLearnt() async throws {
+        let now = state.now().wall.milliseconds / 1000
+        let lessons = Lessons(
+            triplets: [
+                .init(
+                    address: "192.0.2.0", sender: "a@example.org", recipient: "b@example.net", firstSeen: now - 9000, lastSeen: now - 100,
+                    passed: true)
+            ], clients: [.init(address: "198.51.100.9", passes: 7, lastSeen: now - 3600)],
+            correspondents: [.init(correspondent: "c@example.com", user: "b@example.net", lastWritten: now - 60)])
+        for _ in 0..<2 {
+            #expect(try await ask(.tryToLearn(lessons)) == .learnt(LessonReport(triplets: 1, clients: 1, correspondents: 1)))
+        }
+        #expect(try await explain(question).causes.map(\.word) == ["new"])
+        #expect(try await ask(.learn(lessons)) == .learnt(LessonReport(triplets: 1, clients: 1, correspondents: 1)))
+        #expect(try await ask(.tryToLearn(lessons)) == .learnt(LessonReport(known: 3)))
     }
 
     @Test func lessonsHaveABound() async throws {

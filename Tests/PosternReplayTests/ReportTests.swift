@@ -100,6 +100,35 @@ struct ReportTests {
         #expect(report.policies[0].attempts.deferred == 5)
     }
 
+    /// What was deferred and then released, allowed, opted out or proven has come back.
+    @Test func fromRecordedDecisionsThatPassedOtherwise() {
+        var traffic = RecordedTraffic(
+            greylist: GreylistSettings(), assumptions: Assumptions(), domains: LastTwoLabels(), now: WallTime(seconds: 200_000))
+        let decisions = [
+            decision(10, "defer", "first attempt"), decision(70, "defer", "back too early, after 60 s"),
+            decision(130, "accept", "released until 2026-01-01T00:00:00.000Z; deferred before, 2 min ago"),
+            // Another message of the same people, whose first attempt is the same.
+            decision(400, "accept", "back in time, after 7 min"),
+            decision(500, "defer", "first attempt", from: "p@example.com"),
+            decision(560, "accept", "name:example.com is proven by 7 messages; deferred before, 1 min ago", from: "p@example.com"),
+            decision(600, "defer", "first attempt", from: "held@example.com"),
+            decision(
+                630, "hold", "first message, and the evidence speaks for the client; deferred before, 30 s ago", from: "held@example.com"),
+            decision(700, "defer", "first attempt", from: "bot@example.com"),
+            // It waited, and is past a limit now.
+            decision(720, "defer", "past address messages 1 per 1h: 2 of 1; deferred before, 20 s ago", from: "bot@example.com"),
+            // Its first attempt lies before the record.
+            decision(800, "accept", "allowed: client 192.0.2.1; deferred before, 1 h ago", from: "before@example.org"),
+        ]
+        for decision in decisions.reversed() { traffic.take(decision) }
+        let report = traffic.report(policy: "mx", since: WallTime(seconds: 0))
+        let all = report.policies[0].all
+        #expect(all.delayed == 4 && all.atOnce == 1 && all.blocked == 1 && all.refused == 0 && all.deliveries == 6, "\(all)")
+        #expect(all.delay?.longest == 120)
+        let whitepaper = report.policies[0].whitepaper
+        #expect(whitepaper.tripletsSeen == 4 && whitepaper.tripletsPassed == 4, "\(whitepaper)")
+    }
+
     /// Whatever a decision is recorded as is read back as it was.
     @Test func causesAreReadBack() {
         let entry = ListEntry(.allow, .client, .prefix(Prefix(IPAddress(v4: 1), length: 32)), added: WallTime(seconds: 0))
@@ -109,7 +138,8 @@ struct ReportTests {
             .greylistOff,
             .recipientOptedOut, .allowed(entry), .blocked(entry), .released(until: WallTime(seconds: 7)), .greylistNew,
             .greylistEarly(waited: .seconds(9)),
-            .greylistPassed(waited: .minutes(9)), .greylistKnown, .proven(network, messages: 7), .nullSenderAwaitsData,
+            .greylistPassed(waited: .minutes(9)), .greylistKnown, .waited(.minutes(9)), .proven(network, messages: 7),
+            .nullSenderAwaitsData,
             .shadow(wouldBe: "defer"),
             .scoreTooHigh(12.5), .clean, .wellListed(-4), .storeUnavailable,
         ]
@@ -121,8 +151,8 @@ struct ReportTests {
             let read = RecordedCause.causes(ofReason: cause.description)
             #expect(read.first == RecordedCause(cause.word, cause.check), "\(cause)")
         }
-        let joined = [Cause.scoreTooHigh(12), causes[25], .greylistNew].map(\.description).joined(separator: "; ")
-        #expect(RecordedCause.causes(ofReason: joined).map(\.word) == ["score", causes[25].word, "new"])
+        let joined = [Cause.scoreTooHigh(12), causes[26], .greylistNew].map(\.description).joined(separator: "; ")
+        #expect(RecordedCause.causes(ofReason: joined).map(\.word) == ["score", causes[26].word, "new"])
         #expect(RecordedCause.causes(ofReason: "") == [] && RecordedCause.causes(ofReason: "what is this").map(\.word) == ["other"])
     }
 }

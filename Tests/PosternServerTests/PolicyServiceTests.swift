@@ -30,7 +30,8 @@ final class TestService {
     init(
         store: any Store = MemoryStore(), address: ListenAddress = .tcp(IPAddress("127.0.0.1")!, port: 0),
         limits: PolicyServiceLimits = PolicyServiceLimits(), lists: Lists = Lists(), evidence: (any EvidenceSource)? = nil,
-        hold: WallTime.Span = .zero, lines: LineCapture? = nil, configure: (inout EngineSettings) -> Void = { _ in }
+        hold: WallTime.Span = .zero, lines: LineCapture? = nil, clock: ServiceClock = ServiceClock(after: nil),
+        configure: (inout EngineSettings) -> Void = { _ in }
     ) async throws {
         var settings = EngineSettings()
         settings.hostname = "mx.example.org"
@@ -42,8 +43,7 @@ final class TestService {
         service = PolicyService(
             decisions: DecisionService(
                 engine: Engine(settings: settings, lists: lists, domains: LastLabelDomains()), store: store,
-                clock: ServiceClock(after: nil),
-                log: DecisionLog(writer: writer, isEnabled: true), counters: Counters(), evidence: evidence,
+                clock: clock, log: DecisionLog(writer: writer, isEnabled: true), counters: Counters(), evidence: evidence,
                 limits: counting), hold: hold)
         let (descriptor, bound) = try ListeningSocket.open(address)
         listener = try await PolicyListener.start(
@@ -284,6 +284,68 @@ extension Findings {
             #expect(reply.hasPrefix(stage == "RCPT" ? "action=DEFER_IF_PERMIT" : "action=DUNNO"))
         }
         await test.stop()
+    }
+
+    /// A store that takes its time: what comes in one read is asked before anything is answered.
+    @Test func oneHeaderAMessageHoweverItsQuestionsCome() async throws {
+        let folder = try TemporaryFolder()
+        let test = try await TestService(store: try SQLiteStore(path: folder.file("postern.db"))) { $0.greylist.delay = .milliseconds(50) }
+        let recipients = (0..<40).map { "r\($0)@example.org" }
+        func questions(_ instance: String, _ recipients: some Sequence<String>) -> String {
+            recipients.map { PolicyClient.request([("recipient", $0), ("instance", instance)]) }.joined()
+        }
+        let client = try test.client()
+        client.send(questions("first", recipients))
+        for _ in recipients { #expect(try #require(try client.reply()).hasPrefix("action=DEFER_IF_PERMIT")) }
+        usleep(80_000)
+
+        // Two messages' questions by turns on one connection, and half of one of them by another.
+        let other = try test.client()
+        client.send(zip(recipients[..<10], recipients[10..<20]).map { questions("a", [$0]) + questions("b", [$1]) }.joined())
+        other.send(questions("b", recipients[20...]))
+        var fields: [String: Int] = [:]
+        for index in 0..<20 {
+            let reply = try #require(try client.reply())
+            #expect(reply == "action=DUNNO" || reply.hasPrefix("action=PREPEND X-Greylist: "), "\(reply)")
+            if reply.contains("PREPEND") { fields[index % 2 == 0 ? "a" : "b", default: 0] += 1 }
+        }
+        for _ in 20..<40 where try #require(try other.reply()).contains("PREPEND") { fields["b", default: 0] += 1 }
+        #expect(fields == ["a": 1, "b": 1])
+        #expect(test.service.messagesUnderWay == 0)
+        await test.stop()
+    }
+
+    /// One connection's end does not keep the questions of others about the same message waiting.
+    @Test func aQuestionWhoseConnectionHasGoneHoldsNobodyUp() async throws {
+        let folder = try TemporaryFolder()
+        let test = try await TestService(store: try SQLiteStore(path: folder.file("postern.db"))) { $0.greylist.delay = .hours(1) }
+        do {
+            let gone = try test.client()
+            for index in 0..<50 { gone.send(PolicyClient.request([("recipient", "g\(index)@example.org"), ("instance", "m")])) }
+        }
+        let client = try test.client()
+        #expect(try #require(try client.ask([("instance", "m")])).hasPrefix("action=DEFER_IF_PERMIT"))
+        await test.stop()
+    }
+
+    /// The engine's time may be another than the wall clock's; people read the latter.
+    @Test func untilWhenMailIsReleasedIsLoggedByTheWallClock() async throws {
+        let wall = SystemClocks.wall()
+        let anchor = SteadyClock.Anchor(
+            wall: wall, monotonic: SystemClocks.monotonic(), steady: wall - .hours(3), boot: SystemClocks.bootID())
+        let clock = ServiceClock(after: anchor)
+        let until = clock.now().steady + .minutes(10)
+        let lines = try LineCapture()
+        let test = try await TestService(
+            lists: Lists(entries: [], releases: [Release(recipient: "b@example.org", expires: until)]), lines: lines, clock: clock)
+        #expect(try test.client().ask([("recipient", "b@example.org")]) == "action=DUNNO")
+        await test.stop()
+        let line = try #require(lines.lines.first { $0.contains("reason=released") })
+        let text = try #require(line.firstMatch(of: /released until ([0-9T:.Z-]+)/)?.1)
+        let told = try Date(String(text), strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+        let error = told.timeIntervalSince1970 - Double((wall + .minutes(10)).milliseconds) / 1000
+        // Time is given back at 5 %.
+        #expect(abs(error) < 5, "\(line)")
     }
 
     @Test func aHalfClosedConnectionGetsItsAnswerAndIsClosed() async throws {

@@ -43,7 +43,12 @@ public final class AdminListener: Sendable {
     }
 
     /// Starts to accept on a listening descriptor, which the listener then owns.
-    public static func start(descriptor: Int32, settings: AdminSettings, site: AdminSite, logger: Logger) async throws -> AdminListener {
+    ///
+    /// - Parameter prepare: called with the listening channel before it accepts.
+    public static func start(
+        descriptor: Int32, settings: AdminSettings, site: AdminSite, logger: Logger,
+        prepare: @escaping @Sendable (any NIOCore.Channel) -> EventLoopFuture<Void>
+    ) async throws -> AdminListener {
         let door = AdminDoor(settings: settings, site: site, logger: logger)
         let responder = door.responder()
         var http = HTTP1Channel.Configuration(idleTimeout: .seconds(AdminSettings.idle))
@@ -53,20 +58,22 @@ public final class AdminListener: Sendable {
         let plain = HTTP1Channel(responder: responder, configuration: http)
         if let tls = settings.tls {
             let encryption = NIOLockedValueBox(try NIOSSLContext(configuration: tls))
-            return try await start(descriptor, EncryptedChannel(base: plain, encryption: encryption), site, door, encryption, logger)
+            return try await start(
+                descriptor, EncryptedChannel(base: plain, encryption: encryption), site, door, encryption, logger, prepare)
         }
-        return try await start(descriptor, plain, site, door, nil, logger)
+        return try await start(descriptor, plain, site, door, nil, logger, prepare)
     }
 
     private static func start<Child: ServerChildChannel>(
         _ descriptor: Int32, _ child: Child, _ site: AdminSite, _ door: AdminDoor, _ encryption: NIOLockedValueBox<NIOSSLContext>?,
-        _ logger: Logger
+        _ logger: Logger, _ prepare: @escaping @Sendable (any NIOCore.Channel) -> EventLoopFuture<Void>
     ) async throws -> AdminListener {
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let room = ConnectionRoom(AdminSettings.maximumConnections)
         let listening: NIOAsyncChannel<Child.Value?, Never>
         do {
             listening = try await ServerBootstrap(group: loops)
+                .serverChannelInitializer(prepare)
                 .childChannelOption(.allowRemoteHalfClosure, value: true)
                 .bind(descriptor, serverBackPressureStrategy: nil) { channel in
                     guard room.enter() else {

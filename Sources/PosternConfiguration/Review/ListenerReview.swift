@@ -136,7 +136,7 @@ extension Configuration.Address {
     /// Whether a connection to `backend` would reach a listener with this address.
     fileprivate func takesWhatIsSent(to backend: Configuration.Address) -> Bool {
         switch (self, backend) {
-        case (.unix(let path, _, _), .unix(let other, _, _)): path == other
+        case (.unix(let path, _, _), .unix(let other, _, _)): SocketPath.leadToOne(path, other)
         case (.tcp(let host, let port), .tcp(let other, let otherPort)):
             port == otherPort && port != 0
                 && (host == other || host == host.masked(to: 0) && other.family == host.family && other.isLoopback)

@@ -63,6 +63,14 @@ public struct RecordedTraffic {
             finish(decision, .refused, age: .zero, deferrals: 0)
         case (_, "passed"):
             passes[key] = Pass(time: decision.time)
+        case _ where causes.contains { $0.word == "waited" }:
+            // It had been deferred, and passed for another reason than that it came back in time. What came back in time after that
+            // was another message.
+            if passes.updateValue(Pass(time: decision.time), forKey: key) == nil {
+                tally.passedOtherwise(nil)
+            } else {
+                finish(decision, .atOnce, age: .zero, deferrals: 0)
+            }
         default:
             if first.word == "known" { mail(key, wasDelayed: false) }
             finish(decision, .atOnce, age: .zero, deferrals: 0)

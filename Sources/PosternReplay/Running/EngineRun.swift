@@ -84,7 +84,7 @@ struct EngineRun {
             }
             let final = decision ?? engine.conclude(inquiry, evidence: memory.evidence(inquiry.needs), now: now)
             memory.apply(final.changes, now: now)
-            return (final, inquiry.needs.triplets.first)
+            return (final, inquiry.isSpared ? nil : inquiry.needs.triplets.first)
         }
     }
 

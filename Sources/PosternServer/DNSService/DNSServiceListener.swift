@@ -35,11 +35,12 @@ final class DNSServiceListener: RunningListener {
     /// Starts to answer on a listening descriptor and a bound, blocking one for datagrams, both of which it then owns.
     static func start(
         name: String, address: ListenAddress, descriptor: Int32, datagramDescriptor: Int32, group: any EventLoopGroup,
-        service: ListService, time: @escaping @Sendable () -> ZoneTime
+        service: ListService, time: @escaping @Sendable () -> ZoneTime, logger: Logger
     ) async throws -> DNSServiceListener {
         let connections = ConnectionSet()
         let shared = StreamService(service, time: time)
         let streams = try await ServerBootstrap(group: group)
+            .pausing(name, ShortageLog(logger: logger))
             .childChannelInitializer { channel in
                 connections.insert(channel)
                 return channel.eventLoop.makeCompletedFuture {

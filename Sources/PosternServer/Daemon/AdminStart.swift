@@ -34,7 +34,9 @@ final class AdminListeners: Sendable {
             throw StartFailure(StartFailure.configuration, error.description, listener: name)
         }
         do {
-            let listener = try await AdminListener.start(descriptor: descriptor, settings: settings, site: site, logger: logger)
+            let listener = try await AdminListener.start(
+                descriptor: descriptor, settings: settings, site: site, logger: logger,
+                prepare: AcceptPause.adding(name, ShortageLog(logger: logger)))
             return AdminRunning(name: name, address: address, listener: listener, hasToken: settings.token != nil)
         } catch {
             throw StartFailure(StartFailure.unavailable, "the admin listener cannot start: \(error)", listener: name)

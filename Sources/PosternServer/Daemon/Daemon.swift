@@ -36,6 +36,7 @@ public final class Daemon: Sendable {
         let configuration = live.current
         signal(SIGPIPE, SIG_IGN)
         let descriptors = ServiceManners.raiseDescriptorLimit()
+        try DescriptorNeed(loops: System.coreCount, listeners: configuration.listeners.count).check(limit: descriptors)
         let signals = ProcessSignals([SIGHUP, SIGTERM, SIGINT])
         live.logReview(to: logger)
 
@@ -108,8 +109,10 @@ public final class Daemon: Sendable {
     }
 
     private func startControl(_ configuration: Configuration, _ handler: ControlHandler) throws -> ControlSocketServer {
+        let shortages = ShortageLog(logger: logger)
         do throws(ControlFailure) {
-            return try ControlSocketServer(path: configuration.controlSocketPath, handler: handler)
+            return try ControlSocketServer(
+                path: configuration.controlSocketPath, handler: handler, isShort: { shortages.noticed($0, at: "control.sock") })
         } catch {
             throw StartFailure(StartFailure.unavailable, "cannot open the control socket: \(error)")
         }

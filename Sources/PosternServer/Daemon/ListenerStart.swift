@@ -25,7 +25,7 @@ struct ListenerStart {
             traps = nil
             return
         }
-        guard let traps = Traps(decisions: services.decisions, clock: services.clock) else {
+        guard let traps = Traps(decisions: services.decisions, clock: services.clock, logger: logger) else {
             throw StartFailure(StartFailure.unavailable, "the traps have no descriptor to start with")
         }
         self.traps = traps
@@ -63,7 +63,7 @@ struct ListenerStart {
         ListeningSocket.prepareForWaiting(datagrams)
         let started = try await DNSServiceListener.start(
             name: socket.name, address: socket.address, descriptor: socket.descriptor, datagramDescriptor: datagrams, group: loops,
-            service: service, time: { ListPublisher.time(clock) })
+            service: service, time: { ListPublisher.time(clock) }, logger: logger)
         publisher.add(started, configuration)
         return started
     }
@@ -73,7 +73,7 @@ struct ListenerStart {
         if let settings = FakeMXSettings(trap, of: configuration) {
             return try await FakeMXListener.start(
                 name: socket.name, address: socket.address, descriptor: socket.descriptor, group: loops, settings: settings,
-                clock: services.clock, log: decisions.log,
+                clock: services.clock, log: decisions.log, logger: logger,
                 allows: { decisions.engine.allows(sender: $0, now: decisions.steadyTime) },
                 ended: { visit in decisions.harvest?.visited(visit, decisions.engine) })
         }

@@ -16,6 +16,8 @@ public struct StartFailure: Error, CustomStringConvertible, Sendable {
 
     static let configuration: Int32 = 78
     static let unavailable: Int32 = 69
+    /// The system does not give what is needed.
+    static let system: Int32 = 71
     static let cannotCreate: Int32 = 73
     static let noPermission: Int32 = 77
 }

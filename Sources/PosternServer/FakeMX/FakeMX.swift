@@ -29,13 +29,14 @@ public final class FakeMXListener: Sendable {
     ///   - ended: told of each visit when it is over; called on an event loop, must not block.
     public static func start(
         name: String, address: ListenAddress, descriptor: Int32, group: any EventLoopGroup, settings: FakeMXSettings, clock: ServiceClock,
-        log: DecisionLog, allows: @escaping @Sendable (Mailbox) -> Bool = { _ in false },
+        log: DecisionLog, logger: Logger, allows: @escaping @Sendable (Mailbox) -> Bool = { _ in false },
         ended: @escaping @Sendable (FakeMXVisit) -> Void
     ) async throws -> FakeMXListener {
         let mx = FakeMX(name: name, settings: settings, clock: clock, log: log, allows: allows, ended: ended)
         let loops = FakeMXLoops(mx, group: group)
         let connections = ConnectionSet()
         let server = try await ServerBootstrap(group: group)
+            .pausing(name, ShortageLog(logger: logger))
             .serverChannelOption(.maxMessagesPerRead, value: 64)
             .childChannelInitializer { channel in
                 // Everybody is held, so there is always an oldest to make room.

@@ -65,6 +65,7 @@ public final class GatewayListener: Sendable {
         let connections = ConnectionSet()
         let refusals = RateLimitedLog(logger: logger, interval: .minutes(1))
         let server = try await ServerBootstrap(group: group)
+            .pausing(name, ShortageLog(logger: logger))
             .serverChannelOption(.maxMessagesPerRead, value: 64)
             .childChannelInitializer { channel in
                 let settings = gateway.settings

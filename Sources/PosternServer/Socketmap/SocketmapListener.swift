@@ -31,6 +31,7 @@ public final class SocketmapListener: RunningListener {
         let refusals = RateLimitedLog(logger: logger, interval: .minutes(1))
         let open = NIOLockedValueBox(0)
         let server = try await ServerBootstrap(group: group)
+            .pausing(name, ShortageLog(logger: logger))
             .serverChannelOption(.maxMessagesPerRead, value: 16)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in

@@ -1,4 +1,5 @@
 import Glibc
+import Logging
 import NIOConcurrencyHelpers
 import NIOPosix
 import PosternCore
@@ -24,6 +25,7 @@ final class TestFakeMX: Sendable {
         listener = try await FakeMXListener.start(
             name: "spare", address: bound, descriptor: descriptor, group: MultiThreadedEventLoopGroup.singleton, settings: settings,
             clock: ServiceClock(after: nil), log: DecisionLog(writer: lines.writer, isEnabled: true),
+            logger: Logger(label: "test") { _ in LineLogHandler(writer: lines.writer, level: .debug) },
             allows: { $0.domain == "friend.example" }
         ) { visit in seen.withLockedValue { $0.append(visit) } }
     }
