@@ -52,11 +52,15 @@ extension CountTable {
         let count = Int(row[RowLayout.state] & RowLayout.countMask)
         guard count > 16 else { return place(of: member, in: members, from: 0, to: count) }
         let likely = min(max(RowLayout.guess(member, of: count) - 8, 0), count - 16)
-        return place(of: member, in: members, from: likely, to: count) ?? everyPlace(of: member, in: members, to: count)
+        return place(of: member, in: members, from: likely, to: count) ?? elsewhere(member, in: members, than: likely, to: count)
     }
 
+    /// A member that does not stand where it most likely would.
     @inline(never)
-    static func everyPlace(of member: UInt16, in members: UnsafeRawPointer, to end: Int) -> Int? {
+    private static func elsewhere(_ member: UInt16, in members: UnsafeRawPointer, than likely: Int, to end: Int) -> Int? {
+        let numbers = members.assumingMemoryBound(to: UInt16.self)
+        // Members stand in order: between two of those it would have been there.
+        if numbers[likely] < member, member < numbers[likely + 15] { return nil }
         var start = 0
         while start < end {
             if let place = place(of: member, in: members, from: start, to: end) { return place }

@@ -33,5 +33,5 @@ struct RowLayout: Sendable {
 
     /// About where a member stands among so many, if numbers are spread evenly: of the addresses of a /24, or the /64s of a /48.
     @inline(__always)
-    static func guess(_ member: UInt16, of count: Int) -> Int { Int(member) * count >> (member < 256 ? 8 : 16) }
+    static func guess(_ member: UInt16, of count: Int) -> Int { (Int(member) * count) >> (member < 256 ? 8 : 16) }
 }

@@ -57,6 +57,18 @@ struct RowMemoryTests {
         #expect(table.evictedMembers == 0)
     }
 
+    @Test func `Where a member stands is guessed to a few places`() {
+        for (count, bound, spread) in [(60, 256, UInt16(4)), (256, 256, 1), (176, 65_536, 372), (24, 65_536, 2600)] {
+            for place in 0..<count where place * Int(spread) < bound {
+                let member = UInt16(place) * spread
+                // Low numbers of a /48 are looked for as those of a /24.
+                if bound == 256 || member >= 256 { #expect(abs(RowLayout.guess(member, of: count) - place) <= 8) }
+                #expect((0..<count).contains(RowLayout.guess(member, of: count)))
+            }
+        }
+        #expect(RowLayout.guess(.max, of: 256) == 255 && RowLayout.guess(255, of: 256) == 255)
+    }
+
     /// Large enough for regions of large pages.
     @Test func `A copy of a large table has a memory of its own`() {
         var settings = CountTable.Settings(seed: 3)
