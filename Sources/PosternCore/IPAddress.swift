@@ -180,7 +180,7 @@ extension IPAddress: CustomStringConvertible {
     public var description: String {
         switch family {
         case .v4:
-            return String(unsafeUninitializedCapacity: 15, initializingUTF8With: writeV4)
+            return String(unsafeUninitializedCapacity: 15) { writeV4(to: $0) }
         case .v6:
             let groups: [UInt64] = (0..<8).map { index in
                 let half = index < 4 ? high : low

@@ -25,7 +25,7 @@ public struct Client: Equatable, Sendable {
     /// What the front found out of its reverse name, where it did.
     public var reverseName = Findings.ReverseName.unknown
 
-    public init(address: IPAddress?, confirmedName: DomainName? = nil, helo: String = "") {
+    public init(address: IPAddress?, confirmedName: consuming DomainName? = nil, helo: consuming String = "") {
         self.address = address
         self.confirmedName = confirmedName
         self.helo = helo
@@ -50,19 +50,20 @@ public struct Attempt: Equatable, Sendable {
     /// Whether the server that asks is short of processes (`stress=yes`), so that a delay would hurt.
     public var stressed: Bool
     /// Whether the front speaks with the client itself, and so can pause, answer slowly or hang up.
-    public var isConversation = false
+    public var isConversation: Bool
     /// Whether the front throttles strangers whatever the settings say.
-    public var throttles = false
+    public var throttles: Bool
     /// What its counts mean for it, where it is past a limit.
     public var throttled: Throttled?
     /// What the client has done against the protocol so far, and how often.
-    public var signals: [Check: Int] = [:]
+    public var signals: [Check: Int]
     /// What our own harvest has listed the client as, where it has.
     public var harvested: ListColour?
 
     public init(
-        stage: Stage, client: Client, sender: ReversePath = .null, recipient: Mailbox? = nil, recipientCount: Int = 0,
-        instance: String = "", account: String? = nil, size: Int = 0, stressed: Bool = false
+        stage: Stage, client: consuming Client, sender: consuming ReversePath = .null, recipient: consuming Mailbox? = nil,
+        recipientCount: Int = 0, instance: consuming String = "", account: consuming String? = nil, size: Int = 0, stressed: Bool = false,
+        isConversation: Bool = false, throttles: Bool = false, signals: consuming [Check: Int] = [:]
     ) {
         self.stage = stage
         self.client = client
@@ -73,6 +74,9 @@ public struct Attempt: Equatable, Sendable {
         self.account = account
         self.size = size
         self.stressed = stressed
+        self.isConversation = isConversation
+        self.throttles = throttles
+        self.signals = signals
     }
 }
 

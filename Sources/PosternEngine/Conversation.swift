@@ -20,14 +20,15 @@ extension Engine {
             return .needs(Inquiry(attempt: shared, needs: Needs(identities: identities), memory: memory))
 
         case .rcpt:
-            guard !isFamiliar(attempt.client, now: now), attempt.account == nil, exemption(of: attempt, now: now) == nil else { return nil }
             let assessment = settings.score(of: attempt.signals)
-            guard assessment.score >= settings.bands.reject else { return nil }
+            guard assessment.score >= settings.bands.reject, attempt.account == nil, !isFamiliar(attempt.client, now: now),
+                exemption(of: attempt, now: now) == nil
+            else { return nil }
             return decided(Verdict(.reject, [.scoreTooHigh(assessment.score)] + assessment.causes))
 
         case .ehlo, .helo, .mail:
             var verdict = Verdict(.accept, [.stageHasNoCheck])
-            if attempt.account == nil, !isFamiliar(attempt.client, now: now) { pace(&verdict, attempt) }
+            if attempt.account == nil, !isFamiliar(attempt.client, now: now) { pace(&verdict, shared) }
             return decided(verdict)
 
         case .data, .endOfMessage, .vrfy, .etrn:
@@ -53,16 +54,15 @@ extension Engine {
     }
 
     /// Sets how an answer goes out: after which pause, and whether byte by byte.
-    func pace(_ verdict: inout Verdict, _ attempt: Attempt) {
-        let delays = settings.delays
-        verdict.delay = delays.stage
+    func pace(_ verdict: inout Verdict, _ shared: SharedAttempt) {
+        verdict.delay = settings.delays.stage
         switch (verdict.action, verdict.causes.first) {
-        case (.defer, _): verdict.delay = verdict.delay + delays.deferral
-        case (.accept, .greylistPassed): verdict.delay = verdict.delay + delays.firstPass
+        case (.defer, _): verdict.delay = verdict.delay + settings.delays.deferral
+        case (.accept, .greylistPassed): verdict.delay = verdict.delay + settings.delays.firstPass
         default: break
         }
-        var score = settings.score(of: attempt.signals).score
-        if let check = attempt.harvested?.check, settings.isOn(check) { score += settings.setting(of: check).score }
+        var score = settings.score(of: shared.value.signals).score
+        if let check = shared.value.harvested?.check, settings.isOn(check) { score += settings.setting(of: check).score }
         verdict.stutters = score >= settings.bands.slow
     }
 

@@ -101,7 +101,7 @@ public struct Engine: Sendable {
                 } else if memory.awaitingData.count < MessageMemory.maximumRecipients, !memory.awaitingData.contains(recipient) {
                     memory.awaitingData.append(recipient)
                 }
-                if attempt.isConversation { pace(&verdict, attempt) }
+                if attempt.isConversation { pace(&verdict, shared) }
                 return .decided(Decision(verdict: verdict, memory: memory, overtaken: overtaken))
             }
             return step(inquiry(shared, recipients: CollectionOfOne(recipient.folded), memory: memory), now: now, showsChecks)
@@ -173,9 +173,13 @@ public struct Engine: Sendable {
     public func conclude(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision {
         let asked = inquiry.shared
         if asked.value.stage == .connect { return greet(inquiry, evidence: evidence, now: now) }
-        var (decision, isRecognised) =
-            inquiry.spared.map { (spare(inquiry, because: $0, evidence: evidence, now: now), false) }
-            ?? greylist(inquiry, evidence: evidence, now: now)
+        var decision: Decision
+        var isRecognised = false
+        if let spared = inquiry.spared {
+            decision = spare(inquiry, because: spared, evidence: evidence, now: now)
+        } else {
+            (decision, isRecognised) = greylist(inquiry, evidence: evidence, now: now)
+        }
         let limits = limitsStrangers(asked.value)
         if isRecognised, asked.value.throttled == nil, !limits || inquiry.findings == nil || !mayBeTrusted(asked.value, now: now) {
             finish(&decision, inquiry)
@@ -221,7 +225,7 @@ public struct Engine: Sendable {
             }
             decision.verdict.header = nil
         }
-        if inquiry.shared.value.isConversation { pace(&decision.verdict, inquiry.shared.value) }
+        if inquiry.shared.value.isConversation { pace(&decision.verdict, inquiry.shared) }
     }
 
     /// The decision where the evidence could not be had: the mail passes.

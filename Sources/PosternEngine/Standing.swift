@@ -11,10 +11,10 @@ extension Engine {
 
     public func standing(of client: Client, now: WallTime) -> Standing {
         guard let address = client.address else { return .unknown }
-        let networks = settings.networks
         if settings.trusted.addresses.contains(address), lists.client(client, at: now) == nil { return .spared }
-        let named = [networks.local, networks.forwarders, networks.backupMX, networks.monitoring]
-        if named.contains(where: { $0.contains(address) }) {
+        if settings.networks.local.contains(address) || settings.networks.forwarders.contains(address)
+            || settings.networks.backupMX.contains(address) || settings.networks.monitoring.contains(address)
+        {
             return .spared
         }
         switch lists.client(client, at: now)?.list {

@@ -8,6 +8,10 @@ public final class Ruling: Sendable {
     /// `nil` for what nobody will ask about.
     public let record: DecisionRecord?
 
+    /// The decision's, without its changes.
+    public var verdict: Verdict? { decision?.verdict }
+    public var memory: MessageMemory? { decision?.memory }
+
     public init(_ decision: Decision?, record: DecisionRecord? = nil) {
         self.decision = decision
         self.record = record

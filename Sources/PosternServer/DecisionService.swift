@@ -369,7 +369,7 @@ public final class DecisionService: Sendable {
         /// Tells everybody what was decided, the front last; `false` where nothing was.
         @discardableResult
         func finish(_ ruling: Ruling, findings: Findings? = nil) -> Bool {
-            guard let verdict = ruling.decision?.verdict, var memory = ruling.decision?.memory else { return false }
+            guard let verdict = ruling.verdict, var memory = ruling.memory else { return false }
             if ruling.record != nil {
                 service.counters.decided(verdict)
                 service.metrics?.decided(verdict.action, since: began)

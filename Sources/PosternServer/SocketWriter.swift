@@ -9,27 +9,33 @@ import NIOPosix
 /// finds the failure by itself. So the channel's writability and its closing mean what they always mean.
 final class SocketWriter {
     /// `nil` where all goes the channel's way: TLS, or a channel without a socket.
-    private var descriptor: CInt?
+    private var socket: Socket?
     /// Writes that the channel has not finished.
     private var waiting = 0
 
-    /// The connection is open, in the clear.
-    func open(_ context: ChannelHandlerContext) {
-        descriptor = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
+    private struct Socket {
+        let descriptor: CInt
+        let channel: any Channel
     }
 
-    /// From here on all goes the channel's way.
-    func close() { descriptor = nil }
+    /// The connection is open, in the clear.
+    func open(_ context: ChannelHandlerContext) {
+        let descriptor = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
+        socket = descriptor.map { Socket(descriptor: $0, channel: context.channel) }
+    }
+
+    /// From here on all goes the channel's way. To be called when the channel has closed, too: until then it is held on to.
+    func close() { socket = nil }
 
     func write(_ buffer: ByteBuffer, _ context: ChannelHandlerContext) {
         var rest = buffer
         // A channel that is closed has no descriptor any more: the number may be another connection's.
-        if let descriptor, waiting == 0, context.channel.isActive {
-            let sent = rest.withUnsafeReadableBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+        if waiting == 0, let socket, socket.channel.isActive {
+            let sent = rest.withUnsafeReadableBytes { Glibc.send(socket.descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            if sent == rest.readableBytes { return }
             if sent > 0 { rest.moveReaderIndex(forwardBy: sent) }
-            if rest.readableBytes == 0 { return }
         }
-        guard descriptor != nil else { return context.writeAndFlush(NIOAny(rest), promise: nil) }
+        guard socket != nil else { return context.writeAndFlush(NIOAny(rest), promise: nil) }
         waiting += 1
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenComplete { _ in self.waiting -= 1 }

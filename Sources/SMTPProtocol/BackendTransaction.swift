@@ -1,7 +1,7 @@
 /// What is sent to a backend and has a reply.
 enum BackendCommand: Hashable, Sendable {
-    indirect case mail(MailCommand)
-    indirect case recipient(RecipientCommand)
+    case mail(MailCommand)
+    case recipient(RecipientCommand)
     case data
     case authenticate(Credentials)
     /// A step of a log-in that was sent.
@@ -11,7 +11,7 @@ enum BackendCommand: Hashable, Sendable {
     /// The end of content, by dot or by `BDAT 0 LAST`.
     case endOfContent
     case reset
-    indirect case probeMail(MailCommand)
+    case probeMail(MailCommand)
     /// The mailbox, without brackets.
     case probeRecipient(String)
     case probeReset
@@ -23,6 +23,11 @@ enum BackendCommand: Hashable, Sendable {
         default: false
         }
     }
+}
+
+extension Array {
+    /// As `removeFirst`, which is a general replacement: dear where, as nearly always, there is but one.
+    fileprivate mutating func takeFirst() -> Element { count == 1 ? removeLast() : removeFirst() }
 }
 
 extension BackendSession {
@@ -183,8 +188,8 @@ extension BackendSession {
     mutating func pump(_ actions: inout [BackendAction]) {
         guard phase == .open, !outbox.isEmpty else { return }
         var bytes: [UInt8] = []
-        while let command = outbox.first, expected.isEmpty || (extensions.pipelining && expected.last?.endsGroup != true) {
-            outbox.removeFirst()
+        while !outbox.isEmpty, expected.isEmpty || (extensions.pipelining && expected.last?.endsGroup != true) {
+            let command = outbox.takeFirst()
             switch command {
             case .mail(let mail):
                 if mail.unsupportedParameter(by: carried) != nil {
@@ -254,7 +259,7 @@ extension BackendSession {
             guard content == .data, reply.isTransient || reply.isPermanent else { return fail(BackendFailure(.nonsense), &actions) }
             return fail(BackendFailure(.contentRefused, reply: reply), &actions)
         }
-        let command = expected.removeFirst()
+        let command = expected.takeFirst()
         if case .logIn(let step) = command {
             logInAnswered(step, reply, &actions)
             return pump(&actions)

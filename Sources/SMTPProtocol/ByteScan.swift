@@ -89,6 +89,19 @@ enum Octet {
 }
 
 extension [UInt8] {
+    /// Appends the octets of a text between two others, with room for a line's end behind it.
+    mutating func append(_ before: StaticString, _ text: String, _ after: StaticString) {
+        reserveCapacity(count + before.utf8CodeUnitCount + text.utf8.count + after.utf8CodeUnitCount + 2)
+        before.withUTF8Buffer { append(contentsOf: $0) }
+        append(text)
+        after.withUTF8Buffer { append(contentsOf: $0) }
+    }
+
+    mutating func appendLineEnd() {
+        append(Octet.cr)
+        append(Octet.lf)
+    }
+
     /// Appends the octets of a text.
     mutating func append(_ text: String) {
         var text = text

@@ -4,8 +4,8 @@ import PosternCore
 public enum Command: Hashable, Sendable {
     case helo(HeloName)
     case ehlo(HeloName)
-    indirect case mail(MailCommand)
-    indirect case recipient(RecipientCommand)
+    case mail(MailCommand)
+    case recipient(RecipientCommand)
     case data
     /// RFC 3030 §2.
     case chunk(size: UInt64, last: Bool)
@@ -108,24 +108,24 @@ public struct HeloName: Hashable, Sendable {
     }
 }
 
-/// MAIL with its parameters (RFC 5321 §4.1.1.2).
-public struct MailCommand: Hashable, Sendable {
-    public var reversePath: ReversePath
+/// MAIL with its parameters (RFC 5321 §4.1.1.2). A class, since it goes from hand to hand: each step costs one reference.
+public final class MailCommand: Sendable {
+    public let reversePath: ReversePath
     /// The mailbox as it came, without brackets and source route: what goes on to a backend. Empty for the null path.
-    public var wirePath: String
+    public let wirePath: String
     /// SIZE, in octets (RFC 1870 §3).
-    public var size: UInt64?
-    public var body: Body?
+    public let size: UInt64?
+    public let body: Body?
     /// RFC 6531 §3.1.
-    public var isSMTPUTF8: Bool
+    public let isSMTPUTF8: Bool
     /// RET (RFC 3461 §4.3).
-    public var returnedContent: ReturnedContent?
+    public let returnedContent: ReturnedContent?
     /// ENVID as it came, in xtext (RFC 3461 §4.4).
-    public var envelopeID: String?
+    public let envelopeID: String?
     /// AUTH as it came, in xtext, or `<>` (RFC 4954 §5).
-    public var authenticatedAs: String?
+    public let authenticatedAs: String?
     /// MT-PRIORITY, -9...9 (RFC 6710 §3).
-    public var priority: Int?
+    public let priority: Int?
 
     /// RFC 6152 §3, RFC 3030 §3.
     public enum Body: String, Hashable, Sendable, CaseIterable {
@@ -140,11 +140,12 @@ public struct MailCommand: Hashable, Sendable {
     }
 
     public init(
-        _ reversePath: ReversePath, wirePath: String? = nil, size: UInt64? = nil, body: Body? = nil, isSMTPUTF8: Bool = false,
-        returnedContent: ReturnedContent? = nil, envelopeID: String? = nil, authenticatedAs: String? = nil, priority: Int? = nil
+        _ reversePath: consuming ReversePath, wirePath: consuming String? = nil, size: UInt64? = nil, body: Body? = nil,
+        isSMTPUTF8: Bool = false, returnedContent: ReturnedContent? = nil, envelopeID: consuming String? = nil,
+        authenticatedAs: consuming String? = nil, priority: Int? = nil
     ) {
-        self.reversePath = reversePath
         self.wirePath = wirePath ?? reversePath.description
+        self.reversePath = reversePath
         self.size = size
         self.body = body
         self.isSMTPUTF8 = isSMTPUTF8
@@ -155,16 +156,31 @@ public struct MailCommand: Hashable, Sendable {
     }
 }
 
-/// RCPT with its parameters (RFC 5321 §4.1.1.3).
-public struct RecipientCommand: Hashable, Sendable {
+extension MailCommand: Hashable {
+    public static func == (a: MailCommand, b: MailCommand) -> Bool {
+        a === b
+            || a.wirePath == b.wirePath && a.reversePath == b.reversePath && a.size == b.size && a.body == b.body
+                && a.isSMTPUTF8 == b.isSMTPUTF8 && a.returnedContent == b.returnedContent && a.envelopeID == b.envelopeID
+                && a.authenticatedAs == b.authenticatedAs && a.priority == b.priority
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(reversePath)
+        hasher.combine(wirePath)
+        hasher.combine(size)
+    }
+}
+
+/// RCPT with its parameters (RFC 5321 §4.1.1.3). A class, as MAIL is.
+public final class RecipientCommand: Sendable {
     /// The domain is empty for `<postmaster>` (RFC 5321 §4.5.1).
-    public var mailbox: Mailbox
+    public let mailbox: Mailbox
     /// The mailbox as it came, without brackets and source route: what goes on to a backend.
-    public var wirePath: String
+    public let wirePath: String
     /// NOTIFY (RFC 3461 §4.1); `nil` when it was not given.
-    public var notify: Notify?
+    public let notify: Notify?
     /// ORCPT as it came: address type, semicolon, xtext (RFC 3461 §4.2).
-    public var originalRecipient: String?
+    public let originalRecipient: String?
 
     public enum Notify: Hashable, Sendable {
         case never
@@ -180,11 +196,26 @@ public struct RecipientCommand: Hashable, Sendable {
         public static let delay = Events(rawValue: 4)
     }
 
-    public init(_ mailbox: Mailbox, wirePath: String? = nil, notify: Notify? = nil, originalRecipient: String? = nil) {
-        self.mailbox = mailbox
+    public init(
+        _ mailbox: consuming Mailbox, wirePath: consuming String? = nil, notify: Notify? = nil,
+        originalRecipient: consuming String? = nil
+    ) {
         self.wirePath = wirePath ?? mailbox.description
+        self.mailbox = mailbox
         self.notify = notify
         self.originalRecipient = originalRecipient
+    }
+}
+
+extension RecipientCommand: Hashable {
+    public static func == (a: RecipientCommand, b: RecipientCommand) -> Bool {
+        a === b
+            || a.wirePath == b.wirePath && a.mailbox == b.mailbox && a.notify == b.notify && a.originalRecipient == b.originalRecipient
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(mailbox)
+        hasher.combine(wirePath)
     }
 }
 

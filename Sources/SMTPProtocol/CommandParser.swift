@@ -58,10 +58,10 @@ struct CommandParser {
     /// The rest of the line, as printable ASCII, or UTF-8 where `utf8` allows it. `nil` where it is neither.
     func text(_ octets: ArraySlice<UInt8>, utf8: Bool) -> String? {
         octets.withUnsafeBufferPointer { octets in
-            guard octets.allSatisfy({ $0 >= 0x20 && $0 != 0x7f }) else { return nil }
             // Nearly all is ASCII, and needs not be validated.
-            if octets.allSatisfy({ $0 < 0x80 }) { return String(decoding: octets, as: UTF8.self) }
-            return utf8 ? String(validating: octets, as: UTF8.self) : nil
+            if octets.arePrintable { return String(decoding: octets, as: UTF8.self) }
+            guard utf8, octets.allSatisfy({ $0 >= 0x20 && $0 != 0x7f }) else { return nil }
+            return String(validating: octets, as: UTF8.self)
         }
     }
 

@@ -134,9 +134,7 @@ extension MailCommand {
     }
 
     func encode(for extensions: Extensions, into octets: inout [UInt8]) {
-        octets.append("MAIL FROM:<")
-        octets.append(wirePath)
-        octets.append(">")
+        octets.append("MAIL FROM:<", wirePath, ">")
         if let size, extensions.size != nil { octets.append(" SIZE=\(size)") }
         if let body, body != .binaryMIME, extensions.eightBitMIME { octets.append(" BODY=\(body.rawValue)") }
         if isSMTPUTF8, extensions.smtpUTF8 { octets.append(" SMTPUTF8") }
@@ -144,7 +142,7 @@ extension MailCommand {
             if let returnedContent { octets.append(" RET=\(returnedContent.rawValue)") }
             if let envelopeID { octets.append(" ENVID=\(envelopeID)") }
         }
-        octets.append("\r\n")
+        octets.appendLineEnd()
     }
 }
 
@@ -163,9 +161,7 @@ extension RecipientCommand {
     }
 
     func encode(for extensions: Extensions, into octets: inout [UInt8]) {
-        octets.append("RCPT TO:<")
-        octets.append(wirePath)
-        octets.append(">")
+        octets.append("RCPT TO:<", wirePath, ">")
         if extensions.dsn {
             switch notify {
             case .never: octets.append(" NOTIFY=NEVER")
@@ -176,6 +172,6 @@ extension RecipientCommand {
             }
             if let originalRecipient { octets.append(" ORCPT=\(originalRecipient)") }
         }
-        octets.append("\r\n")
+        octets.appendLineEnd()
     }
 }

@@ -4,41 +4,48 @@ extension CommandParser {
     /// RFC 5321 §4.1.1.2.
     mutating func mail() throws(CommandError) -> MailCommand {
         let path = try path("FROM", .mail)
-        var command = MailCommand(path.mailbox.map(ReversePath.mailbox) ?? .null, wirePath: path.wire)
+        var size: UInt64?
+        var body: MailCommand.Body?
+        var isSMTPUTF8 = false
+        var returnedContent: MailCommand.ReturnedContent?
+        var (envelopeID, authenticatedAs) = (String?.none, String?.none)
+        var priority: Int?
         var seen: Set<String> = []
         while let (name, value) = try parameter(.mail) {
             switch name {
             case "SIZE":
                 // RFC 1870 §4: 1*20DIGIT. What passes 64 bits is too large for anyone.
                 guard let value, !value.isEmpty, value.count <= 20, value.allSatisfy(Octet.isDigit) else { throw .badParameter(name) }
-                command.size = Self.number(value) ?? UInt64.max
+                size = Self.number(value) ?? UInt64.max
             case "BODY":
-                command.body = try keyword(value, name)
+                body = try keyword(value, name)
             case "SMTPUTF8":
                 guard value == nil else { throw .badParameter(name) }
-                command.isSMTPUTF8 = true
+                isSMTPUTF8 = true
             case "RET":
-                command.returnedContent = try keyword(value, name)
+                returnedContent = try keyword(value, name)
             case "ENVID":
                 // RFC 3461 §4.4: xtext of printable octets, at most 100 characters.
                 guard let value, !value.isEmpty, value.count <= 100, let decoded = XText.decode(value),
                     decoded.allSatisfy({ $0 >= 0x20 && $0 <= 0x7e })
                 else { throw .badParameter(name) }
-                command.envelopeID = String(decoding: value, as: UTF8.self)
+                envelopeID = String(decoding: value, as: UTF8.self)
             case "AUTH":
                 // RFC 4954 §5: xtext of a mailbox, or `<>`; at most 500 characters.
                 guard let value, !value.isEmpty, value.count <= 500, XText.decode(value) != nil else { throw .badParameter(name) }
-                command.authenticatedAs = String(decoding: value, as: UTF8.self)
+                authenticatedAs = String(decoding: value, as: UTF8.self)
             case "MT-PRIORITY":
-                guard let value, let priority = Self.priority(value) else { throw .badParameter(name) }
-                command.priority = priority
+                guard let value, let given = Self.priority(value) else { throw .badParameter(name) }
+                priority = given
             default:
                 throw .unsupportedParameter(.mail)
             }
             guard seen.insert(name).inserted else { throw .repeatedParameter(name) }
         }
-        if path.isEightBit, !command.isSMTPUTF8 { throw .eightBit(.mail) }
-        return command
+        if path.isEightBit, !isSMTPUTF8 { throw .eightBit(.mail) }
+        return MailCommand(
+            path.mailbox.map(ReversePath.mailbox) ?? .null, wirePath: path.wire, size: size, body: body, isSMTPUTF8: isSMTPUTF8, returnedContent: returnedContent,
+            envelopeID: envelopeID, authenticatedAs: authenticatedAs, priority: priority)
     }
 
     /// RFC 5321 §4.1.1.3.
@@ -47,20 +54,21 @@ extension CommandParser {
         // The null path is a reverse-path only.
         guard let mailbox = path.mailbox else { throw .badPath(.rcpt) }
         if path.isEightBit, !allowUTF8 { throw .eightBit(.rcpt) }
-        var command = RecipientCommand(mailbox, wirePath: path.wire)
+        var notify: RecipientCommand.Notify?
+        var originalRecipient: String?
         while let (name, value) = try parameter(.rcpt) {
             switch name {
             case "NOTIFY":
-                guard command.notify == nil else { throw .repeatedParameter(name) }
-                command.notify = try notify(value)
+                guard notify == nil else { throw .repeatedParameter(name) }
+                notify = try self.notify(value)
             case "ORCPT":
-                guard command.originalRecipient == nil else { throw .repeatedParameter(name) }
-                command.originalRecipient = try originalRecipient(value)
+                guard originalRecipient == nil else { throw .repeatedParameter(name) }
+                originalRecipient = try self.originalRecipient(value)
             default:
                 throw .unsupportedParameter(.rcpt)
             }
         }
-        return command
+        return RecipientCommand(mailbox, wirePath: path.wire, notify: notify, originalRecipient: originalRecipient)
     }
 
     /// The next `keyword["=" value]` (RFC 5321 §4.1.2), the keyword in upper case; `nil` at the end of the line.

@@ -74,7 +74,9 @@ extension CommandParser {
         let wire = line[start..<index]
         guard let wireText = text(wire, utf8: true), let localText = text(local, utf8: true) else { throw .notUTF8(verb) }
         return ParsedPath(
-            mailbox: Mailbox(localPart: localText, domain: domainText), wire: wireText, isEightBit: wire.contains { $0 >= 0x80 })
+            mailbox: Mailbox(localPart: localText, domain: domainText), wire: wireText,
+            // Control characters it has none.
+            isEightBit: !wire.withUnsafeBufferPointer { $0.arePrintable })
     }
 
     /// A dot-string or a quoted string. Quotes are dropped where a dot-string says the same (RFC 5321 §4.1.2).

@@ -30,9 +30,9 @@ public enum Question: Hashable, Sendable {
     /// Before the greeting, or again after XCLIENT.
     case connect
     case helo(HeloName, extended: Bool)
-    indirect case mail(MailCommand)
+    case mail(MailCommand)
     /// `count` recipients of this message were accepted before.
-    indirect case recipient(RecipientCommand, count: Int)
+    case recipient(RecipientCommand, count: Int)
     /// Before the content: in reply to DATA, or before the first BDAT chunk is read.
     case content(recipients: Int)
 }
@@ -51,7 +51,7 @@ public enum Decision: Hashable, Sendable {
 /// What goes to the backend. At most one is unanswered at a time.
 public enum Relay: Hashable, Sendable {
     /// The reply is that to RCPT, or to a MAIL that was refused.
-    indirect case recipient(MailCommand, RecipientCommand)
+    case recipient(MailCommand, RecipientCommand)
     /// The reply is 354 when content may flow; anything else goes to the client.
     case beginContent
     /// The reply is the message's.

@@ -195,29 +195,31 @@ extension ServerSession {
 
     private mutating func check(_ recipient: RecipientCommand, _ actions: inout [ServerAction]) {
         guard helo != nil else { return refuse(.heloFirst, .badOrder, &actions) }
-        guard let open = transaction else { return refuse(.mailFirst, .badOrder, &actions) }
-        guard open.chunks == nil else { return refuse(.badSequence, .badOrder, &actions) }
-        if let failure = open.failure { return answer(failure, &actions) }
+        guard let taken = transaction?.recipients else { return refuse(.mailFirst, .badOrder, &actions) }
+        guard transaction?.chunks == nil else { return refuse(.badSequence, .badOrder, &actions) }
+        if let failure = transaction?.failure { return answer(failure, &actions) }
         guard recipient.unsupportedParameter(by: usable) == nil else {
             return refuse(CommandError.unsupportedParameter(.rcpt).reply, .commandSyntax, &actions)
         }
         // RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
-        guard open.recipients < settings.limits.recipients else { return answer(.tooManyRecipients, &actions) }
-        ask(.recipient(recipient), .recipient(recipient, count: open.recipients), &actions)
+        guard taken < settings.limits.recipients else { return answer(.tooManyRecipients, &actions) }
+        ask(.recipient(recipient), .recipient(recipient, count: taken), &actions)
     }
 
     private mutating func checkData(_ actions: inout [ServerAction]) {
         guard helo != nil else { return refuse(.heloFirst, .badOrder, &actions) }
-        guard let open = transaction else { return refuse(.mailFirst, .badOrder, &actions) }
+        guard let (taken, refused) = transaction.map({ ($0.recipients, $0.refusedRecipients) }) else {
+            return refuse(.mailFirst, .badOrder, &actions)
+        }
         // RFC 3030 §2: not both in one transaction.
-        guard open.chunks == nil, !open.chunkFailed else { return refuse(.badSequence, .badOrder, &actions) }
-        if let failure = open.failure { return answer(failure, &actions) }
+        guard transaction?.chunks == nil, transaction?.chunkFailed == false else { return refuse(.badSequence, .badOrder, &actions) }
+        if let failure = transaction?.failure { return answer(failure, &actions) }
         // RFC 5321 §3.3: 503 or 554. A pipelining client sends DATA before it knows that no recipient was accepted.
-        guard open.recipients > 0 else {
-            guard open.refusedRecipients > 0 else { return refuse(.recipientFirst, .badOrder, &actions) }
+        guard taken > 0 else {
+            guard refused > 0 else { return refuse(.recipientFirst, .badOrder, &actions) }
             return answer(.noValidRecipients, &actions)
         }
-        ask(.data, .content(recipients: open.recipients), &actions)
+        ask(.data, .content(recipients: taken), &actions)
     }
 
     /// A chunk follows its command whatever we answer, so even a refused one is read to its end (RFC 3030 §2).

@@ -68,8 +68,8 @@ public struct ServerSession: Sendable {
     enum Pending: Hashable, Sendable {
         case connect(again: Bool)
         case helo(HeloName, extended: Bool)
-        indirect case mail(MailCommand)
-        indirect case recipient(RecipientCommand)
+        case mail(MailCommand)
+        case recipient(RecipientCommand)
         case data
         case chunk(size: UInt64, last: Bool)
     }
@@ -272,8 +272,8 @@ public struct ServerSession: Sendable {
     }
 
     mutating func endTransaction(_ end: TransactionEnd, _ actions: inout [ServerAction]) {
-        guard let ended = transaction else { return }
-        if ended.contentOpen { actions.append(.abandonContent) }
+        guard let contentIsOpen = transaction?.contentOpen else { return }
+        if contentIsOpen { actions.append(.abandonContent) }
         transaction = nil
         actions.append(.endTransaction(end))
     }

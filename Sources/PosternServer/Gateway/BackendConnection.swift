@@ -47,10 +47,12 @@ final class BackendConnection: ChannelInboundHandler {
     private var user: (any BackendUser)?
     private var context: ChannelHandlerContext?
     private var actions: [BackendAction] = []
+    /// Those that are being performed, the next one last.
+    private var performing: [BackendAction] = []
     private var isPerforming = false
     private var hasEnded = false
     /// What is to be written at the end of this turn.
-    private var out = ByteBuffer()
+    private var out: ByteBuffer?
     private let writer = SocketWriter()
     private var ticket: TimerWheel.Ticket?
     private var deadline: BackendDeadline?
@@ -196,8 +198,9 @@ final class BackendConnection: ChannelInboundHandler {
     }
 
     private func write(_ body: (inout ByteBuffer) -> Void) {
-        if out.readableBytes == 0 { out = gate.writes.take() }
-        body(&out)
+        var buffer = out.take() ?? gate.writes.take()
+        body(&buffer)
+        out = buffer
     }
 
     func endContent() {
@@ -239,9 +242,7 @@ final class BackendConnection: ChannelInboundHandler {
 
     /// Writes what has gathered.
     func flush() {
-        guard out.readableBytes > 0, let context else { return }
-        let buffer = out
-        out = ByteBuffer()
+        guard out != nil, let context, let buffer = out.take() else { return }
         writer.write(buffer, context)
         gate.writes.giveBack(buffer)
     }
@@ -252,20 +253,20 @@ final class BackendConnection: ChannelInboundHandler {
         event(&session, &actions)
         guard !isPerforming else { return }
         isPerforming = true
-        var index = 0
-        while index < actions.count {
-            perform(actions[index], input)
-            index += 1
+        // As with a session's actions, those that come meanwhile are behind.
+        while !actions.isEmpty {
+            swap(&actions, &performing)
+            performing.reverse()
+            while let action = performing.popLast() { perform(action, input) }
         }
-        actions.clear()
         isPerforming = false
         if input == nil { flush() }
         user?.backendTurnEnded(self)
         if hasEnded { release() }
     }
 
-    private func perform(_ action: BackendAction, _ input: ByteBuffer?) {
-        switch action {
+    private func perform(_ action: consuming BackendAction, _ input: ByteBuffer?) {
+        switch consume action {
         case .send(let bytes): write { $0.writeBytes(bytes) }
         case .sendSecret(let secret): write { out in secret.withUnsafeBytes { _ = out.writeBytes($0) } }
         case .forward(.insert(let insertion)): write { $0.writeBytes(insertion.bytes) }

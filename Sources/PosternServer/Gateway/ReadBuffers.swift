@@ -55,13 +55,6 @@ private struct SharedReadAllocator: RecvByteBufferAllocator {
     }
 }
 
-extension Array {
-    /// As `removeAll(keepingCapacity: true)`, which goes by way of a general replacement: dear for the one or two that are there.
-    mutating func clear() {
-        while popLast() != nil {}
-    }
-}
-
 /// Buffers that replies and content are gathered in before they leave together. What was written at once is free again.
 final class WriteBuffers {
     private static let usual = 1024
@@ -82,7 +75,7 @@ final class WriteBuffers {
         return buffer
     }
 
-    func giveBack(_ buffer: ByteBuffer) {
+    func giveBack(_ buffer: consuming ByteBuffer) {
         if spare.count < Self.most, buffer.storageCapacity <= Self.largest { spare.append(buffer) }
     }
 }

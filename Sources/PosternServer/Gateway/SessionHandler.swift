@@ -25,6 +25,8 @@ final class SessionHandler: ChannelDuplexHandler {
     var context: ChannelHandlerContext?
     var machine: ServerSession?
     var actions: [ServerAction] = []
+    /// Those that are being performed, the next one last.
+    private var performing: [ServerAction] = []
     private var isPumping = false
     /// The client has gone, or we have closed the connection.
     private(set) var isGone = false
@@ -43,7 +45,9 @@ final class SessionHandler: ChannelDuplexHandler {
     private var awaitsProxyHeader = false
 
     // Who the client is.
-    var client = SessionClient()
+    var client = SessionClient() {
+        didSet { relay.knowsClient = false }
+    }
     /// What it is to an inner door, once it is known.
     var guest: InnerDoor.Guest?
 
@@ -282,8 +286,7 @@ final class SessionHandler: ChannelDuplexHandler {
     private func step() -> Bool {
         guard !isGone, machine != nil, !output.isBusy else { return false }
         // What the backend has said counts, whatever became of its connection after that.
-        if let ready {
-            self.ready = nil
+        if let ready = ready.take() {
             switch ready {
             case .decision(let decision): machine?.decided(decision, into: &actions)
             case .reply(let reply):
@@ -309,26 +312,29 @@ final class SessionHandler: ChannelDuplexHandler {
         return consumed > 0 || ready != nil || backendFailure != nil
     }
 
-    /// Performs the actions that an event has led to. Ranges in them refer to `input`.
+    /// Performs the actions that an event has led to, and behind them those that come meanwhile. Ranges in them refer to `input`.
+    /// From the end of the list, turned round, each is taken without a copy.
     func perform(_ input: ByteBuffer?) {
-        var index = 0
-        while index < actions.count {
-            if case .forward = actions[index] {
-                index = forward(from: index, input)
-            } else {
-                perform(actions[index])
-                index += 1
+        while !actions.isEmpty {
+            swap(&actions, &performing)
+            performing.reverse()
+            while let action = performing.popLast() {
+                if case .forward(let piece) = action {
+                    forward(piece, input)
+                } else {
+                    perform(action)
+                }
             }
         }
-        actions.clear()
     }
 
-    private func perform(_ action: ServerAction) {
-        switch action {
+    private func perform(_ action: consuming ServerAction) {
+        switch consume action {
         case .write(let said):
             let reply = isPutOff && said != question.backendsWord ? said.softened : said
             write(reply)
-            message?.answered(by: reply, self)
+            // The transaction's last word, where it has ended.
+            if message?.ended != nil { finishMessage(reply) }
         case .ask(let question): ask(question)
         case .relay(let relay): hand(relay)
         case .forward: preconditionFailure("content is forwarded with its input")
@@ -349,15 +355,13 @@ final class SessionHandler: ChannelDuplexHandler {
     }
 
     /// Hands on a run of pieces at once.
-    private func forward(from first: Int, _ input: ByteBuffer?) -> Int {
-        var pieces: [ContentPiece] = []
-        var index = first
-        while index < actions.count, case .forward(let piece) = actions[index] {
+    private func forward(_ first: ContentPiece, _ input: ByteBuffer?) {
+        var pieces = [first]
+        while case .forward(let piece)? = performing.last {
+            performing.removeLast()
             pieces.append(piece)
-            index += 1
         }
         if let input { relayContent(pieces, of: input) }
-        return index
     }
 
     // MARK: - Endings

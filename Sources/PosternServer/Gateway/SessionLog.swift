@@ -21,11 +21,6 @@ struct SessionMessage {
     init(startedAt: NIODeadline) {
         self.startedAt = startedAt
     }
-
-    /// A reply was written: the transaction's last word where it has ended.
-    func answered(by reply: Reply, _ session: SessionHandler) {
-        if ended != nil { session.finishMessage(reply) }
-    }
 }
 
 extension SessionHandler {

@@ -10,7 +10,7 @@ struct SessionOutput {
     static let lingering = TimeAmount.seconds(2)
 
     /// Leaves at the end of the turn.
-    var ready = ByteBuffer()
+    var ready: ByteBuffer?
     /// Leaves byte by byte.
     fileprivate(set) var slow: ByteBuffer?
     fileprivate var step = TimeAmount.zero
@@ -40,8 +40,8 @@ struct SessionOutput {
 
     /// What is left of a slow reply leaves at once.
     mutating func hurry() {
-        guard var rest = slow else { return }
-        ready.writeBuffer(&rest)
+        guard let rest = slow else { return }
+        ready.setOrWriteImmutableBuffer(rest)
         slow = nil
         due = .distantFuture
         stutter = nil
@@ -62,8 +62,9 @@ extension SessionHandler {
                 output.slow?.writeBytes(bytes)
                 return
             }
-            if output.ready.readableBytes == 0 { output.ready = gate.writes.take() }
-            output.ready.writeBytes(bytes)
+            var ready = output.ready.take() ?? gate.writes.take()
+            ready.writeBytes(bytes)
+            output.ready = ready
             return
         }
         if output.slow == nil {
@@ -80,10 +81,8 @@ extension SessionHandler {
 
     /// At the end of a turn: what is ready leaves, and the connection closes where that is all.
     func writeOutput() {
-        guard output.ready.readableBytes > 0 || output.closes, let context else { return }
-        if output.ready.readableBytes > 0 {
-            let buffer = output.ready
-            output.ready = ByteBuffer()
+        guard output.ready != nil || output.closes, let context else { return }
+        if let buffer = output.ready.take() {
             writer.write(buffer, context)
             gate.writes.giveBack(buffer)
         }

@@ -202,22 +202,17 @@ extension SessionHandler {
         return true
     }
 
-    private func attempt(_ stage: Stage, _ mail: MailCommand? = nil) -> Attempt {
-        var attempt = Attempt(
+    private func attempt(_ stage: Stage, _ mail: MailCommand? = nil, _ recipient: Mailbox? = nil) -> Attempt {
+        Attempt(
             stage: stage, client: Client(address: client.source.address, confirmedName: client.name, helo: question.helo),
-            sender: mail?.reversePath ?? .null, account: client.login, size: mail?.size.map { Int(clamping: $0) } ?? 0)
-        attempt.isConversation = true
-        attempt.throttles = current.settings.throttles
-        attempt.signals = signals
-        return attempt
+            sender: mail?.reversePath ?? .null, recipient: recipient, account: client.login,
+            size: mail?.size.map { Int(clamping: $0) } ?? 0, isConversation: true, throttles: current.settings.throttles, signals: signals)
     }
 
     /// A recipient: first what the engine has no say in, then what it says.
     private func check(_ recipient: RecipientCommand) {
         if current.settings.submission == nil, gateway.decisions.hasTraps {
-            var named = attempt(.rcpt, machine?.transaction?.mail)
-            named.recipient = recipient.mailbox
-            gateway.decisions.named(named, at: gateway.name)
+            gateway.decisions.named(attempt(.rcpt, machine?.transaction?.mail, recipient.mailbox), at: gateway.name)
         }
         if let refusal = relayRefusal(recipient.mailbox) ?? routeRefusal(recipient.mailbox) {
             guard refusal.isPermanent else { return ready = .decision(.defer(refusal)) }
@@ -237,8 +232,7 @@ extension SessionHandler {
     }
 
     private func decide(_ recipient: RecipientCommand) {
-        var attempt = attempt(.rcpt, machine?.transaction?.mail)
-        attempt.recipient = recipient.mailbox
+        var attempt = attempt(.rcpt, machine?.transaction?.mail, recipient.mailbox)
         let unknown = gateway.clients.unknown(client.source.address, now: .now())
         if unknown > 0 { attempt.signals[.unknownRecipients] = unknown }
         decide(attempt)
@@ -329,8 +323,7 @@ extension SessionHandler {
 
     /// Nobody takes mail for the recipient here. Who guesses at names is counted for it, and waits like everybody.
     private func refuse(_ recipient: RecipientCommand, _ reply: Reply) {
-        var asked = attempt(.rcpt, machine?.transaction?.mail)
-        asked.recipient = recipient.mailbox
+        let asked = attempt(.rcpt, machine?.transaction?.mail, recipient.mailbox)
         question.stage = .rcpt
         question.number &+= 1
         output.stutter = nil
@@ -347,7 +340,7 @@ extension SessionHandler {
 
     // MARK: - Answers
 
-    private func decide(_ attempt: Attempt) {
+    private func decide(_ attempt: consuming Attempt) {
         question.stage = attempt.stage
         question.number &+= 1
         let number = question.number
@@ -377,9 +370,8 @@ extension SessionHandler {
         }
         let earlier = (memory: memory, header: relay.header)
         memory = outcome.memory
-        for field in [outcome.spfField, verdict.header].compactMap({ $0 }) {
-            relay.header = relay.header.map { "\($0)\r\n\(field)" } ?? field
-        }
+        if let field = outcome.spfField { addHeader(field) }
+        if let field = verdict.header { addHeader(field) }
         let stutters = verdict.stutters || verdict.action == .tarpit
         output.stutter = stutters ? stutterPause(outcome) : nil
 
@@ -406,6 +398,10 @@ extension SessionHandler {
         if stage == .connect, current.settings.teaser, decision == .accept, let machine { write(machine.teaser) }
         pump()
         updateTimer()
+    }
+
+    private func addHeader(_ field: String) {
+        relay.header = relay.header.map { "\($0)\r\n\(field)" } ?? field
     }
 
     private func pause(_ decision: SMTPProtocol.Decision, _ delay: WallTime.Span) {

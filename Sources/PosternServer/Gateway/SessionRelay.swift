@@ -14,6 +14,8 @@ struct SessionRelay {
     fileprivate var wasReused = false
     /// Whom the connection was introduced as.
     var client: BackendClient?
+    /// Nothing of the client but its HELO can have changed since then.
+    var knowsClient = false
     /// Of a client that logs in, until it has its answer.
     var credentials: Credentials?
     /// Header fields to put on the message, without the last CRLF, until its first octet comes.
@@ -84,14 +86,8 @@ extension SessionHandler: BackendUser {
 
     /// On a connection on which the backend knows the client: the session's own, one that was kept, or a new one.
     private func begin(_ errand: Errand) {
-        guard let wanted = backendClient else { return lost(.clientInformationNotNegotiated) }
         relay.errand = errand
-        if backend != nil, relay.client != wanted {
-            // A new HELO, TLS or XCLIENT: the backend knows this client as another.
-            backend?.leave()
-            backend = nil
-        }
-        relay.client = wanted
+        guard isIntroduced || introduce() else { return lost(.clientInformationNotNegotiated) }
         if !current.settings.routes.isEmpty {
             let route = current.settings.route(to: errand.recipient.mailbox) ?? []
             if message?.recipients ?? 0 == 0, relay.route != route {
@@ -105,19 +101,37 @@ extension SessionHandler: BackendUser {
             errand.begin(on: backend)
         } else {
             relay.candidates = candidates
-            if let address = relay.candidates.first,
+            if let address = relay.candidates.first, let client = relay.client,
                 let kept = gate.pool.take(
-                    address, gateway.backendSettings(for: address, current.settings), tls: current.backendTLS, for: wanted)
+                    address, gateway.backendSettings(for: address, current.settings), tls: current.backendTLS, for: client)
             {
                 relay.wasReused = true
                 backend = kept
-                kept.serve(wanted, user: self)
+                kept.serve(client, user: self)
                 errand.begin(on: kept)
             } else {
                 relay.wasReused = false
                 connect()
             }
         }
+    }
+
+    /// Whether a backend would be told the same of the client as before.
+    private var isIntroduced: Bool {
+        relay.knowsClient && relay.client?.helo == machine?.helo && relay.client?.isExtended == machine?.isExtended
+    }
+
+    /// - Returns: false where the client has said no HELO.
+    private func introduce() -> Bool {
+        guard let wanted = backendClient else { return false }
+        if backend != nil, relay.client != wanted {
+            // A new HELO, TLS or XCLIENT: the backend knows this client as another.
+            backend?.leave()
+            backend = nil
+        }
+        relay.client = wanted
+        relay.knowsClient = true
+        return true
     }
 
     private var candidates: ArraySlice<ListenAddress> {
@@ -187,8 +201,7 @@ extension SessionHandler: BackendUser {
     // MARK: - From the backend
 
     func backend(_ connection: BackendConnection, replied reply: Reply, to step: BackendStep) {
-        guard connection === backend, let open = relay.open else { return }
-        relay.open = nil
+        guard connection === backend, let open = relay.open.take() else { return }
         relay.errand = nil
         ready = .reply(reply)
         switch (step, open) {
