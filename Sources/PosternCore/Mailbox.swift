@@ -35,8 +35,11 @@ public struct Mailbox: Hashable, Sendable {
 
     /// Whether everybody may write to it, whoever they are: `postmaster` (RFC 5321 §4.5.1) and `abuse` (RFC 2142 §4).
     public var isAlwaysReachable: Bool {
-        let local = localPart.lowercasedASCII
-        return local == "postmaster" || local == "abuse"
+        switch localPart.utf8.count {
+        case 5: localPart.lowercasedASCII == "abuse"
+        case 10: localPart.lowercasedASCII == "postmaster"
+        default: false
+        }
     }
 
     /// With the local part as `foldedLocalPart` has it: for looking up entries that people typed.

@@ -61,7 +61,7 @@ public struct MessageMemory: Equatable, Sendable {
 
     /// What its recipients will cost once it is accepted.
     public var pending: PendingRecipients {
-        get { seldom.pending }
+        get { if case .some(let seldom) = kept { seldom.pending } else { PendingRecipients() } }
         set { seldom.pending = newValue }
     }
 

@@ -44,7 +44,8 @@ extension CommandParser {
         }
         if path.isEightBit, !isSMTPUTF8 { throw .eightBit(.mail) }
         return MailCommand(
-            path.mailbox.map(ReversePath.mailbox) ?? .null, wirePath: path.wire, size: size, body: body, isSMTPUTF8: isSMTPUTF8, returnedContent: returnedContent,
+            path.mailbox.map(ReversePath.mailbox) ?? .null, wirePath: path.wire, size: size, body: body, isSMTPUTF8: isSMTPUTF8,
+            returnedContent: returnedContent,
             envelopeID: envelopeID, authenticatedAs: authenticatedAs, priority: priority)
     }
 

@@ -272,6 +272,37 @@ struct CommandTests {
         #expect(RecipientCommand(Mailbox(localPart: "a", domain: "b"), notify: .never).unsupportedParameter(by: Extensions()) == "NOTIFY")
     }
 
+    @Test("commands are equal where every field is")
+    func equality() {
+        let mailbox = Mailbox(localPart: "a", domain: "b.example")
+        func mails() -> [MailCommand] {
+            [
+                MailCommand(.null), MailCommand(.mailbox(mailbox)), MailCommand(.null, wirePath: "a@b.example"),
+                MailCommand(.null, size: 0),
+                MailCommand(.null, size: 1), MailCommand(.null, body: .sevenBit), MailCommand(.null, body: .eightBitMIME),
+                MailCommand(.null, isSMTPUTF8: true), MailCommand(.null, returnedContent: .full),
+                MailCommand(.null, returnedContent: .headers), MailCommand(.null, envelopeID: "x"), MailCommand(.null, envelopeID: "y"),
+                MailCommand(.null, authenticatedAs: "<>"), MailCommand(.null, priority: 0), MailCommand(.null, priority: 1),
+            ]
+        }
+        func recipients() -> [RecipientCommand] {
+            [
+                RecipientCommand(mailbox), RecipientCommand(Mailbox(localPart: "A", domain: "b.example"), wirePath: "a@b.example"),
+                RecipientCommand(mailbox, wirePath: "\"a\"@b.example"), RecipientCommand(mailbox, notify: .never),
+                RecipientCommand(mailbox, notify: .on(.success)), RecipientCommand(mailbox, originalRecipient: "rfc822;a"),
+            ]
+        }
+        // Made anew each time: not the same objects.
+        for (place, mail) in mails().enumerated() {
+            #expect(mails().indices.filter { mails()[$0] == mail } == [place])
+            #expect(mails()[place].hashValue == mail.hashValue)
+        }
+        for (place, recipient) in recipients().enumerated() {
+            #expect(recipients().indices.filter { recipients()[$0] == recipient } == [place])
+            #expect(recipients()[place].hashValue == recipient.hashValue)
+        }
+    }
+
     @Test("random lines never trap, and what parses parses again", arguments: [UInt64](1...8))
     func random(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)

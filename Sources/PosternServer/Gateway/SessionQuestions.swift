@@ -368,10 +368,6 @@ extension SessionHandler {
             guard decision != .accept else { return }
             return go(decision)
         }
-        let earlier = (memory: memory, header: relay.header)
-        memory = outcome.memory
-        if let field = outcome.spfField { addHeader(field) }
-        if let field = verdict.header { addHeader(field) }
         let stutters = verdict.stutters || verdict.action == .tarpit
         output.stutter = stutters ? stutterPause(outcome) : nil
 
@@ -384,8 +380,6 @@ extension SessionHandler {
             // What a limit demands is never shortened: whoever cannot be made to wait is deferred.
             guard question.holdsPlace || limits.beginHold(limit: outcome.heldSessions) else {
                 // Of this recipient nothing is remembered, of those before it all.
-                memory = earlier.memory
-                relay.header = earlier.header
                 return go(.defer(Reply(451, "4.7.1", outcome.textInsteadOfHold)))
             }
             question.holdsPlace = true
@@ -393,6 +387,9 @@ extension SessionHandler {
             let automatic = stage == .connect && outcome.delays.greeting == .auto
             delay = gateway.shortened(delay, automatic: automatic, current)
         }
+        memory = outcome.memory
+        if let field = outcome.spfField { addHeader(field) }
+        if let field = verdict.header { addHeader(field) }
         guard delay > .zero else { return go(decision) }
         pause(decision, delay)
         if stage == .connect, current.settings.teaser, decision == .accept, let machine { write(machine.teaser) }
@@ -453,7 +450,7 @@ extension SessionHandler {
 
 extension SMTPProtocol.Decision {
     /// What a verdict means for an SMTP session.
-    init(_ outcome: DecisionService.Outcome, at stage: Stage) {
+    init(_ outcome: borrowing DecisionService.Outcome, at stage: Stage) {
         switch (outcome.verdict.action, stage) {
         case (.accept, _), (.hold, _): self = .accept
         case (.defer, .connect), (.tarpit, .connect): self = .defer(Reply(421, "4.7.0", outcome.text))
