@@ -223,12 +223,16 @@ struct HashedNeeds: Sendable {
     var identityCount: Int { keys.count - tripletCount }
 
     init(_ needs: Needs, hasher: KeyHasher) {
+        tripletCount = needs.triplets.count
+        guard !needs.isEmpty else {
+            keys = []
+            return
+        }
         var keys: [Int64] = []
         keys.reserveCapacity(needs.triplets.count + needs.identities.count)
         needs.triplets.forEachInPlace { triplet, _ in keys.append(hasher.key(of: triplet)) }
         needs.identities.forEachInPlace { identity, _ in keys.append(hasher.key(of: identity)) }
         self.keys = keys
-        tripletCount = needs.triplets.count
     }
 
     func triplet(_ index: Int) -> Int64 { keys[index] }

@@ -54,6 +54,12 @@ enum ByteScan {
             }
             index &+= 32
         }
+        // Commands and replies are shorter than that.
+        while index &+ 8 <= count {
+            let a = match(base.loadUnaligned(fromByteOffset: index, as: UInt64.self).littleEndian)
+            if a != 0 { return index &+ a.trailingZeroBitCount &>> 3 }
+            index &+= 8
+        }
         while index < count {
             if test(base.load(fromByteOffset: index, as: UInt8.self)) { return index }
             index &+= 1

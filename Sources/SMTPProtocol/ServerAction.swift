@@ -1,4 +1,4 @@
-/// What the runtime does for a server session, in order. Those with much to say hold it at arm's length: actions are copied.
+/// What the runtime does for a server session, in order. Those with much to say hold it at arm's length, so that actions stay small.
 public enum ServerAction: Hashable, Sendable {
     /// Sends a reply to the client.
     case write(Reply)

@@ -274,7 +274,7 @@ final class BackendConnection: ChannelInboundHandler {
             guard let input else { preconditionFailure("content comes with its input") }
             octets += UInt64(range.count)
             // Copied: a slice would keep the whole of what was read from being used again.
-            write { out in input.withUnsafeReadableBytes { _ = out.writeBytes($0[range]) } }
+            write { out in input.withUnsafeReadableBytes { _ = out.writeBytes(UnsafeRawBufferPointer(rebasing: $0[range])) } }
         case .startTLS: startTLS()
         case .ready(let learnt):
             if !wasKept { gate.gateway.decisions.metrics?.backendConnected(since: began) }

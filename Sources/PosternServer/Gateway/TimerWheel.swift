@@ -26,8 +26,9 @@ final class TimerWheel {
     private struct Place {
         var timed: (any Timed)?
         var due = NIODeadline.distantFuture
-        /// The tick at which it is looked at.
+        /// The tick at which it is looked at, and when that is.
         var tick = nowhere
+        var looked = NIODeadline.distantFuture
     }
 
     private let loop: any EventLoop
@@ -66,7 +67,7 @@ final class TimerWheel {
     /// From here on `due` is waited for, in place of what was.
     func set(_ ticket: Ticket, _ due: NIODeadline) {
         places[ticket.index].due = due
-        guard due != .distantFuture else { return }
+        guard due < places[ticket.index].looked else { return }
         if !isTicking {
             isTicking = true
             cursor = tick(at: .now())
@@ -81,6 +82,7 @@ final class TimerWheel {
         guard tick < before else { return }
         if before == Self.nowhere { placed += 1 }
         places[index].tick = tick
+        places[index].looked = origin + .nanoseconds(Self.resolution.nanoseconds * tick)
         wheel[Int(tick % Int64(Self.slots))].append(index)
     }
 
@@ -102,6 +104,7 @@ final class TimerWheel {
             swap(&spare, &wheel[slot])
             for index in spare where places[index].tick == cursor {
                 places[index].tick = Self.nowhere
+                places[index].looked = .distantFuture
                 placed -= 1
                 look(at: index, now)
             }
