@@ -55,11 +55,14 @@ final class AcceptPause: ChannelInboundHandler {
 }
 
 extension AcceptPause {
-    /// Puts one into a listening channel.
+    /// Puts one into a listening channel, and gives the socket its queue of connections back: whoever makes a channel of a socket that
+    /// listens already has NIO listen once more, with room for 128.
     static func adding(_ listener: String, _ log: ShortageLog) -> @Sendable (any Channel) -> EventLoopFuture<Void> {
         { channel in
             channel.eventLoop.makeCompletedFuture {
-                try channel.pipeline.syncOperations.addHandler(AcceptPause(listener: listener, log: log))
+                let pipeline = channel.pipeline.syncOperations
+                _ = try pipeline.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { listen($0, ListeningSocket.backlog) }
+                try pipeline.addHandler(AcceptPause(listener: listener, log: log))
             }
         }
     }

@@ -16,7 +16,7 @@ public struct ListenFailure: Error, CustomStringConvertible, Sendable {
 enum ListeningSocket {
     /// Connections that wait to be accepted. As many as Linux lets by default (net.core.somaxconn since 5.4): one more, and whoever
     /// comes in a burst tries again only a second later.
-    private static let backlog: Int32 = 4096
+    static let backlog: Int32 = 4096
 
     /// A listening, non-blocking, close-on-exec descriptor, and the address it is bound to (the kernel's choice for port 0).
     static func open(_ address: ListenAddress) throws(ListenFailure) -> (descriptor: Int32, bound: ListenAddress) {

@@ -387,6 +387,26 @@ extension Findings {
         await test.stop()
     }
 
+    /// A burst waits in the kernel, not for the clients' second try a second later.
+    @Test func asManyMayWaitAsTheSocketWasOpenedFor() async throws {
+        let test = try await TestService()
+        let (descriptor, bound) = try ListeningSocket.open(.tcp(IPAddress("127.0.0.1")!, port: 0))
+        /// Of a socket that listens the kernel tells here how many may wait (tcp_get_info(), net/ipv4/tcp.c).
+        func room() -> UInt32 {
+            var info = tcp_info()
+            var length = socklen_t(MemoryLayout<tcp_info>.size)
+            return getsockopt(descriptor, Int32(IPPROTO_TCP), TCP_INFO, &info, &length) == 0 ? info.tcpi_sacked : 0
+        }
+        let before = room()
+        #expect(before > 0)
+        let listener = try await PolicyListener.start(
+            name: "burst", address: bound, descriptor: descriptor, group: MultiThreadedEventLoopGroup.singleton, service: test.service,
+            limits: PolicyServiceLimits(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        #expect(room() == before)
+        await listener.drain(patience: .seconds(1))
+        await test.stop()
+    }
+
     @Test func connectionsAreBounded() async throws {
         var limits = PolicyServiceLimits()
         limits.connections = 3
