@@ -85,7 +85,7 @@ extension Parameter {
             "Gateway: how long a mailbox counts as existing once the backend has said so. At most 30d."),
         .init(
             "listeners[].probe_unknown_for", "duration", "(5m)",
-            "Gateway: how long a mailbox counts as unknown once the backend has said so: a new one gets its first mail that much later. At most 1d."
+            "Gateway: how long a mailbox counts as unknown once the backend has said so. A reload forgets it: mail to one that is made meanwhile would be refused. At most 1d."
         ),
         .init(
             "listeners[].probe_patience", "duration", "(3s)",

@@ -177,7 +177,9 @@ public final class PublishedZone: Sendable {
     // MARK: - Text
 
     /// The text of a TXT record (RFC 5782 §2.1): one string of at most 255 octets of ASCII.
-    public func text(of answer: Answer, for subject: String, _ time: ZoneTime) -> String {
+    ///
+    /// - Parameter longest: Octets at most, where it has to be less.
+    public func text(of answer: Answer, for subject: String, _ time: ZoneTime, longest: Int = PublishedZone.longestText) -> String {
         var text = "\(subject) is listed \(answer.statement.colour.rawValue)"
         if !answer.statement.reason.isEmpty { text += ": \(answer.statement.reason)" }
         var rest = ""
@@ -186,12 +188,12 @@ public final class PublishedZone: Sendable {
         if !settings.lookup.isEmpty { rest += "; see \(settings.lookup.replacing("$", with: subject))" }
         if !settings.contact.isEmpty { rest += "; contact \(settings.contact)" }
         // The reason gives way to what the reader can act on.
-        let room = max(Self.longestText - rest.utf8.count, 0)
+        let room = max(longest - rest.utf8.count, 0)
         if text.utf8.count > room { text = String(text.prefix(room)) }
-        return String((text + rest).prefix(Self.longestText))
+        return String((text + rest).prefix(longest))
     }
 
-    /// One string of a TXT record (RFC 1035 §3.3), which is as much as rbldnsd serves.
+    /// One string of a TXT record (RFC 1035 §3.3).
     public static let longestText = 255
 }
 

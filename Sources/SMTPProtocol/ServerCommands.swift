@@ -62,7 +62,12 @@ extension ServerSession {
             return end(error.reply, &actions)
         default: break
         }
-        if error == .badPath(.rcpt) || error == .notUTF8(.rcpt) { transaction?.refusedRecipients += 1 }
+        let verb = lines.line.prefix(4)
+        if verb.equalsIgnoringCase("MAIL") {
+            mailWasRefused = transaction == nil
+        } else if verb.equalsIgnoringCase("RCPT") {
+            transaction?.refusedRecipients += 1
+        }
         refuse(error.reply, error.violation, &actions)
     }
 
@@ -123,12 +128,12 @@ extension ServerSession {
     private mutating func run(_ command: Command, _ more: Int, _ actions: inout [ServerAction]) {
         // RFC 5321 §3.1: after a 554 greeting, 503 to everything but QUIT.
         if wasRefused, command != .quit {
-            if case .chunk(let size, let last) = command { return refuseChunk(size, last: last, .refusedEarlier, &actions) }
+            if case .chunk(let size, let last) = command { return refuseChunk(size, last: last, .refusedEarlier, isOurs: true, &actions) }
             return refuse(.refusedEarlier, nil, &actions)
         }
         if needsLogIn(command) {
             let refusal = isSecured || !settings.extensions.startTLS ? Reply.authenticationRequired : .startTLSFirst
-            if case .chunk(let size, let last) = command { return refuseChunk(size, last: last, refusal, &actions) }
+            if case .chunk(let size, let last) = command { return refuseChunk(size, last: last, refusal, isOurs: true, &actions) }
             return refuse(refusal, nil, &actions)
         }
         if case .xclient = command {} else { introduction = nil }
@@ -141,6 +146,7 @@ extension ServerSession {
         case .chunk(let size, let last): checkChunk(size, last: last, &actions)
         case .reset:
             endTransaction(.reset, &actions)
+            mailWasRefused = false
             answer(.ok, &actions)
         case .noop: answer(.ok, &actions)
         case .quit:
@@ -180,6 +186,8 @@ extension ServerSession {
     private mutating func check(_ mail: MailCommand, _ actions: inout [ServerAction]) {
         guard helo != nil else { return refuse(.heloFirst, .badOrder, &actions) }
         guard transaction == nil else { return refuse(.nestedMail, .badOrder, &actions) }
+        // Until it is accepted.
+        mailWasRefused = true
         guard messages < settings.limits.messages else { return end(.tooManyMessages, &actions) }
         guard !isDraining else { return end(.shuttingDown, &actions) }
         guard !isStranded else { return end(.logInLost, &actions) }
@@ -195,10 +203,11 @@ extension ServerSession {
 
     private mutating func check(_ recipient: RecipientCommand, _ actions: inout [ServerAction]) {
         guard helo != nil else { return refuse(.heloFirst, .badOrder, &actions) }
-        guard let taken = transaction?.recipients else { return refuse(.mailFirst, .badOrder, &actions) }
+        guard let taken = transaction?.recipients else { return withoutMail(&actions) }
         guard transaction?.chunks == nil else { return refuse(.badSequence, .badOrder, &actions) }
         if let failure = transaction?.failure { return answer(failure, &actions) }
         guard recipient.unsupportedParameter(by: usable) == nil else {
+            transaction?.refusedRecipients += 1
             return refuse(CommandError.unsupportedParameter(.rcpt).reply, .commandSyntax, &actions)
         }
         // RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
@@ -209,10 +218,10 @@ extension ServerSession {
     private mutating func checkData(_ actions: inout [ServerAction]) {
         guard helo != nil else { return refuse(.heloFirst, .badOrder, &actions) }
         guard let (taken, refused) = transaction.map({ ($0.recipients, $0.refusedRecipients) }) else {
-            return refuse(.mailFirst, .badOrder, &actions)
+            return withoutMail(&actions)
         }
         // RFC 3030 §2: not both in one transaction.
-        guard transaction?.chunks == nil, transaction?.chunkFailed == false else { return refuse(.badSequence, .badOrder, &actions) }
+        guard transaction?.chunks == nil, transaction?.chunkRefusal == nil else { return refuse(.badSequence, .badOrder, &actions) }
         if let failure = transaction?.failure { return answer(failure, &actions) }
         // RFC 5321 §3.3: 503 or 554. A pipelining client sends DATA before it knows that no recipient was accepted.
         guard taken > 0 else {
@@ -222,23 +231,35 @@ extension ServerSession {
         ask(.data, .content(recipients: taken), &actions)
     }
 
+    /// RCPT or DATA without a MAIL that was accepted. Who pipelines has sent it before it could know that its MAIL was refused
+    /// (RFC 2920 §3.1).
+    private mutating func withoutMail(_ actions: inout [ServerAction]) {
+        if mailWasRefused { answer(.mailFirst, &actions) } else { refuse(.mailFirst, .badOrder, &actions) }
+    }
+
     /// A chunk follows its command whatever we answer, so even a refused one is read to its end (RFC 3030 §2).
     private mutating func checkChunk(_ size: UInt64, last: Bool, _ actions: inout [ServerAction]) {
         func badOrder(_ reply: Reply) {
             actions.append(.violation(.badOrder))
-            refuseChunk(size, last: last, reply, &actions)
+            refuseChunk(size, last: last, reply, isOurs: true, &actions)
         }
-        guard settings.extensions.chunking else { return refuseChunk(size, last: last, .notImplemented, &actions) }
+        guard settings.extensions.chunking else { return refuseChunk(size, last: last, .notImplemented, isOurs: true, &actions) }
         guard helo != nil else { return badOrder(.heloFirst) }
-        guard let open = transaction else { return badOrder(.mailFirst) }
-        guard !open.chunkFailed else { return refuseChunk(size, last: last, .badSequence, &actions) }
-        if let failure = open.failure { return refuseChunk(size, last: last, failure, &actions) }
+        guard let open = transaction else {
+            return mailWasRefused ? refuseChunk(size, last: last, .mailFirst, isOurs: false, &actions) : badOrder(.mailFirst)
+        }
+        if let refusal = open.chunkRefusal {
+            // What was put off is put off whole: a client that goes by its last chunk must not return the message.
+            return refuseChunk(size, last: last, refusal.isPermanent ? .badSequence : refusal, isOurs: false, &actions)
+        }
+        if let failure = open.failure { return refuseChunk(size, last: last, failure, isOurs: false, &actions) }
         guard open.recipients > 0 else {
-            return open.refusedRecipients > 0 ? refuseChunk(size, last: last, .noValidRecipients, &actions) : badOrder(.recipientFirst)
+            guard open.refusedRecipients > 0 else { return badOrder(.recipientFirst) }
+            return refuseChunk(size, last: last, .noValidRecipients, isOurs: false, &actions)
         }
         let limit = contentLimit
         if limit > 0, size > limit || (open.chunks?.octets ?? 0) > limit - size {
-            return refuseChunk(size, last: last, ContentFault.tooLarge.reply, &actions)
+            return refuseChunk(size, last: last, ContentFault.tooLarge.reply, isOurs: true, &actions)
         }
         if open.chunks == nil {
             ask(.chunk(size: size, last: last), .content(recipients: open.recipients), &actions)
@@ -296,11 +317,13 @@ extension ServerSession {
         case .helo(let name, let extended):
             // RFC 5321 §4.1.4: as if by RSET.
             endTransaction(.reset, &actions)
+            mailWasRefused = false
             helo = name
             isExtended = extended
             let keywords = extended ? settings.extensions.keywords(secured: isSecured) : []
             answer(Reply(250, nil, texts: [settings.hostname] + keywords), &actions)
         case .mail(let mail):
+            mailWasRefused = false
             transaction = Transaction(mail: mail)
             answer(.senderAccepted, &actions)
         case .recipient(let recipient):
@@ -313,7 +336,7 @@ extension ServerSession {
             state = .relaying(.data)
             actions.append(.relay(.beginContent))
         case .chunk(let size, let last):
-            if let failure = transaction?.failure { return refuseChunk(size, last: last, failure, &actions) }
+            if let failure = transaction?.failure { return refuseChunk(size, last: last, failure, isOurs: false, &actions) }
             state = .relaying(.chunk(size: size, last: last))
             actions.append(.relay(.beginContent))
         }
@@ -328,7 +351,7 @@ extension ServerSession {
             answer(reply, &actions)
         case .recipient:
             recipientRefused(reply, &actions)
-        case .chunk(let size, let last): refuseChunk(size, last: last, reply, &actions)
+        case .chunk(let size, let last): refuseChunk(size, last: last, reply, isOurs: false, &actions)
         case .helo, .mail, .data: answer(reply, &actions)
         }
     }

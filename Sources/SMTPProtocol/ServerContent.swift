@@ -28,7 +28,7 @@ extension ServerSession {
             actions.append(.write(reply))
             expect(.data)
         case .chunk(let size, let last):
-            guard reply.code == 354 else { return refuseChunk(size, last: last, usable(reply), &actions) }
+            guard reply.code == 354 else { return refuseChunk(size, last: last, usable(reply), isOurs: false, &actions) }
             transaction?.contentOpen = true
             let decoder = ChunkDecoder(framing: settings.framing, limits: contentLimits)
             transaction?.chunks = decoder
@@ -104,9 +104,9 @@ extension ServerSession {
         guard complete else { return }
         if position < input.count, !mayPipeline { report(.pipeliningNotOffered, &actions) }
         if let fault {
-            refuseChunk(0, last: last, fault.reply, &actions)
+            refuseChunk(0, last: last, fault.reply, isOurs: true, &actions)
         } else if let failure = transaction?.failure {
-            refuseChunk(0, last: last, failure, &actions)
+            refuseChunk(0, last: last, failure, isOurs: false, &actions)
         } else if last {
             state = .relaying(.endOfData)
             actions.append(.relay(.endContent))
@@ -117,23 +117,20 @@ extension ServerSession {
     }
 
     /// Reads a refused chunk to its end, then answers. Nothing of the transaction is left but RSET; the last chunk ends it.
-    mutating func refuseChunk(_ remaining: UInt64, last: Bool, _ reply: Reply, _ actions: inout [ServerAction]) {
+    ///
+    /// - Parameter isOurs: Whether it is refused for what the client did wrong: such count, once a message.
+    mutating func refuseChunk(_ remaining: UInt64, last: Bool, _ reply: Reply, isOurs: Bool, _ actions: inout [ServerAction]) {
         if transaction?.contentOpen == true {
             transaction?.contentOpen = false
             actions.append(.abandonContent)
         }
         guard remaining == 0 else {
-            state = .refusedChunk(remaining, last: last, reply)
+            state = .refusedChunk(remaining, last: last, isOurs: isOurs, reply)
             waitsAnew = true
             return
         }
-        transaction?.chunkFailed = true
+        transaction?.chunkRefusal = reply
         if last { endTransaction(.reset, &actions) }
-        errors += 1
-        guard errors < settings.limits.errors else {
-            actions.append(.violation(.overLimit))
-            return end(.tooManyErrors, &actions)
-        }
-        answer(reply, &actions)
+        if isOurs { refuse(reply, nil, &actions) } else { answer(reply, &actions) }
     }
 }

@@ -36,6 +36,8 @@ public struct ServerSession: Sendable {
     /// Lines that were no command known to us.
     var unknownCommands = 0
     var wasRefused = false
+    /// The last MAIL was refused, and what was pipelined behind it may still come.
+    var mailWasRefused = false
     var isDraining = false
     /// With what the session ends once the message that the backend is asked to take has its answer.
     var farewell: Reply?
@@ -56,7 +58,7 @@ public struct ServerSession: Sendable {
         /// Content of a BDAT chunk.
         case chunk(last: Bool)
         /// Content of a BDAT chunk that is refused: octets still to come, and the reply.
-        case refusedChunk(UInt64, last: Bool, Reply)
+        case refusedChunk(UInt64, last: Bool, isOurs: Bool, Reply)
         case handshake
         /// A line is awaited that answers a challenge.
         case authenticating(AuthenticationStep)
@@ -141,10 +143,10 @@ public struct ServerSession: Sendable {
             case .command: takeLine(input, &position, &actions)
             case .data: takeData(input, &position, &actions)
             case .chunk(let last): takeChunk(input, &position, last: last, &actions)
-            case .refusedChunk(let remaining, let last, let reply):
+            case .refusedChunk(let remaining, let last, let isOurs, let reply):
                 let count = Int(min(remaining, UInt64(input.count - position)))
                 position += count
-                refuseChunk(remaining - UInt64(count), last: last, reply, &actions)
+                refuseChunk(remaining - UInt64(count), last: last, reply, isOurs: isOurs, &actions)
             case .handshake:
                 // Bytes in the clear behind STARTTLS: the runtime should have fed them to TLS (RFC 3207 §4.2).
                 actions.append(.violation(.plaintextAfterStartTLS))
@@ -317,8 +319,8 @@ public struct Transaction: Sendable {
     var failure: Reply?
     /// The backend takes content, and has not had its end.
     var contentOpen = false
-    /// A chunk was refused: RFC 3030 §2 leaves only RSET.
-    var chunkFailed = false
+    /// What a chunk was refused with: RFC 3030 §2 leaves only RSET.
+    var chunkRefusal: Reply?
     var data: DataDecoder?
     var chunks: ChunkDecoder?
     var reportedFlaws: ViolationSet = []

@@ -158,4 +158,64 @@ struct ServerSessionTests {
         #expect(runner.takeViolations() == [.bareLF, .endOfDataLookAlike])
         #expect(runner.takeAbandoned() == 1)
     }
+
+    @Test(
+        "what was pipelined behind a MAIL that was refused is neither an error nor against the order",
+        arguments: ["MAIL FROM:<a@b> SIZE=99999999", "MAIL FROM:<a@b> BODY=BINARYMIME", "MAIL FROM:<a@@b>", "MAIL FROM:<a@b> X=1"])
+    func pipelinedBehindRefusedMail(_ mail: String) {
+        var runner = runner { $0.extensions.size = 1000 }
+        runner.connect()
+        runner.send("EHLO a\r\n")
+        let recipients = String(repeating: "RCPT TO:<c@d>\r\n", count: 30)
+        runner.send(mail + "\r\n" + recipients + "DATA\r\n")
+        runner.send("BDAT 2 LAST\r\nx\n")
+        let codes = runner.takeReplies().map(\.code)
+        #expect(codes.suffix(32) == Array(repeating: 503, count: 32)[...], "\(codes)")
+        #expect(!runner.takeViolations().contains(.badOrder))
+        #expect(runner.session.errors == 1)
+        // After RSET, as before any MAIL, it is.
+        runner.send("RSET\r\nRCPT TO:<c@d>\r\n")
+        #expect(runner.takeViolations() == [.badOrder])
+        #expect(runner.session.errors == 2)
+    }
+
+    @Test(
+        "behind a recipient that was refused, for whatever reason, DATA finds none",
+        arguments: ["RCPT TO:<c@d> X=1", "RCPT TO:<c@@d>", "RCPT TO:<c@d> NOTIFY=A"])
+    func dataBehindRefusedRecipient(_ recipient: String) {
+        var runner = runner()
+        runner.connect()
+        runner.send("EHLO a\r\nMAIL FROM:<a@b>\r\n")
+        runner.send(recipient + "\r\nDATA\r\n")
+        #expect(runner.takeReplies().last?.code == 554)
+        #expect(!runner.takeViolations().contains(.badOrder))
+    }
+
+    @Test("a backend's refusals of chunks are handed on, and are no errors of the client's")
+    func refusedChunksAreNoErrors() {
+        var runner = runner { $0.limits.errors = 3 }
+        runner.connect()
+        runner.send("EHLO a\r\n")
+        let refusal = Reply(550, "5.7.1", "spam")
+        for _ in 0..<5 {
+            runner.backend["begin"] = [refusal]
+            _ = runner.takeReplies()
+            runner.send("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 2 LAST\r\nx\n")
+            #expect(runner.takeReplies().last == refusal)
+        }
+        #expect(runner.session.errors == 0)
+    }
+
+    @Test("chunks behind one that was put off are put off, too; behind one that was refused they are out of order")
+    func chunksBehindRefused() {
+        for (code, later) in [(451, 451), (550, 503)] as [(UInt16, UInt16)] {
+            var runner = runner()
+            runner.connect()
+            runner.send("EHLO a\r\n")
+            runner.decisions["content"] = [code == 451 ? .defer(Reply(code, nil, "no")) : .reject(Reply(code, nil, "no"))]
+            _ = runner.takeReplies()
+            runner.send("MAIL FROM:<>\r\nRCPT TO:<c@d>\r\nBDAT 2\r\nx\nBDAT 2\r\nx\nBDAT 2 LAST\r\nx\n")
+            #expect(runner.takeReplies().map(\.code) == [250, 250, code, later, later])
+        }
+    }
 }

@@ -109,9 +109,11 @@ public final class GatewayListener: Sendable {
     /// Whether it takes who comes, and at least one of the mail servers behind it is not out.
     var isWell: Bool { !gateway.isTurningAway && gateway.directory.entries.contains { $0.outUntil == nil } }
 
-    /// Takes new settings, and reads the certificates anew. Sessions that are open keep theirs; where this throws, all do.
+    /// Takes new settings, reads the certificates anew, and forgets which mailboxes there are. Sessions that are open keep their
+    /// settings; where this throws, all do.
     public func update(_ settings: GatewaySettings) async throws {
         gateway.update(try Gateway.Current(reading: settings))
+        gateway.mailboxes.forget()
         await upkeep.learn(within: Self.learningPatience)
     }
 

@@ -104,7 +104,7 @@ final class GatewayUpkeep: Sendable {
 
 extension BackendTimeouts {
     /// Waits at most this long for each answer that opens a session.
-    fileprivate mutating func shorten(to longest: WallTime.Span) {
+    mutating func shorten(to longest: WallTime.Span) {
         greeting = min(greeting, longest)
         command = min(command, longest)
         handshake = min(handshake, longest)

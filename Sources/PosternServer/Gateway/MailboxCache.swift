@@ -20,11 +20,18 @@ final class MailboxCache: Sendable {
         /// In the order in which they came; the oldest goes first.
         var order: [Mailbox] = []
         var next = 0
+        var epoch: UInt64 = 0
     }
 
     private let state = NIOLockedValueBox(State())
 
     var count: Int { state.withLockedValue { $0.entries.count } }
+
+    /// Counts how often all was forgotten: an answer to what was asked in an earlier one is not to be remembered.
+    var epoch: UInt64 { state.withLockedValue { $0.epoch } }
+
+    /// Forgets all: another server may be behind, or new mailboxes in it.
+    func forget() { state.withLockedValue { $0 = State(epoch: $0.epoch + 1) } }
 
     func knowledge(of mailbox: Mailbox, now: NIODeadline) -> Knowledge? {
         state.withLockedValue { state in
@@ -33,7 +40,9 @@ final class MailboxCache: Sendable {
         }
     }
 
-    func remember(_ mailbox: Mailbox, _ knowledge: Knowledge, _ settings: GatewaySettings.ProbeSettings, now: NIODeadline) {
+    func remember(
+        _ mailbox: Mailbox, _ knowledge: Knowledge, of epoch: UInt64, _ settings: GatewaySettings.ProbeSettings, now: NIODeadline
+    ) {
         let span =
             switch knowledge {
             case .exists: settings.knownFor
@@ -42,6 +51,7 @@ final class MailboxCache: Sendable {
             }
         let until = now + .milliseconds(span.milliseconds)
         state.withLockedValue { state in
+            guard state.epoch == epoch else { return }
             if state.entries.updateValue((knowledge, until), forKey: mailbox) != nil { return }
             if state.order.count < settings.capacity {
                 state.order.append(mailbox)

@@ -9,9 +9,14 @@ final class MailboxProber {
     private final class Question {
         let recipient: RecipientCommand
         var waiting: [() -> Void] = []
+        /// Backends that failed to answer it.
+        var failed: [ListenAddress] = []
+        /// What the cache knew when it was asked.
+        let epoch: UInt64
 
-        init(_ recipient: RecipientCommand) {
+        init(_ recipient: RecipientCommand, epoch: UInt64) {
             self.recipient = recipient
+            self.epoch = epoch
         }
     }
 
@@ -69,7 +74,7 @@ final class MailboxProber {
             gate.gateway.counters.count { $0.probesInconclusive += 1 }
             return done()
         }
-        let question = Question(RecipientCommand(recipient.mailbox, wirePath: recipient.wirePath))
+        let question = Question(RecipientCommand(recipient.mailbox, wirePath: recipient.wirePath), epoch: gate.gateway.mailboxes.epoch)
         question.waiting.append(done)
         open[recipient.mailbox] = question
         queue.append(question)
@@ -95,11 +100,18 @@ final class MailboxProber {
     private func take(_ line: Line, _ settings: GatewaySettings) {
         guard line.question == nil, !queue.isEmpty else { return }
         let question = queue.removeFirst()
-        let route = settings.route(to: question.recipient.mailbox) ?? []
-        // One that is for other domains' servers would not know.
-        let isElsewhere = line.connection.map { !settings.routes.isEmpty && !route.contains($0.address) } ?? false
-        if line.asked >= settings.probe.perConnection || isElsewhere {
-            line.connection?.leave()
+        let directory = gate.gateway.directory
+        let route =
+            settings.routes.isEmpty
+            ? directory.candidates() : directory.candidates(among: settings.route(to: question.recipient.mailbox) ?? [])
+        let candidates = route.filter { !question.failed.contains($0) }
+        let tls = gate.gateway.current.backendTLS
+        // One that is for other domains' servers, or that was opened before the settings changed, would not know.
+        if let connection = line.connection,
+            line.asked >= settings.probe.perConnection || !candidates.contains(connection.address)
+                || connection.tls !== tls || connection.session.settings != opening(connection.address, settings)
+        {
+            connection.leave()
             line.connection = nil
         }
         line.question = question
@@ -112,16 +124,20 @@ final class MailboxProber {
             connection.probe(question.recipient)
             return
         }
-        let candidates = settings.routes.isEmpty ? gate.gateway.directory.candidates() : gate.gateway.directory.candidates(among: route)
         guard let address = candidates.first else { return finish(line, .silent) }
-        let current = gate.gateway.current
         let connection = BackendConnection(
-            address, settings: gate.gateway.backendSettings(for: address, settings), client: nil, tls: current.backendTLS, gate: gate,
-            user: line)
+            address, settings: opening(address, settings), client: nil, tls: tls, gate: gate, user: line)
         line.connection = connection
         line.asked = 1
         connection.probe(question.recipient)
         connection.connect(timeout: .milliseconds(settings.connectTimeout.milliseconds))
+    }
+
+    /// No mail is at stake, and a client waits for the answer only a little: a backend that takes long is not well.
+    private func opening(_ address: ListenAddress, _ settings: GatewaySettings) -> BackendSettings {
+        var opening = gate.gateway.backendSettings(for: address, settings)
+        opening.timeouts.shorten(to: settings.health.patience)
+        return opening
     }
 
     private func advance(_ line: Line) {
@@ -129,17 +145,17 @@ final class MailboxProber {
         if line.hasFailed {
             // A connection that was idle may have been closed meanwhile: one more try, on a new one.
             let mayTryAgain = line.asked > 1
+            let address = line.connection?.address
             line.connection = nil
             line.asked = 0
             line.hasFailed = false
             if let outcome = line.outcome { return conclude(line, outcome) }
             guard let question = line.question else { return }
-            if mayTryAgain {
-                line.question = nil
-                queue.insert(question, at: 0)
-                return take(line, settings)
-            }
-            return finish(line, .silent)
+            // And if that was a new one, another backend is asked.
+            if !mayTryAgain, let address { question.failed.append(address) }
+            line.question = nil
+            queue.insert(question, at: 0)
+            return take(line, settings)
         }
         guard let outcome = line.outcome, line.connection?.session.isIdle == true else { return }
         conclude(line, outcome)
@@ -158,7 +174,7 @@ final class MailboxProber {
     private func finish(_ line: Line, _ knowledge: MailboxCache.Knowledge) {
         guard let question = line.question else { return }
         let settings = gate.gateway.settings
-        gate.gateway.mailboxes.remember(question.recipient.mailbox, knowledge, settings.probe, now: .now())
+        gate.gateway.mailboxes.remember(question.recipient.mailbox, knowledge, of: question.epoch, settings.probe, now: .now())
         if knowledge == .silent { gate.gateway.counters.count { $0.probesInconclusive += 1 } }
         line.question = nil
         line.outcome = nil

@@ -22,6 +22,8 @@ struct SessionRelay {
     var header: String?
     /// The servers that this transaction's recipients are for.
     fileprivate(set) var route: [ListenAddress] = []
+    /// Servers of which none could be had in this transaction, and what its recipients are told.
+    fileprivate var lostRoutes: [[ListenAddress]: Reply] = [:]
 }
 
 /// What a recipient brings a backend.
@@ -95,6 +97,13 @@ extension SessionHandler: BackendUser {
                 backend?.leave()
                 backend = nil
             }
+            if let reply = relay.lostRoutes[route] {
+                guard !errand.isInquiry else {
+                    relay.errand = nil
+                    return inquiryEnded(nil)
+                }
+                return lost(reply)
+            }
         }
         if let backend {
             relay.wasReused = message?.recipients ?? 0 == 0
@@ -167,11 +176,20 @@ extension SessionHandler: BackendUser {
             reverseName: client.reverseName, helo: helo, isExtended: machine.isExtended, login: client.login)
     }
 
-    /// The answer to what is open, and to all that follows of the transaction.
+    /// The answer to what is open, and to all that follows of the transaction; but where domains have servers of their own, and none
+    /// has accepted a recipient yet, only to the recipients of these servers.
     func lost(_ reply: Reply) {
-        if case .recipient? = relay.open { memory.withdrawRecipient() }
+        let open = relay.open
         relay.open = nil
         relay.errand = nil
+        if case .recipient? = open {
+            memory.withdrawRecipient()
+            if !current.settings.routes.isEmpty, message?.recipients ?? 0 == 0 {
+                relay.lostRoutes[relay.route] = reply
+                ready = .reply(reply)
+                return
+            }
+        }
         backendFailure = reply
     }
 
@@ -223,7 +241,10 @@ extension SessionHandler: BackendUser {
             message?.recipients += 1
             memory.confirmRecipient()
             gateway.clients.count(client.source.address, unknown: false, capacity: current.settings.probe.clients, now: .now())
-            if current.settings.probe.isOn { gateway.mailboxes.remember(recipient.mailbox, .exists, current.settings.probe, now: .now()) }
+            if current.settings.probe.isOn {
+                gateway.mailboxes.remember(
+                    recipient.mailbox, .exists, of: gateway.mailboxes.epoch, current.settings.probe, now: .now())
+            }
         } else {
             message?.refused += 1
             memory.withdrawRecipient()
@@ -295,6 +316,7 @@ extension SessionHandler: BackendUser {
         message?.pending = memory.pending
         memory = .init()
         relay.errand = nil
+        relay.lostRoutes = [:]
         switch end {
         case .completed: break
         case .reset: backend?.reset()

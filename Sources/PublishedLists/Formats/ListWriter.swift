@@ -110,6 +110,9 @@ public struct ListExport: Sendable {
 
     // MARK: - rbldnsd
 
+    /// Octets of a text that rbldnsd serves once `$` has become the address: one less than a string may have (rbldnsd 1.0).
+    private static let longestText = PublishedZone.longestText - 1
+
     /// One file of type `combined`: `rbldnsd bl.example.net:combined:FILE`.
     private func writeZone<Failure: Error>(_ body: (ArraySlice<UInt8>) throws(Failure) -> Void) throws(Failure) -> Int {
         var out = OutputPieces()
@@ -124,7 +127,8 @@ public struct ListExport: Sendable {
         let maker = PublishedZone(zone, sources: [], serial: 0)
         func text(_ statement: PublishedStatement, _ expires: UInt32, _ subject: String) -> String {
             ":127.0.0.\(statement.colour.returnCode):"
-                + maker.text(of: .init(statement: statement, expires: expires), for: subject, time).replacing("$", with: "$$")
+                + maker.text(of: .init(statement: statement, expires: expires), for: subject, time, longest: Self.longestText).replacing(
+                    "$", with: "$$")
         }
         let test = PublishedStatement(maker.testColour, reason: PublishedZone.testReason)
         if zone.kind == .domain {
@@ -164,8 +168,10 @@ public struct ListExport: Sendable {
                 count += 1
                 // One text for all addresses that have the same.
                 let subject = entry.prefix.length == family.bits ? entry.prefix.address.description : entry.prefix.description
-                let whole = maker.text(of: .init(statement: entry.statement, expires: entry.expires), for: placeholder, time)
-                    .replacing("$", with: "$$").replacing(placeholder, with: "$").replacing("\u{1}", with: "")
+                let whole = maker.text(
+                    of: .init(statement: entry.statement, expires: entry.expires), for: placeholder, time, longest: Self.longestText
+                )
+                .replacing("$", with: "$$").replacing(placeholder, with: "$").replacing("\u{1}", with: "")
                 let value = ":127.0.0.\(entry.statement.colour.returnCode):\(whole)"
                 if value != last {
                     out.add(value + "\n")

@@ -283,6 +283,36 @@ import Testing
         await test.stop()
     }
 
+    @Test func aReloadAsksAboutMailboxesAnewAndTheRightServer() async throws {
+        var script = ScriptedBackend.Script()
+        script.replies = [("RCPT TO:<new", "550 5.1.1 no such user here")]
+        let old = try ScriptedBackend(script)
+        let new = try ScriptedBackend()
+        let test = try await TestGateway([old.address]) { $0.probe.isOn = true }
+        #expect(try await send(test, to: "new1@example.org") == "550")
+        try await test.listener.update(TestGateway.settings([new.address]) { $0.probe.isOn = true })
+        // One that was known as unknown, and one that was never asked about.
+        #expect(try await send(test, to: "new1@example.org") == "250")
+        #expect(try await send(test, to: "new2@example.org") == "250")
+        await test.stop()
+    }
+
+    @Test func aQuestionGoesOnToABackendThatAnswers() async throws {
+        var script = ScriptedBackend.Script()
+        script.slowAt = ("RCPT TO:<no", 60_000)
+        let slow = try ScriptedBackend(script)
+        script = .init()
+        script.replies = [("RCPT TO:<no", "550 5.1.1 no such user here")]
+        let well = try ScriptedBackend(script)
+        let test = try await TestGateway([slow.address, well.address]) {
+            $0.probe.isOn = true
+            $0.probe.connections = 1
+            $0.health.patience = .milliseconds(300)
+        }
+        for number in 0..<4 { #expect(try await send(test, to: "no\(number)@example.org") == "550") }
+        await test.stop()
+    }
+
     @Test func aDictionaryAttackAddsToTheScore() async throws {
         var script = ScriptedBackend.Script()
         script.replies = [("RCPT TO:<no", "550 5.1.1 no such user here")]
@@ -313,7 +343,7 @@ import Testing
         let cache = MailboxCache()
         let now = NIODeadline.now()
         for number in 0..<1000 {
-            cache.remember(Mailbox(localPart: "u\(number)", domain: "example.org"), .exists, settings, now: now)
+            cache.remember(Mailbox(localPart: "u\(number)", domain: "example.org"), .exists, of: cache.epoch, settings, now: now)
         }
         #expect(cache.count == 10)
         let last = Mailbox(localPart: "u999", domain: "example.org")

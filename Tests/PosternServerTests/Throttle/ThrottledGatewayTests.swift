@@ -319,6 +319,34 @@ struct ThrottledGatewayTests {
         await gateway.stop()
     }
 
+    @Test func `Servers that are down keep no other domain's mail back`() async throws {
+        let live = try ScriptedBackend()
+        let (descriptor, dead) = try ListeningSocket.open(.tcp(IPAddress("127.0.0.1")!, port: 0))
+        close(descriptor)
+        let gateway = try await TestGateway([], engine: { $0.throttle.limits = [Limit(.address, .messages, 100, per: .hours(1))] }) {
+            settings in
+            settings.routes = [
+                DomainName("live.example")!: [live.address], DomainName("dead.example")!: [dead],
+            ]
+            settings.throttles = true
+        }
+        let client = try await gateway.greeted(source: "127.0.1.1")
+        _ = try await client.ask("MAIL FROM:<sender@example.com>")
+        for recipient in ["a@dead.example", "b@dead.example"] {
+            #expect(try #require(try await client.ask("RCPT TO:<\(recipient)>")).hasPrefix("451 4.4.1"))
+        }
+        #expect(try #require(try await client.ask("RCPT TO:<user@elsewhere.example>")).hasPrefix("550 5.7.1"))
+        #expect(try #require(try await client.ask("RCPT TO:<c@live.example>")).hasPrefix("250"))
+        #expect(try #require(try await client.ask("RCPT TO:<d@dead.example>")).hasPrefix("452 4.5.3"))
+        _ = try await client.ask("DATA")
+        #expect(try await client.ask("Subject: x\r\n\r\nx\r\n.") == "250 2.0.0 Ok: queued as 4711")
+        // In the next transaction it is tried anew.
+        _ = try await client.ask("MAIL FROM:<sender@example.com>")
+        #expect(try #require(try await client.ask("RCPT TO:<a@dead.example>")).hasPrefix("451 4.4.1"))
+        #expect(try #require(try await client.ask("DATA")).hasPrefix("554"))
+        await gateway.stop()
+    }
+
     @Test func `A throttle takes each message to the servers of its first recipient's domain`() async throws {
         let one = try ScriptedBackend()
         let two = try ScriptedBackend()
