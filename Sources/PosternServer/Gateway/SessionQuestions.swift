@@ -314,7 +314,8 @@ extension SessionHandler {
         question.probeBy = .distantFuture
         switch outcome {
         case .accepted?:
-            gateway.mailboxes.remember(recipient.mailbox, .exists, current.settings.probe, now: .now())
+            gateway.mailboxes.remember(
+                recipient.mailbox, .exists, of: gateway.mailboxes.epoch, current.settings.probe, now: .now())
             decide(recipient)
         case .refused(let reply)?: refuse(recipient, reply)
         case .inconclusive?, nil: decide(recipient)
