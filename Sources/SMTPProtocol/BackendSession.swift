@@ -13,9 +13,13 @@ public struct BackendSession: Sendable {
     public private(set) var client: BackendClient?
     /// What may be used with the backend now: nothing after HELO.
     public internal(set) var extensions = Extensions()
-    /// What the backend said to the last EHLO, by whomever; nothing where it refused our own. `nil` while only HELO was said, for a
-    /// client of HELO: that tells nothing of what the backend has.
-    public internal(set) var learnt: Extensions?
+    /// What the backend said to the last EHLO while it had not been told who the client is; nothing where it refused our own. `nil`
+    /// while only HELO was said, for a client of HELO: that tells nothing of what the backend has.
+    public private(set) var toldUs: Extensions?
+    /// What it said to the last EHLO when it knew the client, which may be for that client alone. `nil` as above.
+    public private(set) var toldClient: Extensions?
+    /// What it said to the last EHLO, by whomever.
+    public var learnt: Extensions? { toldClient ?? toldUs }
     public internal(set) var isSecured = false
     /// Why the session failed, once it has.
     public internal(set) var failure: BackendFailure?
@@ -156,7 +160,8 @@ public struct BackendSession: Sendable {
         guard phase == .handshake else { return }
         isSecured = true
         extensions = Extensions()
-        learnt = nil
+        toldUs = nil
+        toldClient = nil
         sayHello(extended: true, &actions)
         settle(&actions)
     }
@@ -216,6 +221,7 @@ public struct BackendSession: Sendable {
         case .xclient:
             isIntroduced = false
             extensions = learnt ?? Extensions()
+            toldClient = nil
             introduce(&actions)
         case .proxyV2: break
         }
@@ -285,7 +291,12 @@ public struct BackendSession: Sendable {
         guard reply.code == 250 else { return fail(BackendFailure(.nonsense), &actions) }
         // RFC 5321 §2.2.1: after HELO there are no extensions.
         extensions = extended ? Extensions(ehloReply: reply) : Extensions()
-        if extended || !asClient { learnt = extensions }
+        if asClient, hasNamedClient {
+            // HELO in the name of a client of EHLO: that was refused, and what the backend offers us is not this client's.
+            if extended || client?.isExtended == true { toldClient = extensions }
+        } else if extended || !asClient {
+            toldUs = extensions
+        }
         if settings.tls != .never, !isSecured {
             if extensions.startTLS {
                 actions.append(.send(Array("STARTTLS\r\n".utf8)))

@@ -320,6 +320,7 @@ extension ServerSession {
             mailWasRefused = false
             helo = name
             isExtended = extended
+            renewOffer()
             let keywords = extended ? settings.extensions.keywords(secured: isSecured) : []
             answer(Reply(250, nil, texts: [settings.hostname] + keywords), &actions)
         case .mail(let mail):

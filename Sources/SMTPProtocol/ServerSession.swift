@@ -33,6 +33,8 @@ public struct ServerSession: Sendable {
     public internal(set) var errors = 0
     /// What XCLIENT commands in a row have told.
     var introduction: XClientAttributes?
+    /// What is to be offered from the next EHLO on.
+    private var renewed: Extensions?
     /// Lines that were no command known to us.
     var unknownCommands = 0
     var wasRefused = false
@@ -112,6 +114,19 @@ public struct ServerSession: Sendable {
 
     /// From the next EHLO on the client may say by XCLIENT whom it speaks for: it has shown who it is.
     public mutating func permitXClient() { settings.extensions.xclient = Set(XClientAttributes.Name.allCases) }
+
+    /// What the answer to the next EHLO or HELO offers, or to the one that is being asked about; until then what was offered holds.
+    /// What is not the backend's (STARTTLS, XCLIENT, AUTH) stays as it is.
+    public mutating func offer(_ extensions: Extensions) { renewed = extensions }
+
+    /// The client hears what is offered from here on.
+    mutating func renewOffer() {
+        guard var next = renewed.take() else { return }
+        next.startTLS = settings.extensions.startTLS
+        next.xclient = settings.extensions.xclient
+        next.authentication = settings.extensions.authentication
+        settings.extensions = next
+    }
 
     var mayPipeline: Bool { isExtended && settings.extensions.pipelining }
 

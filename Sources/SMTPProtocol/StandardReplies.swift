@@ -59,7 +59,7 @@ extension Reply {
     /// The backend cannot be reached, was lost, or made no sense.
     public static let backendUnavailable = Reply(451, "4.4.1", "Mail system temporarily unavailable")
     /// The backend does not offer what the message asks for, although we had offered it.
-    static let notOfferedNow = Reply(451, "4.3.0", "Mail system does not offer now what the message asks for; please try again")
+    public static let notOfferedNow = Reply(451, "4.3.0", "Mail system does not offer now what the message asks for; please try again")
     static let backendLost = Reply(451, "4.4.2", "Mail system connection lost")
     static let backendTimedOut = Reply(451, "4.4.2", "Mail system timed out")
     static let backendNonsense = Reply(451, "4.3.0", "Mail system error")

@@ -58,7 +58,7 @@ final class GatewayUnderTest: Sendable {
 
     /// Waits until it knows what its backend offers: it starts without where that takes long to answer.
     func waitUntilLearnt() async throws {
-        try await waitUntil("the gateway knows what its backend offers") { listener.gateway.directory.common != nil }
+        try await waitUntil("the gateway knows what its backend offers") { listener.gateway.directory.offered(to: nil, now: .now()) != nil }
     }
 
     func stop() async {

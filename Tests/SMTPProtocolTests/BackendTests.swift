@@ -278,6 +278,35 @@ struct BackendTests {
         #expect(own.takeActions() == [.ready(Extensions())])
     }
 
+    @Test("what is said to a client is kept apart from what is said to us")
+    func wordsToClients() {
+        let few = Extensions(pipelining: true)
+        let open: (BackendSettings, BackendClient?, [String]) -> BackendSession = { settings, client, replies in
+            var runner = BackendRunner(settings, client: client)
+            runner.connect()
+            for reply in replies { runner.says(reply) }
+            return runner.session
+        }
+        let own = "220 backend\r\n250-backend\r\n250-XCLIENT ADDR NAME LOGIN\r\n250 DSN\r\n"
+        let named = open(xclient, client, [own, "220 hello\r\n250-backend\r\n250 PIPELINING\r\n"])
+        #expect(named.toldUs?.dsn == true && named.toldClient == few && named.learnt == few)
+        // A client of HELO hears of nothing.
+        var old = client
+        old.isExtended = false
+        let silent = open(xclient, old, [own, "220 hello\r\n", "250 backend\r\n"])
+        #expect(silent.toldUs?.dsn == true && silent.toldClient == nil)
+        // One whose EHLO is refused after ours was not has nothing, whatever we were told.
+        let refused = open(xclient, client, [own, "220 hello\r\n", "502 what\r\n", "250 backend\r\n"])
+        #expect(refused.toldUs?.dsn == true && refused.toldClient == Extensions() && refused.learnt == Extensions())
+        let proxy = BackendSettings(hostname: "mx.example", clientInformation: .proxyV2)
+        let short = "220 backend\r\n250-backend\r\n250 PIPELINING\r\n"
+        let headed = open(proxy, client, [short])
+        #expect(headed.toldUs == nil && headed.toldClient == few)
+        #expect(open(proxy, nil, [short]).toldUs == few)
+        let plainly = open(plain, client, [short])
+        #expect(plainly.toldUs == few && plainly.toldClient == nil)
+    }
+
     @Test("HELO where EHLO is not known; a name that is refused is the client's affair")
     func heloFallback() {
         var runner = BackendRunner(plain, client: client)

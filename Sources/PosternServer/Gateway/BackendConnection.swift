@@ -279,9 +279,14 @@ final class BackendConnection: ChannelInboundHandler {
         case .ready(let learnt):
             if !wasKept { gate.gateway.decisions.metrics?.backendConnected(since: began) }
             isReady = true
-            gate.gateway.backendAnswered(address, learnt, readHeader: session.settings.clientInformation == .proxyV2)
+            // Of a connection that has come from another client the word in our own name is an old one, unless all is one.
+            let own = wasKept && session.settings.clientInformation != .none ? nil : session.toldUs
+            gate.gateway.backendAnswered(address, own, readHeader: session.settings.clientInformation == .proxyV2)
+            noteOffer()
             user?.backendReady(self, learnt)
         case .replied(let reply, let step):
+            // However long ago this session was opened: what it lacks is not offered again.
+            if reply.code == 451, reply == .notOfferedNow { noteOffer() }
             if step == .endContent { gate.gateway.decisions.metrics?.backendAnsweredMessage(since: began) }
             user?.backend(self, replied: reply, to: step)
         case .authenticated(let outcome): user?.backend(self, authenticated: outcome)
@@ -293,6 +298,12 @@ final class BackendConnection: ChannelInboundHandler {
         case .deadline(let deadline): wait(for: deadline)
         case .close: close()
         }
+    }
+
+    /// What the backend offers this client is kept for the next time that it comes.
+    private func noteOffer() {
+        guard let client = session.client, let extensions = session.toldClient else { return }
+        gate.gateway.directory.offered(address, extensions, to: client.source.address, now: .now())
     }
 
     private func startTLS() {

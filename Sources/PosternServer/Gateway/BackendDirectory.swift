@@ -1,5 +1,6 @@
 import NIOConcurrencyHelpers
 import NIOCore
+import PosternCore
 import SMTPProtocol
 
 /// The backends of a gateway: which are well, and what they offer.
@@ -10,9 +11,13 @@ final class BackendDirectory: Sendable {
         var failures = 0
         /// Set while it is out.
         var outUntil: NIODeadline?
-        /// What it said to EHLO last, kept for when it is down.
+        /// What it said to EHLO last in our own name, or to anybody where it is not told who the client is; kept for when it is down.
         var learnt: Extensions?
         var learntAt: NIODeadline?
+        /// What it said to clients that it was told of.
+        var offers = ClientOffers()
+        /// When it was last asked in our own name.
+        fileprivate var askedAt: NIODeadline?
         /// A TLS handshake with it failed: where TLS is opportunistic it is done without until the next refresh.
         var failsTLS = false
         /// It does not let a connection be handed to another client.
@@ -27,8 +32,16 @@ final class BackendDirectory: Sendable {
         fileprivate func isDue(_ settings: GatewaySettings.HealthSettings, now: NIODeadline) -> Bool {
             if isAsked { return false }
             if let outUntil { return now >= outUntil }
-            guard !isDoubted, let learntAt else { return true }
-            return now - learntAt >= .milliseconds(settings.refresh.milliseconds)
+            // One that serves clients, and has nothing to say to us, is asked no more often than one that has.
+            guard !isDoubted, let heard = learntAt ?? (offers.widest == nil ? nil : askedAt) else { return true }
+            return now - heard >= .milliseconds(settings.refresh.milliseconds)
+        }
+
+        /// What it offers this client, as far as that is known; else what it offers us, and where it will not tell us, what it
+        /// has offered anybody.
+        fileprivate func offered(to client: IPAddress?, now: NIODeadline) -> Extensions? {
+            guard let client else { return learnt }
+            return offers.known(of: client, now: now) ?? learnt ?? offers.widest
         }
     }
 
@@ -78,7 +91,7 @@ final class BackendDirectory: Sendable {
         } ?? false
     }
 
-    /// - Parameter extensions: what it offers; `nil` where it was not asked, and what is known stays so.
+    /// - Parameter extensions: what it offers in our own name; `nil` where it was not asked, and what is known stays so.
     /// - Returns: whether it had been out.
     func answered(_ address: ListenAddress, _ extensions: Extensions?, now: NIODeadline) -> Bool {
         change(address) { entry in
@@ -92,6 +105,11 @@ final class BackendDirectory: Sendable {
             }
             return wasOut
         } ?? false
+    }
+
+    /// It has said this to a client, knowing who that is.
+    func offered(_ address: ListenAddress, _ extensions: Extensions, to client: IPAddress, now: NIODeadline) {
+        _ = change(address) { $0.offers.note(extensions, to: client, now: now) }
     }
 
     /// It has kept a client waiting, which may be for that client's sake.
@@ -131,6 +149,7 @@ final class BackendDirectory: Sendable {
             for index in state.entries.indices {
                 guard state.entries[index].isDue(settings, now: now) else { continue }
                 state.entries[index].isAsked = true
+                state.entries[index].askedAt = now
                 state.entries[index].failsTLS = false
                 state.entries[index].servesOnlyOne = false
                 due.append(state.entries[index].address)
@@ -144,26 +163,15 @@ final class BackendDirectory: Sendable {
         _ = change(address) { $0.isAsked = false }
     }
 
-    /// What all backends offer that are known; whichever a session comes to, it holds. `nil` while nothing is known.
-    var common: Extensions? {
+    /// What all backends offer a client that are known; whichever a session comes to, it holds. `nil` while nothing is known.
+    ///
+    /// - Parameter client: `nil` where backends are not told who it is.
+    func offered(to client: IPAddress?, now: NIODeadline) -> Extensions? {
         state.withLockedValue { state in
-            state.entries.compactMap(\.learnt).reduce(nil) { (common: Extensions?, other) in
-                guard var result = common else { return other }
-                result.size = smallest(result.size, other.size)
-                result.eightBitMIME = result.eightBitMIME && other.eightBitMIME
-                result.smtpUTF8 = result.smtpUTF8 && other.smtpUTF8
-                result.dsn = result.dsn && other.dsn
-                result.enhancedStatusCodes = result.enhancedStatusCodes && other.enhancedStatusCodes
-                return result
+            state.entries.lazy.compactMap { $0.offered(to: client, now: now) }.reduce(nil) { (common: Extensions?, other) in
+                common?.intersection(other) ?? other
             }
         }
-    }
-
-    /// Of two limits where `nil` and 0 are none.
-    private func smallest(_ a: UInt64?, _ b: UInt64?) -> UInt64? {
-        guard let a, a > 0 else { return b }
-        guard let b, b > 0 else { return a }
-        return min(a, b)
     }
 
     private func change<Result>(_ address: ListenAddress, _ body: (inout Entry) -> Result) -> Result? {

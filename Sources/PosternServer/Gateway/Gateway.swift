@@ -79,9 +79,10 @@ final class Gateway: Sendable {
         return backend
     }
 
-    func backendAnswered(_ address: ListenAddress, _ learnt: Extensions?, readHeader: Bool) {
+    /// - Parameter own: what it has just said in our own name; `nil` where it has said nothing.
+    func backendAnswered(_ address: ListenAddress, _ own: Extensions?, readHeader: Bool) {
         if readHeader { directory.tookHeader(address, true) }
-        if directory.answered(address, learnt, now: .now()) {
+        if directory.answered(address, own, now: .now()) {
             logger.notice("backend is back", metadata: ["listener": "\(name)", "backend": "\(address)"])
         }
     }
@@ -152,11 +153,13 @@ final class Gateway: Sendable {
     /// For so long nobody takes it for a listener that can be reached: longer than it takes whoever wants to know to look again.
     private static let turningAway = TimeAmount.seconds(5)
 
-    /// What EHLO offers, by what the backends offer and what we can do.
-    func extensions(_ current: Current) -> Extensions {
+    /// What EHLO offers a client, by what the backends offer it and what we can do.
+    func extensions(_ current: Current, for client: IPAddress) -> Extensions {
         // While no backend has ever been heard: RFC 6531 §3.5 has a sender return mail for want of an extension that may well be
         // there. A message that needs what a backend then lacks is put off (`BackendSession`), and the next EHLO tells the truth.
-        let offered = directory.common ?? Extensions(eightBitMIME: true, smtpUTF8: true, dsn: true)
+        let isNamed = current.settings.clientInformation != .none
+        let offered =
+            directory.offered(to: isNamed ? client : nil, now: .now()) ?? Extensions(eightBitMIME: true, smtpUTF8: true, dsn: true)
         return offered.offered(limit: current.settings.limits.content.octets, startTLS: current.tls != nil)
     }
 

@@ -135,7 +135,7 @@ final class SessionHandler: ChannelDuplexHandler {
     private func begin() {
         let settings = current.settings
         if settings.submission == nil { gateway.decisions.met(client.source.address, at: gateway.name) }
-        var extensions = gateway.extensions(current)
+        var extensions = gateway.extensions(current, for: client.source.address)
         if settings.xclient.contains(client.source.address) { extensions.xclient = Set(XClientAttributes.Name.allCases) }
         var server = ServerSettings(
             hostname: settings.hostname, banner: settings.banner, extensions: extensions, leniency: settings.leniency,
@@ -335,7 +335,10 @@ final class SessionHandler: ChannelDuplexHandler {
             write(reply)
             // The transaction's last word, where it has ended.
             if message?.ended != nil { finishMessage(reply) }
-        case .ask(let question): ask(question)
+        case .ask(let question):
+            // Whom it is for and what the backends have may both be known better by now.
+            if case .helo = question { machine?.offer(gateway.extensions(current, for: client.source.address)) }
+            ask(question)
         case .relay(let relay): hand(relay)
         case .forward: preconditionFailure("content is forwarded with its input")
         case .abandonContent:

@@ -11,6 +11,8 @@ final class ScriptedBackend: Sendable {
         var greeting = "220 backend.example ESMTP\r\n"
         /// Behind `250-backend.example`, each with its own code.
         var extensions = ["PIPELINING", "SIZE 100000000", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"]
+        /// What it offers in place of that to clients that it was told of, by the start of their address; the first that fits.
+        var clientExtensions: [(start: String, extensions: [String])] = []
         /// Replies by the start of the command line, the first that fits; without CRLF at the end.
         var replies: [(start: String, reply: String)] = []
         /// The reply to the end of the data.
@@ -112,7 +114,11 @@ final class ScriptedBackend: Sendable {
 
     private func serve(_ descriptor: Int32, _ index: Int) {
         let stream = BlockingStream(descriptor)
-        if script.withLockedValue({ $0.readsProxy }), !readProxy(stream) { return }
+        var client = ""
+        if script.withLockedValue({ $0.readsProxy }) {
+            guard let told = readProxy(stream) else { return }
+            client = told
+        }
         if script.withLockedValue({ $0.diesAt }) == "greeting" { return }
         stream.send(script.withLockedValue { $0.greeting })
         var commands: [String] = []
@@ -133,10 +139,12 @@ final class ScriptedBackend: Sendable {
             switch upper.prefix(4) {
             case "EHLO":
                 let hides = script.takesOneXclient && isTold
-                let lines = ["backend.example"] + script.extensions.filter { !hides || !$0.hasPrefix("XCLIENT") }
+                let offered = script.clientExtensions.first { client.hasPrefix($0.start) }?.extensions ?? script.extensions
+                let lines = ["backend.example"] + offered.filter { !hides || !$0.hasPrefix("XCLIENT") }
                 stream.send(lines.enumerated().map { "250\($0 == lines.count - 1 ? " " : "-")\($1)\r\n" }.joined())
             case "XCLI":
                 isTold = true
+                client = upper.split(separator: " ").first { $0.hasPrefix("ADDR=") }.map { String($0.dropFirst(5)) } ?? client
                 stream.send(script.greeting)
             case "RSET":
                 commands = []
@@ -186,9 +194,10 @@ final class ScriptedBackend: Sendable {
         }
     }
 
-    private func readProxy(_ stream: BlockingStream) -> Bool {
-        guard let head = stream.bytes(16), head[12] & 0xf0 == 0x20 else { return false }
-        guard let block = stream.bytes(Int(head[14]) << 8 + Int(head[15])) else { return false }
+    /// Whom the header is about.
+    private func readProxy(_ stream: BlockingStream) -> String? {
+        guard let head = stream.bytes(16), head[12] & 0xf0 == 0x20 else { return nil }
+        guard let block = stream.bytes(Int(head[14]) << 8 + Int(head[15])) else { return nil }
         let text: String
         if head[12] == 0x20 {
             text = "local"
@@ -197,7 +206,7 @@ final class ScriptedBackend: Sendable {
             text = IPAddress(octets: block[..<width]).map { "\($0)" } ?? "?"
         }
         state.withLockedValue { $0.proxied.append(text) }
-        return true
+        return text
     }
 }
 
