@@ -154,7 +154,8 @@ let package = Package(
 
         // Tests: one folder a target; IntegrationTests runs real servers.
         .target(
-            name: "IntegrationSupport", dependencies: ["DNSProtocol"], path: "Tests/IntegrationSupport", swiftSettings: strict),
+            name: "IntegrationSupport", dependencies: ["DNSProtocol", "PosternCore"], path: "Tests/IntegrationSupport",
+            swiftSettings: strict),
         .target(
             name: "EngineTestSupport", dependencies: ["PosternCore", "PosternEngine"], path: "Tests/EngineTestSupport",
             swiftSettings: strict),
@@ -232,7 +233,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "CommandTests",
-            dependencies: ["DNSProtocol", "IntegrationSupport", "PosternConfiguration", "PosternControl", "postern"],
+            dependencies: ["DNSProtocol", "IntegrationSupport", "PosternConfiguration", "PosternControl", "PosternCore", "postern"],
             swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",

@@ -161,9 +161,8 @@ struct MessageCursor {
                 guard end - index >= count else { throw .badData }
                 strings.append(try self.octets(octets, count: count))
             }
-            // RFC 1035 §3.3.14: one or more.
-            guard !strings.isEmpty else { throw .badData }
-            return .txt(strings)
+            // RFC 1035 §3.3.14: one or more. One without any says nothing, and spoils nothing of the records beside it.
+            return strings.isEmpty ? .other([]) : .txt(strings)
         default:
             return .other(try self.octets(octets, count: length))
         }

@@ -95,7 +95,7 @@ public final class ConfigurationLoader {
         if let keep = decisions.take("keep")?.duration(.zero ... .longestSetting) { configuration.decisions.keep = keep }
         decisions.finish()
         let history = root.section("history")
-        if let keep = history.take("keep")?.duration(.minutes(1) ... .longestSetting) { configuration.history.keep = keep }
+        if let keep = history.take("keep")?.duration(.milliseconds(1) ... .longestSetting) { configuration.history.keep = keep }
         history.finish()
         readDelays(root.section("delays"))
         readThrottle(root.section("throttle"))

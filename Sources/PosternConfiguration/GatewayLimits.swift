@@ -131,7 +131,7 @@ extension Configuration.Gateway {
         Duration(key: "backend_content_timeout", path: \.timeouts.backendContent, range: patience),
         Duration(key: "backend_end_timeout", path: \.timeouts.backendEnd, range: patience),
         Duration(key: "backend_retry", path: \.health.retry, range: .milliseconds(1) ... .hours(1)),
-        Duration(key: "backend_refresh", path: \.health.refresh, range: .seconds(1) ... .days(1)),
+        Duration(key: "backend_refresh", path: \.health.refresh, range: .milliseconds(1) ... .days(1)),
         Duration(key: "backend_health_timeout", path: \.health.patience, range: .milliseconds(1) ... .minutes(5)),
         Duration(key: "probe_known_for", path: \.probe.knownFor, range: .zero ... .days(30)),
         Duration(key: "probe_unknown_for", path: \.probe.unknownFor, range: .zero ... .days(1)),

@@ -147,7 +147,7 @@ extension Parameter {
             "Gateway: how long a backend stays out before it is tried again. At most 1h."),
         .init(
             "listeners[].backend_refresh", "duration", "(5m)",
-            "Gateway: how often it learns anew what a backend offers. 1s to 1d."),
+            "Gateway: how often it learns anew what a backend offers. At most 1d."),
         .init(
             "listeners[].backend_health_timeout", "duration", "(15s)",
             "Gateway: how long it waits for each answer when it asks a backend how it is, and for a backend's greeting where another one can be tried instead. At most 5m."
@@ -295,7 +295,7 @@ extension Parameter {
 
         .init(
             "dns.resolvers", "system | list of addresses", "system",
-            "Whom to ask; `system` for those of /etc/resolv.conf, `[]` for nobody, which switches all look-ups off. A port may follow, `127.0.0.1:5353`. Most DNS lists refuse public resolvers. While none answers, decisions are made without."
+            "Whom to ask; `system` for those of /etc/resolv.conf, `[]` for nobody, which switches all look-ups off but those in `geo.databases`. A port may follow, `127.0.0.1:5353`. Most DNS lists refuse public resolvers. While none answers, decisions are made without."
         ),
         .init(
             "dns.timeout", "duration", "2s",

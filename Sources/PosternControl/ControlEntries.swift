@@ -11,20 +11,10 @@ extension ControlHandler {
         }
         let moment = state.now()
         let settings = state.engine().settings
-        let looksUp = settings.looksUp
         var entries: [ListEntry] = []
         // All or none: a wrong one stops the others too.
         for draft in drafts {
-            let entry = try draft.entry(added: moment.steady, looksUp: looksUp)
-            if entry.list == .trap, draft.force != true, case .domain(let name) = entry.pattern,
-                let ours = settings.ourDomains.first(where: { $0.isWithin(name) })
-            {
-                throw ControlFailure(
-                    .badData,
-                    "\(name) covers \(ours == name ? "a domain" : "\(ours), a domain") that we receive for (domains): each stranger who writes to any mailbox of it would be listed as black at once. Name the mailbox that is a trap, or say --force"
-                )
-            }
-            entries.append(entry)
+            entries.append(try draft.entry(added: moment, settings))
         }
         let added = entries
         let replaced = try await stored { () async throws(StoreFailure) in
@@ -154,20 +144,30 @@ extension ControlHandler {
 }
 
 extension EntryDraft {
-    /// The entry that it is to become: what a daemon takes, and what an import may hand to it. `looksUp` is whether SPF can be asked for.
-    public func entry(added: WallTime, looksUp: Bool) throws(ControlFailure) -> ListEntry {
+    /// The entry that it is to become: what a daemon takes, and what an import may hand to it. Throws for one that would never
+    /// count, or is most likely a slip.
+    public func entry(added moment: Moment, _ settings: EngineSettings) throws(ControlFailure) -> ListEntry {
         let (kind, pattern) = try ControlHandler.kindAndPattern(self.pattern, kind: self.kind, list: list)
-        if list == .allow, kind == .sender, !looksUp {
+        if list == .allow, kind == .sender, !settings.looksUp {
             throw ControlFailure(
                 .badData,
                 "allowing the sender \(pattern) counts only with an SPF pass, and look-ups are off (dns.resolvers is []): it would never count."
                     + " Allow the client instead, by its address or by its confirmed name with --as client")
         }
+        if list == .trap, force != true, case .domain(let name) = pattern,
+            let ours = settings.ourDomains.first(where: { $0.isWithin(name) })
+        {
+            throw ControlFailure(
+                .badData,
+                "\(name) covers \(ours == name ? "a domain" : "\(ours), a domain") that we receive for (domains): each stranger who writes to any mailbox of it would be listed as black at once. Name the mailbox that is a trap, or say --force"
+            )
+        }
         guard note.utf8.count <= Self.maximumNote, !note.unicodeScalars.contains(where: { $0.value < 0x20 }) else {
             throw ControlFailure(.badData, "a note is one line of at most \(Self.maximumNote) octets")
         }
-        let expires = try milliseconds.map { (milliseconds) throws(ControlFailure) in added + (try ControlHandler.span(milliseconds)) }
-        return ListEntry(list, kind, pattern, expires: expires, note: note, added: added)
+        let left = until.map { (WallTime(milliseconds: $0) - moment.wall).milliseconds } ?? milliseconds
+        let expires = try left.map { (left) throws(ControlFailure) in moment.steady + (try ControlHandler.span(left)) }
+        return ListEntry(list, kind, pattern, expires: expires, note: note, added: moment.steady)
     }
 }
 

@@ -109,6 +109,8 @@ public struct EntryDraft: Codable, Equatable, Sendable {
     public var pattern: String
     /// How long it counts, in milliseconds; `nil` for ever.
     public var milliseconds: Int64?
+    /// Until when it counts, by the wall clock, in milliseconds since 1970; counts before `milliseconds`.
+    public var until: Int64?
     public var note: String
     /// Take it even where it is most likely a slip; `nil` for no.
     public var force: Bool?

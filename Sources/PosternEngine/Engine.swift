@@ -130,7 +130,7 @@ public struct Engine: Sendable {
 
     /// A question that hangs on no row and no look-up is answered at once.
     private func step(_ inquiry: Inquiry, now: WallTime, _ showsChecks: Bool) -> Step {
-        guard inquiry.isSpared || inquiry.needs.isEmpty, !settings.looksUp, !showsChecks else { return .needs(inquiry) }
+        guard inquiry.isSpared || inquiry.needs.isEmpty, !settings.gathers, !showsChecks else { return .needs(inquiry) }
         var decision = conclude(inquiry, evidence: Evidence(), now: now)
         switch decision.verdict.action {
         case .accept, .hold: decision.overtaken = inquiry.needs.triplets
@@ -141,7 +141,7 @@ public struct Engine: Sendable {
 
     /// Whether look-ups could change the answer: to be asked where `recognise` had none.
     public func wantsFindings(_ inquiry: Inquiry) -> Bool {
-        settings.looksUp && inquiry.findings == nil && inquiry.attempt.stage != .connect
+        settings.gathers && inquiry.findings == nil && inquiry.attempt.stage != .connect
     }
 
     /// The same question with what look-ups found out, which may add identities, and so needs.

@@ -72,8 +72,10 @@ public struct EngineSettings: Sendable, Equatable {
     public var ourDomains: Set<DomainName> = []
     public var ourAddresses: Set<IPAddress> = []
     public var profile = Profile.selective
-    /// Whether anybody is there to look things up: where not, nothing is asked for.
+    /// Whether anybody is there to ask the DNS: where not, it is not asked.
     public var looksUp = false
+    /// Whether anything can be found out about a client: from the DNS, or where its address is registered.
+    public var gathers: Bool { looksUp || !countries.isEmpty || !networkOwners.isEmpty }
     /// What a country adds (ISO 3166-1, two capitals), -100...100.
     public var countries: [String: Double] = [:]
     /// What an autonomous system adds, -100...100.

@@ -15,10 +15,11 @@ enum ReplyText {
 
     /// Says how to become trusted.
     static func throttled(until: WallTime?, now: WallTime, settings: ThrottleSettings, hostname: String, reference: Reference) -> String {
-        let wait = max((until ?? now) - now, .minutes(1))
+        let wait = max((until ?? now) - now, .seconds(1)).secondsRoundedUp
         let advice =
             settings.advice.isEmpty ? "lists and large senders are taken in once postmaster here trusts them" : settings.advice
-        return "More mail than a person sends: please come back in \(wait.secondsRoundedUp) seconds; \(advice) (\(hostname) \(reference))"
+        return
+            "More mail than a person sends: please come back in \(wait) \(wait == 1 ? "second" : "seconds"); \(advice) (\(hostname) \(reference))"
     }
 
     static func accountLimit(_ throttled: Throttled, now: WallTime, hostname: String, reference: Reference) -> String {

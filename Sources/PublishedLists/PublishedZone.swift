@@ -42,10 +42,17 @@ public struct ZoneTime: Equatable, Sendable {
     public var now: UInt32
     /// What to add to such a second for one of the wall clock.
     public var toWall: Int64
+    /// The same to the millisecond.
+    public var offset: WallTime.Span
 
     public init(now: UInt32, toWall: Int64 = 0) {
+        self.init(now: now, offset: .seconds(toWall))
+    }
+
+    public init(now: UInt32, offset: WallTime.Span) {
         self.now = now
-        self.toWall = toWall
+        self.offset = offset
+        toWall = offset.milliseconds / 1000
     }
 
     public func wall(_ second: UInt32) -> WallTime { WallTime(seconds: Int64(second) + toWall) }

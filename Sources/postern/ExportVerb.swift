@@ -69,7 +69,6 @@ struct Export: AsyncParsableCommand {
     var systems: [String] = []
 
     func validate() throws {
-        if options.json, output == nil { throw ValidationError("--json tells of the file, so it needs --output.") }
         guard countries.isEmpty && systems.isEmpty || format == .nftables else {
             throw ValidationError("--country and --as are for nftables.")
         }
@@ -91,7 +90,8 @@ struct Export: AsyncParsableCommand {
             do throws(ControlFailure) {
                 try deliver(
                     try OfflineExport.writeNetworks(
-                        databases: databases, countries: countries.map { $0.uppercased() }, systems: systems.compactMap(Self.system)))
+                        databases: databases, countries: countries.map { $0.uppercased() }, systems: systems.compactMap(Self.system),
+                        warn: { Output.error("\($0); the other files have what is asked for") }))
             } catch {
                 throw Output.exit(error)
             }
@@ -106,6 +106,14 @@ struct Export: AsyncParsableCommand {
         }
     }
 
+    /// The fields of `--json` without `--output`.
+    private struct Printed: Encodable {
+        var format: String
+        var entries: Int
+        /// All that is printed without `--json`.
+        var content: String
+    }
+
     /// Hands over what was written, and removes it.
     private func deliver(_ report: ExportReport) throws(ControlFailure) {
         defer { unlink(report.path) }
@@ -113,7 +121,15 @@ struct Export: AsyncParsableCommand {
             throw ControlFailure(.noPermission, "cannot read \(report.path): use the daemon's account or root")
         }
         defer { try? source.close() }
-        guard let output else { return try Self.copy(source, to: .standardOutput) }
+        guard let output else {
+            guard options.json else { return try Self.copy(source, to: .standardOutput) }
+            do {
+                let content = String(decoding: try source.readToEnd() ?? Data(), as: UTF8.self)
+                return try Output.json(Printed(format: report.format, entries: report.entries, content: content))
+            } catch {
+                throw ControlFailure(.inputOutput, "\(error)")
+            }
+        }
         let path = URL(filePath: output).standardizedFileURL.path
         if AtomicFile.isOccupied(path) {
             // A pipe or a device is written to, never replaced.

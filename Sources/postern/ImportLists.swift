@@ -13,8 +13,9 @@ struct ImportCSV: AsyncParsableCommand {
         abstract: "Add entries from a CSV file.",
         discussion: """
             One entry a line: entry,list,expires,reason, or a header that names the columns; one named `as` says what an entry is: \
-            client, sender or recipient. The list is `block` or `allow` (`black` \
-            and `white` are the same); expires is a time (RFC 3339, or Unix seconds) or a duration such as 4d, or empty for never. A \
+            client, sender or recipient. The list is `block`, `allow` (`black` \
+            and `white` are the same) or `trap`, whose entries are mailboxes and domains; expires is a time (RFC 3339, or Unix seconds) \
+            or a duration such as 4d, or empty for never. A \
             line that cannot be taken is reported, and the rest is taken. A tab or a semicolon may stand for the comma. A file that is \
             to be read again and again is better named under `subscriptions:`.
 
@@ -29,7 +30,7 @@ struct ImportCSV: AsyncParsableCommand {
 
     func run() async throws {
         var table = ListTable()
-        try await choices.run(options) { line in table.read(line) }
+        try await choices.run(options) { line in (table.read(line), table.namesReasons) }
     }
 }
 
@@ -49,19 +50,23 @@ struct ImportText: AsyncParsableCommand {
     @OptionGroup var choices: ListImportOptions
 
     func run() async throws {
-        try await choices.run(options) { line in ListRow.text(line).map { .row($0) } ?? .nothing }
+        try await choices.run(options) { line in (ListRow.text(line).map(ListTable.Line.row) ?? .nothing, false) }
     }
 }
 
 struct ListImportOptions: ParsableArguments {
-    @Option(name: .customLong("list"), help: "Of entries that name none: block or allow.")
+    @Option(name: .customLong("list"), help: "Of entries that name none: block, allow or trap.")
     var list = ListEntry.List.block
 
     @Option(name: .customLong("for"), help: ArgumentHelp("How long those count that do not say it. Default: for ever.", valueName: "time"))
     var span: WallTime.Span?
 
-    @Option(name: .long, help: ArgumentHelp("The note on entries without a reason.", valueName: "text"))
-    var note = "imported"
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "The note on entries without a reason. Default: imported, or none where a header names a column of reasons.", valueName: "text")
+    )
+    var note: String?
 
     @Flag(name: .long, help: "Only tell what would be taken.")
     var dryRun = false
@@ -71,19 +76,22 @@ struct ListImportOptions: ParsableArguments {
 
     func validate() throws { try checkLength(span, "--for") }
 
-    func run(_ options: CommonOptions, _ read: (Substring) -> ListTable.Line) async throws {
+    /// `read` tells what a line says, and whether an empty reason is meant to be empty.
+    func run(_ options: CommonOptions, _ read: (Substring) -> (line: ListTable.Line, namesReasons: Bool)) async throws {
         var report = ImportReport()
-        let looksUp = try options.configuration().engineSettings.looksUp
+        let settings = try options.configuration().engineSettings
         do {
             var drafts: [EntryDraft] = []
             for file in files {
                 try readLines(of: file) { number, line in
                     guard let line = report.text(of: line, file, number) else { return }
-                    switch read(line[...]) {
+                    let (content, namesReasons) = read(line[...])
+                    switch content {
                     case .nothing: break
                     case .bad(let reason): report.skip(file, number, reason)
                     case .row(let row):
-                        switch draft(row, looksUp: looksUp) {
+                        let note = self.note ?? (namesReasons ? "" : "imported")
+                        switch draft(row, note: note, settings) {
                         case .success(let draft): drafts.append(draft)
                         case .failure(.expired): report.expired += 1
                         case .failure(.wrong(let reason)): report.skip(file, number, reason)
@@ -104,15 +112,17 @@ struct ListImportOptions: ParsableArguments {
         case wrong(String)
     }
 
-    private func draft(_ row: ListRow, looksUp: Bool) -> Result<EntryDraft, Refusal> {
+    private func draft(_ row: ListRow, note: String, _ settings: EngineSettings) -> Result<EntryDraft, Refusal> {
         var list = list
-        if !row.list.isEmpty {
+        if row.list.lowercased() == ListEntry.List.trap.rawValue {
+            list = .trap
+        } else if !row.list.isEmpty {
             switch ListRow.colour(row.list) {
             case .black?: list = .block
             case .white?: list = .allow
             case .yellow?, .brown?:
-                return .failure(.wrong("'\(row.list)' is a colour that only the harvest gives; an entry is block or allow"))
-            case nil: return .failure(.wrong("'\(row.list)' is neither block nor allow"))
+                return .failure(.wrong("'\(row.list)' is a colour that only the harvest gives; an entry is block, allow or trap"))
+            case nil: return .failure(.wrong("'\(row.list)' is none of block, allow and trap"))
             }
         }
         guard let pattern = Pattern(row.entry) else {
@@ -128,20 +138,23 @@ struct ListImportOptions: ParsableArguments {
             // Allowing a domain as a sender counts only with SPF; a list of hosts means hosts.
             kind = .client
         }
-        let span: WallTime.Span?
+        let now = SystemClocks.wall()
+        var span: WallTime.Span?
+        var until: WallTime?
         switch row.end {
         case .never: span = self.span
         case .after(let after): span = after
         case .at(let time):
-            span = time - SystemClocks.wall()
-            guard let span, span > .zero else { return .failure(.expired) }
+            guard time > now else { return .failure(.expired) }
+            until = time
         }
         let reason = row.reason.unicodeScalars.contains { $0.value < 0x20 } ? "" : row.reason
         let short = reason.utf8.count <= EntryDraft.maximumNote ? reason : String(reason.prefix(EntryDraft.maximumNote / 4))
-        let draft = EntryDraft(list: list, kind: kind, pattern: row.entry, for: span, note: short.isEmpty ? note : short)
+        var draft = EntryDraft(list: list, kind: kind, pattern: row.entry, for: span, note: short.isEmpty ? note : short)
+        draft.until = until?.milliseconds
         do throws(ControlFailure) {
             // One that would be refused would take others with it.
-            _ = try draft.entry(added: WallTime(seconds: 0), looksUp: looksUp)
+            _ = try draft.entry(added: Moment(steady: now, wall: now), settings)
             return .success(draft)
         } catch {
             return .failure(.wrong(error.message))

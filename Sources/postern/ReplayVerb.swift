@@ -49,7 +49,8 @@ struct ReplayVerb: AsyncParsableCommand {
     @Option(
         name: .customLong("list"),
         help: ArgumentHelp(
-            "What a DNS list that the data names adds to the score: zone=127.0.0.[2..11]*3. May be repeated.", valueName: "list"))
+            "What a DNS list that the data names adds to the score, in place of dns_lists: zone=127.0.0.[2..11]*3. May be repeated.",
+            valueName: "list"))
     var lists: [String] = []
 
     @Flag(name: .long, help: "Heed the allow and block entries that the store has now.")
@@ -122,20 +123,31 @@ struct ReplayVerb: AsyncParsableCommand {
     private func policy(_ file: ConfigurationFile) async throws -> ReplayPolicy {
         let configuration = try loaded(file)
         var settings = configuration.engineSettings
-        // Look-ups are made where there is anybody to ask.
-        settings.looksUp = configuration.dns.resolvers != .listed([])
+        // The data may tell what nobody is there to be asked for now.
+        settings.looksUp = true
         let engine = Engine(
             settings: settings, lists: entries ? try await heeded(configuration) : Lists(), domains: try OrganisationalDomainList.load())
         let table = try evidence.map { path in try read { () throws(InputFailure) in try EvidenceTable(try LogFile.file(path)) } }
         if let problems = table?.problems, problems.count > 0 {
             Output.error("\(evidence ?? ""): \(problems.count) rows left out: \(problems.reasons[0].reason)")
         }
-        let specifications = try lists.map { try Self.list($0) }
-        let recorded = RecordedFindings(table: table) { listing in Self.weight(of: listing, specifications) }
+        let weights = ListWeights(configuration.dnsLists, named: try lists.map { try Self.list($0) })
+        var recorded = RecordedFindings(table: table) { weights.weight(of: $0) }
+        // Look-ups made now ask the databases themselves.
+        if !lookUp { recorded.registry = registry(configuration) }
         return ReplayPolicy(
             name: file.path ?? "built-in defaults", engine: engine,
             isConversation: configuration.listeners.contains { $0.role == .gateway },
             findings: lookUp ? LiveFindings(try await gatherer(configuration), recorded: recorded) : recorded)
+    }
+
+    /// The databases of countries and networks, where any of these adds to the score.
+    private func registry(_ configuration: Configuration) -> (any AddressRegistry)? {
+        let geography = configuration.geography
+        guard !geography.countries.isEmpty || !geography.networks.isEmpty, !geography.databases.isEmpty else { return nil }
+        let databases = NetworkDatabases(geography.databases)
+        for path in databases.unread { Output.error("geo.databases: \(path) cannot be read; what it would tell is not known") }
+        return RegistryFiles(databases: databases)
     }
 
     private func gatherer(_ configuration: Configuration) async throws -> EvidenceGatherer {
@@ -145,7 +157,7 @@ struct ReplayVerb: AsyncParsableCommand {
         } catch {
             throw ControlFailure(.unavailable, error.description)
         }
-        guard let started else {
+        guard let started, started.gatherer.health.answers else {
             throw ControlFailure(.unavailable, "no resolver answers (dns.resolvers), so nothing can be looked up")
         }
         for status in started.lists.statuses where !status.isLive {
@@ -196,17 +208,6 @@ struct ReplayVerb: AsyncParsableCommand {
         }
     }
 
-    /// What a listing adds: the sum of the lists that its zone and reply match; `nil` where there is none.
-    private static func weight(of listing: RecordedListing, _ specifications: [ListSpecification]) -> Double? {
-        let matching = specifications.filter { specification in
-            guard specification.zone.text == listing.zone else { return false }
-            guard let filter = specification.filter else { return true }
-            guard let reply = listing.reply, reply.family == .v4 else { return false }
-            return filter.matches(UInt32(truncatingIfNeeded: reply.low))
-        }
-        return matching.isEmpty ? nil : matching.reduce(0) { $0 + ($1.weight ?? 1) }
-    }
-
     private func notes(_ policies: [ReplayPolicy]) -> [String] {
         var notes: [String] = []
         if policies.contains(where: { $0.engine.settings.greylist.mode == .shadow }) {
@@ -217,6 +218,38 @@ struct ReplayVerb: AsyncParsableCommand {
         }
         return notes
     }
+}
+
+/// What the lists that recorded data names add to the score: those of the policy's own `dns_lists`, and in their place those that are
+/// named beside it.
+private struct ListWeights: Sendable {
+    private var zones: [String: [ListFilters.Entry]]
+
+    init(_ lists: [Configuration.DNSList], named: [ListSpecification]) {
+        zones = Dictionary(lists.map { ($0.zone.text, $0.filters.entries) }, uniquingKeysWith: +)
+        for specification in named { zones[specification.zone.text] = [] }
+        for specification in named {
+            zones[specification.zone.text]?.append(.init(filter: specification.filter, weight: specification.weight ?? 1))
+        }
+    }
+
+    /// The sum of the entries that zone and reply match; `nil` where there is none.
+    func weight(of listing: RecordedListing) -> Double? {
+        let matching = (zones[listing.zone] ?? []).filter { entry in
+            guard let filter = entry.filter else { return true }
+            guard let reply = listing.reply, reply.family == .v4 else { return false }
+            return filter.matches(UInt32(truncatingIfNeeded: reply.low))
+        }
+        return matching.isEmpty ? nil : matching.reduce(0) { $0 + $1.weight }
+    }
+}
+
+/// The configuration's files of countries and networks.
+private struct RegistryFiles: AddressRegistry {
+    let databases: NetworkDatabases
+
+    func country(of address: IPAddress) -> String? { databases.country(of: address) }
+    func owner(of address: IPAddress) -> NetworkOwner? { databases.owner(of: address) }
 }
 
 /// What is wrong with input, in the terms of exit codes.

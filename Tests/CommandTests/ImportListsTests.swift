@@ -68,6 +68,57 @@ struct ImportListsTests {
         }
     }
 
+    @Test func aCarriageReturnEndsALine() async throws {
+        let lines = (0..<9000).map { "10.0.\($0 / 256).\($0 % 256),block" }
+        for (number, end) in ["\r", "\r\n", "\n"].enumerated() {
+            let file = try place.write(lines.joined(separator: end) + (number == 1 ? "" : end), to: "ends.csv")
+            let outcome = try await place.run("import", "csv", "--dry-run", file)
+            #expect(outcome.code == 0 && outcome.output == "would take: 9000 entries\n", "\(number): \(outcome)")
+        }
+        let mixed = try place.write("192.0.2.1,block\r192.0.2.2,allow\r\nx x,block\r192.0.2.3,block", to: "mixed.csv")
+        let outcome = try await place.run("import", "csv", mixed)
+        #expect(outcome.output == "taken: 3 entries; 1 left out\n" && outcome.errors.hasPrefix("\(mixed):3: left out"), "\(outcome)")
+    }
+
+    /// What one site writes is the same where another reads it: both lists, times to the millisecond, and no words of ours.
+    @Test func ownEntriesAreTheSameElsewhere() async throws {
+        let expires = Date(timeIntervalSinceNow: 100 * 86_400).formatted(.iso8601.year().month().day()) + "T00:00:00.000Z"
+        let file = try place.write(
+            "entry,list,expires,reason\n192.0.2.1,block,\(expires),\n192.0.2.2,allow,,friend\nb.example,block,\(expires),x\n", to: "own.csv"
+        )
+        #expect(try await place.run("import", "csv", file).output == "taken: 3 entries\n")
+        let exported = try await place.run("export", "csv", "--source", "own").output
+        #expect(
+            exported.split(separator: "\n").dropFirst().sorted() == [
+                "192.0.2.1,block,\(expires),,own,client", "192.0.2.2,allow,,friend,own,client", "b.example,block,\(expires),x,own,sender",
+            ], "\(exported)")
+        let listed = try await place.run("block", "list", "--json").array
+        #expect(listed.map { $0["expires"] as? String } == [expires, expires] && listed.first?["note"] as? String == "", "\(listed)")
+        #expect(try await place.run("export", "csv", "--source", "own", "--colour", "black").output.contains("192.0.2.2") == false)
+        // A running daemon takes it as exactly.
+        let config = try place.write(
+            "data_directory: ./other\nlisteners: [{ name: policy, role: policy, address: \"127.0.0.1:0\" }]\ndns: { resolvers: [] }\n",
+            to: "c.yaml")
+        try place.write(exported, to: "out.csv")
+        try await place.withDaemon(["--config", config]) { _ in
+            #expect(try await place.run("import", "csv", place.path("out.csv"), "--config", config).output == "taken: 3 entries\n")
+            #expect(try await place.run("export", "csv", "--source", "own", "--config", config).output == exported)
+        }
+        let bare = try place.write("192.0.2.9,block\n", to: "bare.csv")
+        #expect(try await place.run("import", "csv", bare).code == 0)
+        #expect(try await place.run("block", "list").output.contains("imported"))
+    }
+
+    @Test func trapsAreTaken() async throws {
+        let config = try place.write("dns: { resolvers: [] }\ndomains: [example.org]\n", to: "c.yaml")
+        let file = try place.write("old@example.org,trap\nspare.example,Trap\n192.0.2.1,trap\nexample.org,trap\n", to: "traps.csv")
+        let outcome = try await place.run("import", "csv", file, "--config", config)
+        #expect(outcome.code == 0 && outcome.output == "taken: 2 entries; 2 left out\n", "\(outcome)")
+        #expect(outcome.errors.contains("\(file):3: left out: 192.0.2.1 is an address; a trap is"))
+        #expect(outcome.errors.contains("\(file):4: left out: example.org covers a domain that we receive for"))
+        #expect(try await entries("trap").sorted() == ["old@example.org", "spare.example"])
+    }
+
     @Test func pipesAndDevicesAreRead() async throws {
         let shell = ["/bin/bash", "-c", #"shift 0; exec "$0" "$1" "$2" --list block <(echo 192.0.2.9)"#]
         let pipe = try await place.run(["import", "text"], through: shell)

@@ -48,6 +48,10 @@ struct JSONTests {
         #expect(try await problems("config check", risky) == [])
         #expect(try await problems("config check", bad) == [])
         #expect(try await problems("config show") == [])
+        for format in ["csv", "text", "nftables", "rbldnsd"] {
+            #expect(try await problems("export", format) == [])
+            #expect(try await problems("export", format, "--output", place.path("exported")) == [])
+        }
         let mails = try place.write(
             """
             time,client_address,client_name,helo,sender,recipient,label

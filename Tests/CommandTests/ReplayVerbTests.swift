@@ -124,6 +124,28 @@ struct ReplayVerbTests {
         #expect(text.contains("BY LABEL") && text.contains("traffic.csv:4: oops,203.0.113.7"))
     }
 
+    /// What is recorded counts where nobody could be asked now, with the weights of each policy's own lists.
+    @Test func eachPolicyWeighsWhatIsRecordedByItsOwnLists() async throws {
+        let table = try place.write(
+            """
+            time,client_address,client_name,helo,sender,recipient,label,spf,dnsbl
+            1763000000,192.0.2.1,mx.example.org,mx.example.org,a@example.org,b@example.net,ham,pass,none
+            1763000060,203.0.113.7,,x,c@example.com,b@example.net,spam,none,zen.example=127.0.0.3
+
+            """, to: "traffic.csv")
+        let heavy = try place.write("dns: { resolvers: [] }\ndns_lists: [\"zen.example=127.0.0.[2..11]*11\"]\n", to: "heavy.yaml")
+        let light = try place.write("dns: { resolvers: [] }\ndns_lists: [\"zen.example*1\"]\n", to: "light.yaml")
+        func figures(_ more: String...) async throws -> [[Int?]] {
+            let outcome = try await place.run(["replay", table, "--config", heavy, "--against", light, "--json"] + more)
+            return (outcome.object["policies"] as? [[String: Any]] ?? []).map { policy in
+                [(policy["ham"] as? [String: Any])?["at_once"] as? Int, (policy["spam"] as? [String: Any])?["refused"] as? Int]
+            }
+        }
+        #expect(try await figures() == [[1, 1], [1, 0]])
+        #expect(try await figures("--list", "zen.example*11") == [[1, 1], [1, 1]])
+        #expect(try await figures("--list", "zen.example*1") == [[1, 0], [1, 0]])
+    }
+
     @Test func entriesOfTheStoreAreHeeded() async throws {
         let file = try place.write(log(), to: "mail.log")
         #expect(try await place.run("block", "add", "198.51.100.0/24").code == 0)

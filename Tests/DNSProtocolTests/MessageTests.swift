@@ -88,13 +88,19 @@ func richMessage() throws -> DNSMessage {
             [0, 1, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, type, 0, 1, 0, 0, 0, 9, 0, UInt8(data.count)] + data
         }
         for bad in [
-            record(1, [1, 2, 3]), record(1, [1, 2, 3, 4, 5]), record(28, [UInt8](repeating: 0, count: 15)), record(16, []),
+            record(1, [1, 2, 3]), record(1, [1, 2, 3, 4, 5]), record(28, [UInt8](repeating: 0, count: 15)),
             record(16, [2, 65]), record(2, [0, 0]), record(2, []), record(15, [0, 1]), record(6, [0, 0, 1, 2, 3]),
         ] {
             #expect(throws: DNSFormatError.self) { try DNSMessage(octets: bad) }
         }
         let odd = try DNSMessage(octets: record(16, [1, 65, 0]))
         #expect(odd.answers.first?.data == .txt([[65], []]))
+        // One without any string says nothing, and the record beside it is read.
+        let text: [UInt8] = [0, 0, 16, 0, 1, 0, 0, 0, 9, 0, 2, 1, 65]
+        var two = record(16, []) + text
+        two[7] = 2
+        let beside = try DNSMessage(octets: two)
+        #expect(beside.answers.map(\.data) == [.other([]), .txt([[65]])] && beside.answers.allSatisfy { $0.type == .txt })
     }
 
     @Test func timesBeyondTheirRangeCountAsZero() throws {

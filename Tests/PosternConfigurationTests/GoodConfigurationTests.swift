@@ -188,7 +188,9 @@ struct GoodConfigurationTests {
         #expect(
             try load("permissions-bare").configuration.listeners.first?.address
                 == .unix(path: "/run/postern/policy.sock", mode: 0o660, group: nil))
-        #expect(try load("short-times").configuration.greylist.delay == .milliseconds(250))
+        let short = try load("short-times").configuration
+        #expect(short.greylist.delay == .milliseconds(250) && short.history.keep == .milliseconds(500))
+        #expect(short.listeners.first?.gateway?.health.refresh == .milliseconds(500))
     }
 
     @Test(arguments: [

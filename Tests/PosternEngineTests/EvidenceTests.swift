@@ -49,6 +49,22 @@ struct EvidenceTests {
         #expect(site.lookUps == 1)
     }
 
+    @Test("where an address is registered counts where nobody asks the DNS, and nothing is asked where that adds nothing")
+    func countriesWithoutResolvers() {
+        for country in [true, false] {
+            var site = Site {
+                if country { $0.countries = ["ZZ": 20] } else { $0.networkOwners = [64_500: 20] }
+            }
+            site.findings.country = "ZZ"
+            site.findings.network = NetworkOwner(number: 64_500, name: "")
+            let verdict = site.rcpt()
+            #expect(verdict.action == .reject && site.lookUps == 1)
+        }
+        var indifferent = Site { _ in }
+        indifferent.findings.country = "ZZ"
+        #expect(indifferent.rcpt().action == .defer && indifferent.lookUps == 0)
+    }
+
     enum Lacking: CaseIterable, Sendable {
         case nobodyVouches, passThroughAll, noListAnswered, listed, aboveTheBand
     }

@@ -45,7 +45,8 @@ struct TableTests {
 
     @Test(arguments: [
         ("x,192.0.2.1,a@b,c@d,,,,,", TableAttempts.Reason.time), ("-1,192.0.2.1,a@b,c@d,,,,,", .time),
-        ("1763000000000,192.0.2.1,a@b,c@d,,,,,", .time),
+        ("1763000000000,192.0.2.1,a@b,c@d,,,,,", .time), ("2023-02-30T00:00:00Z,192.0.2.1,a@b,c@d,,,,,", .time),
+        ("2023-04-31T00:00:00Z,192.0.2.1,a@b,c@d,,,,,", .time), ("2100-02-29T00:00:00Z,192.0.2.1,a@b,c@d,,,,,", .time),
         ("1,192.0.2.256,a@b,c@d,,,,,", .address), ("1,,a@b,c@d,,,,,", .address), ("1,192.0.2.1,a@b,,,,,,", .recipient),
         ("1,192.0.2.1,a@b,<>,,,,,", .recipient), ("1,192.0.2.1,a@b,c@d,eggs,,,,", .label), ("1,192.0.2.1,a@b,c@d,,maybe,,,", .spf),
         ("1,192.0.2.1,a@b,c@d,,,many,,", .bytes), ("1,192.0.2.1,a@b,c@d,,,,perhaps,", .result), ("1,192.0.2.1,a@b,c@d,,,,,soon", .delay),
@@ -71,14 +72,37 @@ struct TableTests {
         #expect(found.attempts.count == 2 && found.problems.count == 0 && found.counts.lines == 2)
     }
 
-    @Test func aQuoteThatIsNeverClosedEndsSomewhere() throws {
+    /// It costs the row that it stands in.
+    @Test func aQuoteThatIsNeverClosedTakesNoOtherRow() throws {
         let rows = (0..<4000).map { "\($0),192.0.2.1,a@b,c@d,x" }.joined(separator: "\n")
-        let found = try parse("time,client_address,sender,recipient,note\n1,192.0.2.1,a@b,c@d,\"open\n\(rows)\n")
-        // What lies within 64 KiB of it is lost with it, the rest is read.
-        #expect(found.problems.reasons == [.init(reason: TableRecords.Reason.tooLong.rawValue, count: 1)])
-        #expect(found.attempts.count > 1000 && found.attempts.count < 4000)
-        let short = try parse("time,client_address,sender,recipient,note\n1,192.0.2.1,a@b,c@d,\"open\n2,192.0.2.1,a@b,c@d,x\n")
-        #expect(short.attempts.isEmpty && short.problems.count == 1)
+        let bad = "1,192.0.2.1,a@b,c@d,\"open"
+        let heading = "time,client_address,sender,recipient,note\n"
+        func problem(_ reason: TableRecords.Reason, line: Int) -> InputProblems.Sample {
+            .init(file: "mail.log", line: line, reason: reason.rawValue, text: bad)
+        }
+        let found = try parse("\(heading)\(bad)\n\(rows)\n")
+        #expect(found.problems.samples == [problem(.tooLong, line: 2)] && found.attempts.count == 4000 && found.counts.lines == 4001)
+        let short = try parse("\(heading)\(bad)\n2,192.0.2.1,a@b,c@d,x\n\n3,192.0.2.1,a@b,c@d,x\n")
+        #expect(short.problems.samples == [problem(.open, line: 2)] && short.attempts.count == 2)
+        // The quotes of one row must not close those of another.
+        let two = try parse("\(heading)1,192.0.2.1,a@b,c@d,x\n\(bad)\n\(bad)\n2,192.0.2.1,a@b,c@d,\"y\"\n3,192.0.2.1,a@b,c@d,\"y\nz\"\n")
+        #expect(two.problems.count == 2 && two.problems.samples.map(\.line) == [3, 4] && two.attempts.count == 3, "\(two.problems)")
+    }
+
+    @Test func aTableOfEvidenceLosesNoOtherRowEither() throws {
+        let rows = (0..<4000).map { "192.0.\($0 / 256).\($0 % 256),\"pass\"" }.joined(separator: "\n")
+        let table = try EvidenceTable(file("client_address,spf\n198.51.100.1,\"pass\n\(rows)\n", name: "e.csv"))
+        #expect(table.count == 4000 && table.problems.samples.map(\.line) == [2], "\(table.problems)")
+        let plain = try EvidenceTable(file("client_address,spf\n198.51.100.1,\"pass\n192.0.2.1,pass\n192.0.2.2,pass\n", name: "e.csv"))
+        #expect(plain.count == 2 && plain.problems.samples.map(\.reason) == [TableRecords.Reason.open.rawValue])
+    }
+
+    /// RFC 4180 has no bound; a record that is one line's worth longer is given up.
+    @Test func aRecordThatIsTooLongIsGivenUpAndTheNextIsRead() throws {
+        let heading = "time,client_address,sender,recipient,note\n"
+        let long = "1,192.0.2.1,a@b,c@d,\"" + String(repeating: "x\n", count: LineBuffer.maximumLine) + "\"\n"
+        let found = try parse(heading + long + "2,192.0.2.1,a@b,c@d,x\n")
+        #expect(found.attempts.count == 1 && found.problems.samples.first?.line == 2, "\(found.problems.reasons)")
     }
 
     @Test func quotesInTabSeparatedTables() throws {

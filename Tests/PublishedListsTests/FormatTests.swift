@@ -27,8 +27,15 @@ struct ListRowTests {
                 == .row(
                     ListRow(entry: "192.0.2.9", list: "allow", end: .at(WallTime(seconds: 1_795_590_900)))))
         #expect(plain.read("a,b,1795590900") == .row(ListRow(entry: "a", list: "b", end: .at(WallTime(seconds: 1_795_590_900)))))
+        for (fraction, milliseconds) in [("25", 250), ("0019", 1), ("5", 500)] as [(String, Int64)] {
+            let end = WallTime(milliseconds: 1_795_590_900_000 + milliseconds)
+            #expect(plain.read(Substring("a,b,1795590900.\(fraction)")) == .row(ListRow(entry: "a", list: "b", end: .at(end))))
+        }
         #expect(plain.read("# comment") == .nothing && plain.read("  ") == .nothing)
-        for bad in ["\"192.0.2.1", "a,b,tomorrow", ",block", "\"a\"b,c", "a,b,2026-13-01T00:00:00Z"] {
+        for bad in [
+            "\"192.0.2.1", "a,b,tomorrow", ",block", "\"a\"b,c", "a,b,2026-13-01T00:00:00Z", "a,b,2026-02-29T00:00:00Z", "a,b,1795590900.",
+            "a,b,.5", "a,b,1.5.5",
+        ] {
             if case .bad = plain.read(Substring(bad)) {} else { Issue.record("\(bad) was taken") }
         }
         for (separator, other) in [(";", ","), ("\t", ";"), (",", ";")] {
@@ -322,6 +329,20 @@ struct ListExportTests {
         let longest = line.dropFirst(":127.0.0.2:".count).replacing("$", with: String(repeating: "f", count: 39))
         #expect(longest.utf8.count <= 254 && longest.hasSuffix("; contact dnsbl@example.org"), "\(line)")
         #expect(text.contains("\n$TTL 1\n"), "rbldnsd takes 0 for 35 minutes")
+    }
+
+    /// By the wall clock an entry ends when it did, however often it goes out and comes in.
+    @Test func endsAreExact() {
+        let time = ZoneTime(now: 1000, offset: .milliseconds(1_795_000_000_250))
+        var export = ListExport(.csv, colours: [.black], sources: [], time: time, zone: ListResponderTests.settings())
+        let end = WallTime(milliseconds: 1_796_000_000_004)
+        export.entries = [
+            ListEntry(
+                .block, .client, Pattern("192.0.2.1")!, expires: end - time.offset, note: "", added: WallTime(seconds: 0))
+        ]
+        var text = ""
+        export.write { text += String(decoding: $0, as: UTF8.self) }
+        #expect(text.hasSuffix("192.0.2.1,block,\(end),,own,client\n"), "\(text)")
     }
 
     @Test func theAdminsOwnEntriesReadBackAsTheyAre() {

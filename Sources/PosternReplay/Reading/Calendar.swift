@@ -21,6 +21,14 @@ enum Calendar {
         return year
     }
 
+    static func days(inMonth month: Int, of year: Int) -> Int {
+        switch month {
+        case 2: isLeap(year) ? 29 : 28
+        case 4, 6, 9, 11: 30
+        default: 31
+        }
+    }
+
     static func isLeap(_ year: Int) -> Bool { year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) }
 }
 
@@ -47,7 +55,9 @@ struct ISOTime {
         }
         guard limit <= bytes.count, limit - start >= 19, let century = two(start), let rest = two(start + 2),
             bytes[start + 4] == UInt8(ascii: "-"), let month = two(start + 5), (1...12).contains(month),
-            bytes[start + 7] == UInt8(ascii: "-"), let day = two(start + 8), (1...31).contains(day),
+            bytes[start + 7] == UInt8(ascii: "-"), let day = two(start + 8),
+            // RFC 3339 §5.7.
+            (1...Calendar.days(inMonth: month, of: century * 100 + rest)).contains(day),
             bytes[start + 10] | 0x20 == UInt8(ascii: "t") || bytes[start + 10] == UInt8(ascii: " "), let hour = two(start + 11), hour < 24,
             bytes[start + 13] == UInt8(ascii: ":"), let minute = two(start + 14), minute < 60, bytes[start + 16] == UInt8(ascii: ":"),
             // RFC 3339 §5.6: a leap second is 60.

@@ -12,6 +12,7 @@ struct TableRecords {
         case quote = "a quote within a field that is not quoted"
         case afterQuote = "text behind a closing quote"
         case tooLong = "a record of more than 65536 octets: a quote is not closed"
+        case open = "a quote is not closed"
         case count = "another number of fields than the heading has"
     }
 
@@ -24,6 +25,16 @@ struct TableRecords {
     private(set) var isCopied = false
     private var isQuoted = false
     private var fieldStart = 0
+    /// The lines of a record that is not finished, and their octets.
+    private var held: [UInt8] = []
+    private var heldLines: [Piece] = []
+
+    /// A line that is kept.
+    struct Line {
+        var octets: [UInt8]
+        /// As the file counts it.
+        var number: Int
+    }
 
     init(columns: TableColumns) {
         delimiter = columns.delimiter
@@ -31,9 +42,38 @@ struct TableRecords {
         fields.reserveCapacity(columns.count + 1)
     }
 
+    /// Lines that the last record has had so far, but for the one that was taken last. They are kept until the next record begins.
+    var linesBefore: Int { heldLines.count }
+
+    /// Gives up a record that has come to nothing: the lines that it was made of, the last of them `number`. So a quote that is not closed
+    /// costs the line that it stands in, and no other.
+    mutating func giveUp(_ bytes: Span<UInt8>, _ line: Piece, number: Int) -> [Line] {
+        var lines = heldLines
+        let start = held.count
+        for index in line { held.append(bytes[index]) }
+        lines.append(start..<held.count)
+        let first = number - lines.count + 1
+        defer { forget() }
+        return lines.enumerated().map { Line(octets: Array(held[$1]), number: first + $0) }
+    }
+
+    /// The same at the end of the file, which has `number` lines.
+    mutating func giveUp(number: Int) -> [Line] {
+        let first = number - heldLines.count + 1
+        defer { forget() }
+        return heldLines.enumerated().map { Line(octets: Array(held[$1]), number: first + $0) }
+    }
+
+    private mutating func forget() {
+        isQuoted = false
+        held.removeAll(keepingCapacity: true)
+        heldLines.removeAll(keepingCapacity: true)
+    }
+
     /// Takes the next line. A tab-separated table has quotes only where they enclose a whole field: elsewhere they are text.
     mutating func take(_ bytes: Span<UInt8>, _ line: Piece) -> Next {
         if !isQuoted {
+            if !heldLines.isEmpty { forget() }
             fields.removeAll(keepingCapacity: true)
             guard bytes.firstIndex(of: UInt8(ascii: "\""), in: line) != nil else {
                 isCopied = false
@@ -45,11 +85,17 @@ struct TableRecords {
         } else {
             text.append(UInt8(ascii: "\n"))
         }
-        return quoted(bytes, line)
+        let next = quoted(bytes, line)
+        guard next == .unfinished else { return next }
+        guard held.count + heldLines.count + line.count < LineBuffer.maximumLine else {
+            isQuoted = false
+            return .bad(.tooLong)
+        }
+        let start = held.count
+        for index in line { held.append(bytes[index]) }
+        heldLines.append(start..<held.count)
+        return .unfinished
     }
-
-    /// Forgets a record that was begun.
-    mutating func reset() { isQuoted = false }
 
     var isUnfinished: Bool { isQuoted }
 
@@ -68,13 +114,7 @@ struct TableRecords {
         var isAtStart = !isQuoted
         while true {
             if isQuoted {
-                guard index < line.upperBound else {
-                    guard text.count <= LineBuffer.maximumLine else {
-                        isQuoted = false
-                        return .bad(.tooLong)
-                    }
-                    return .unfinished
-                }
+                guard index < line.upperBound else { return .unfinished }
                 if bytes[index] != UInt8(ascii: "\"") {
                     text.append(bytes[index])
                 } else if index + 1 < line.upperBound, bytes[index + 1] == UInt8(ascii: "\"") {

@@ -235,8 +235,8 @@ public final class TrafficReader {
             case .more:
                 if source.isExhausted {
                     source.isAtEnd = true
-                    if source.records?.isUnfinished == true {
-                        problems.add(TableRecords.Reason.tooLong.rawValue, file: source.file.name, line: source.line, text: "")
+                    while source.records?.isUnfinished == true {
+                        gaveUp(.open, source, source.records?.giveUp(number: source.line) ?? [])
                     }
                     return
                 }
@@ -271,19 +271,19 @@ public final class TrafficReader {
             source.isFirstLine = false
             return
         }
-        takeRow(source, line)
+        takeRow(source, source.buffer.bytes, line, number: source.line)
     }
 
     private func takeLog(_ source: Source, _ line: Piece) {
         let octets = source.buffer.bytes
         let bytes = octets.span
         guard let head = source.syslog.read(bytes, line) else {
-            return problem("it does not begin as a line of a log does", source, bytes, line)
+            return problem("it does not begin as a line of a log does", source, bytes, line, number: source.line)
         }
         reached(source, head.time)
         switch PostfixMessage.read(bytes, program: head.program, message: head.message) {
         case .foreign: foreignLines += 1
-        case .unreadable(let reason): problem(reason.rawValue, source, bytes, line)
+        case .unreadable(let reason): problem(reason.rawValue, source, bytes, line, number: source.line)
         case .event(.idle): break
         case .event(let event):
             // One host may run several instances, postfix and postfix-out: each has queues of its own.
@@ -293,16 +293,13 @@ public final class TrafficReader {
         }
     }
 
-    private func takeRow(_ source: Source, _ line: Piece) {
-        let octets = source.buffer.bytes
+    private func takeRow(_ source: Source, _ octets: [UInt8], _ line: Piece, number: Int) {
         let bytes = octets.span
         guard let next = source.records?.take(bytes, line), let columns = source.attempts else { return }
         switch next {
         case .unfinished: return
         case .bad(let reason):
-            lines += 1
-            source.records?.reset()
-            problem(reason.rawValue, source, bytes, line)
+            gaveUp(reason, source, source.records?.giveUp(bytes, line, number: number) ?? [])
         case .record:
             lines += 1
             rowNumber += 1
@@ -312,8 +309,22 @@ public final class TrafficReader {
                 if let last = found.last { reached(source, last.time) }
                 for attempt in found { take(attempt) }
             } catch {
-                problem(error.rawValue, source, bytes, line)
+                problem(error.rawValue, source, bytes, line, number: number - records.linesBefore)
             }
+        }
+    }
+
+    /// A record that begins in the first of these lines has come to nothing: the others are read again. Lines within a field have an even
+    /// number of quotes, so that none of them opens another field: each is read again once.
+    private func gaveUp(_ reason: TableRecords.Reason, _ source: Source, _ read: [TableRecords.Line]) {
+        var again = Array(read.reversed())
+        guard let first = again.popLast() else { return }
+        lines += 1
+        problem(reason.rawValue, source, first.octets.span, 0..<first.octets.count, number: first.number)
+        while let line = again.popLast() {
+            let isUnfinished = source.records?.isUnfinished == true
+            guard !line.octets.isEmpty || isUnfinished else { continue }
+            takeRow(source, line.octets, 0..<line.octets.count, number: line.number)
         }
     }
 
@@ -345,9 +356,9 @@ public final class TrafficReader {
         problems.add("the file breaks off: \(failure.message)", file: failure.file, line: line, text: "")
     }
 
-    private func problem(_ reason: String, _ source: Source, _ bytes: Span<UInt8>, _ line: Piece) {
+    private func problem(_ reason: String, _ source: Source, _ bytes: Span<UInt8>, _ line: Piece, number: Int) {
         problems.add(
-            reason, file: source.file.name, line: source.line,
+            reason, file: source.file.name, line: number,
             text: bytes.text(line.lowerBound..<min(line.upperBound, line.lowerBound + InputProblems.maximumText)))
     }
 }

@@ -33,41 +33,67 @@ public struct EvidenceTable: Sendable {
         reading: while true {
             switch buffer.next(atEnd: isExhausted) {
             case .more:
-                if isExhausted { break reading }
+                if isExhausted {
+                    if let columns {
+                        while records?.isUnfinished == true {
+                            try gaveUp(.open, records?.giveUp(number: line) ?? [], &records, columns, file)
+                        }
+                    }
+                    break reading
+                }
                 buffer.compact()
                 isExhausted = try !stream.read(into: &buffer.bytes)
             case .overlong: line += 1
             case .line(let piece):
                 line += 1
-                if piece.isEmpty { continue }
+                if piece.isEmpty, records?.isUnfinished != true { continue }
                 let bytes = buffer.bytes.span
-                guard let known = columns, var current = records else {
+                guard let known = columns else {
                     let found = try Self.columns(bytes, piece, file)
                     columns = found
                     records = TableRecords(columns: found)
                     continue
                 }
-                let next = current.take(bytes, piece)
-                records = current
-                switch next {
-                case .unfinished: continue
-                case .bad(let reason): problems.add(reason.rawValue, file: file.name, line: line, text: bytes.text(piece))
-                case .record:
-                    guard rows.count < Self.maximumRows else {
-                        throw InputFailure(file: file.name, message: "it has more than \(Self.maximumRows) rows", isBadData: true)
-                    }
-                    do throws(TableAttempts.Reason) {
-                        let (key, evidence) =
-                            current.isCopied
-                            ? try Self.row(current.text.span, current.fields, known) : try Self.row(bytes, current.fields, known)
-                        rows[key] = rows[key].map(evidence.completed) ?? evidence
-                    } catch {
-                        problems.add(error.rawValue, file: file.name, line: line, text: bytes.text(piece))
-                    }
-                }
+                try take(bytes, piece, number: line, &records, known, file)
             }
         }
         guard columns != nil else { throw InputFailure(file: file.name, message: "it is empty", isBadData: true) }
+    }
+
+    private mutating func take(
+        _ bytes: Span<UInt8>, _ line: Piece, number: Int, _ records: inout TableRecords?, _ columns: TableColumns, _ file: InputFile
+    ) throws(InputFailure) {
+        guard let next = records?.take(bytes, line) else { return }
+        switch next {
+        case .unfinished: return
+        case .bad(let reason): try gaveUp(reason, records?.giveUp(bytes, line, number: number) ?? [], &records, columns, file)
+        case .record:
+            guard rows.count < Self.maximumRows else {
+                throw InputFailure(file: file.name, message: "it has more than \(Self.maximumRows) rows", isBadData: true)
+            }
+            guard let read = records else { return }
+            do throws(TableAttempts.Reason) {
+                let (key, evidence) =
+                    read.isCopied ? try Self.row(read.text.span, read.fields, columns) : try Self.row(bytes, read.fields, columns)
+                rows[key] = rows[key].map(evidence.completed) ?? evidence
+            } catch {
+                problems.add(error.rawValue, file: file.name, line: number - read.linesBefore, text: bytes.text(line))
+            }
+        }
+    }
+
+    /// As `TrafficReader` does: the lines behind the one that a record begins in are read again.
+    private mutating func gaveUp(
+        _ reason: TableRecords.Reason, _ read: [TableRecords.Line], _ records: inout TableRecords?, _ columns: TableColumns,
+        _ file: InputFile
+    ) throws(InputFailure) {
+        var again = Array(read.reversed())
+        guard let first = again.popLast() else { return }
+        problems.add(reason.rawValue, file: file.name, line: first.number, text: first.octets.span.text(0..<first.octets.count))
+        while let line = again.popLast() {
+            guard !line.octets.isEmpty || records?.isUnfinished == true else { continue }
+            try take(line.octets.span, 0..<line.octets.count, number: line.number, &records, columns, file)
+        }
     }
 
     private static func columns(_ bytes: Span<UInt8>, _ line: Piece, _ file: InputFile) throws(InputFailure) -> TableColumns {

@@ -20,10 +20,18 @@ extension FindingsSource {
     public func prepare(_ attempts: [LoggedAttempt], for settings: EngineSettings) async {}
 }
 
+/// Where addresses are registered, and in whose network they are.
+public protocol AddressRegistry: Sendable {
+    func country(of address: IPAddress) -> String?
+    func owner(of address: IPAddress) -> NetworkOwner?
+}
+
 /// What the logs and tables themselves tell, and a table of evidence beside them.
 public struct RecordedFindings: FindingsSource {
     private let table: EvidenceTable?
     private let weigh: @Sendable (RecordedListing) -> Double?
+    /// What is asked for a client's country and network where neither logs nor tables tell them.
+    public var registry: (any AddressRegistry)?
 
     /// `weigh` says what a listing adds to the score; `nil` for a list that is not used. Where postscreen's rank is known and none of
     /// the lists has a weight, the rank is taken for the score.
@@ -34,7 +42,8 @@ public struct RecordedFindings: FindingsSource {
 
     public var name: String {
         let own = "columns of the tables, and lines of postscreen, dnsblog and SPF policy services in the logs"
-        return table.map { "\(own); then \($0.name)" } ?? own
+        let told = table.map { "\(own); then \($0.name)" } ?? own
+        return registry == nil ? told : "\(told); then countries and networks from geo.databases as they are now"
     }
 
     /// All that is recorded of an attempt.
@@ -45,7 +54,12 @@ public struct RecordedFindings: FindingsSource {
     public func knows(_ attempt: LoggedAttempt) -> Bool { !evidence(for: attempt).isEmpty }
 
     public func findings(for attempt: LoggedAttempt, client: Client) -> Findings {
-        completed(Findings(), for: attempt, client: client)
+        var findings = Findings()
+        if let registry, let address = client.address {
+            findings.country = registry.country(of: address)
+            findings.network = registry.owner(of: address)
+        }
+        return completed(findings, for: attempt, client: client)
     }
 
     /// `findings` with what is recorded in place of what they say.

@@ -256,7 +256,7 @@ extension ListExport {
             chosen = sources.filter { names.contains($0.name) }
         }
         self.init(format, colours: zone.colours, sources: chosen, time: time, zone: zone.settings)
-        if format == .csv, draft.sources == [Configuration.DNSService.ownSource] { entries = Array(lists.allEntries) }
+        if draft.isOfOwnEntries { entries = Array(lists.allEntries) }
     }
 
     /// Writes it in place of the file; returns how many entries are in it.
@@ -269,6 +269,13 @@ extension ListExport {
         } catch {
             throw ControlFailure(error.number == EACCES ? .noPermission : .cannotCreate, error.description)
         }
+    }
+}
+
+extension ExportDraft {
+    /// Whether the admin's entries are asked for as they are.
+    fileprivate var isOfOwnEntries: Bool {
+        format == ListExport.Format.csv.rawValue && sources == [Configuration.DNSService.ownSource]
     }
 }
 
@@ -285,7 +292,9 @@ private struct ExportedZone {
         let services = configuration.listeners.compactMap(\.dnsService)
         let zones = services.flatMap { service in service.zones.map { (zone: $0, service: service) } }
         let named = draft.colours.map(\.rawValue).joined(separator: " or ")
-        var wanted = Set(draft.colours.isEmpty ? [.black] : draft.colours)
+        // The admin's own entries are black and white.
+        let ofOwn: [ListColour] = draft.isOfOwnEntries ? [.black, .white] : [.black]
+        var wanted = Set(draft.colours.isEmpty ? ofOwn : draft.colours)
         if let name = draft.zone, !zones.isEmpty {
             guard let (zone, service) = zones.first(where: { $0.zone.name.text == name.lowercased().withALabels }) else {
                 throw ControlFailure(.badData, "no DNS service has the zone '\(name)'")

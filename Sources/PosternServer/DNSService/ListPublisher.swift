@@ -128,7 +128,7 @@ final class ListPublisher: PublishedEntriesReader {
     /// The time as entries have it.
     static func time(_ clock: ServiceClock) -> ZoneTime {
         let (steady, wall) = clock.now()
-        return ZoneTime(now: UInt32(clamping: steady.milliseconds / 1000), toWall: (wall - steady).milliseconds / 1000)
+        return ZoneTime(now: UInt32(clamping: steady.milliseconds / 1000), offset: wall - steady)
     }
 
     // MARK: - The admin's own

@@ -40,26 +40,32 @@ public enum OfflineExport {
     ///
     /// - Parameters:
     ///   - countries: ISO 3166-1 codes in capitals.
-    public static func writeNetworks(databases: [String], countries: [String], systems: [UInt32]) throws(ControlFailure) -> ExportReport {
+    ///   - warn: Is called for each file that cannot be read, where the others have all that is asked for.
+    public static func writeNetworks(
+        databases: [String], countries: [String], systems: [UInt32], warn: (String) -> Void = { _ in }
+    ) throws(ControlFailure) -> ExportReport {
         guard !databases.isEmpty else {
             throw ControlFailure(.configuration, "no database tells countries and networks apart: name .mmdb files in geo.databases")
         }
         var found: [String: Set<Prefix>] = [:]
         let wanted = NetworkDatabase.Wanted(countries: Set(countries), systems: Set(systems))
+        var unread: [String] = []
         for path in databases {
             do throws(NetworkDatabase.OpenFailure) {
                 let database = try NetworkDatabase(path: path)
                 guard let networks = database.networks(wanted) else { throw .corrupt("its tree cannot be walked") }
                 for (name, prefixes) in networks { found[name, default: []].formUnion(prefixes) }
             } catch {
-                throw ControlFailure(.noInput, "cannot read \(path): \(error)")
+                unread.append("cannot read \(path): \(error)")
             }
         }
         let names = countries + systems.map { "AS\($0)" }
         // An empty set in place of a full one would let everybody by.
         for name in names where found[name]?.isEmpty ?? true {
-            throw ControlFailure(.noInput, "no file in geo.databases has a network of \(name); nothing is written")
+            let reasons = ["no file in geo.databases has a network of \(name); nothing is written"] + unread
+            throw ControlFailure(.noInput, reasons.joined(separator: "; "))
         }
+        for reason in unread { warn(reason) }
         let path = temporaryPath()
         do throws(AtomicFile.Failure) {
             let file = try AtomicFile(path)

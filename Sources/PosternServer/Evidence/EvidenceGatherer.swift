@@ -96,7 +96,8 @@ public final class EvidenceGatherer: EvidenceSource {
         }
         // Where nobody answers nobody waits, nor where the mail server is short of processes.
         guard health.answers, !attempt.stressed else {
-            counters.partial.increase()
+            // Where nobody is to be asked, that is all there is.
+            if !resolver.servers.isEmpty { counters.partial.increase() }
             return completion(findings)
         }
         let settings = settings.withLockedValue { $0 }

@@ -37,16 +37,20 @@ public final class LookUps: Sendable {
         return LookUps(gatherer: gatherer, lists: lists, networks: networks, logger: logger)
     }
 
-    /// For a command that looks things up by itself, as the daemon would; `nil` where the configuration names nobody to ask, or
-    /// nobody answers. DNS lists have been tested when it returns, and go on being tested until `task` is cancelled.
+    /// For a command that looks things up by itself, as the daemon would; `nil` where nobody answers and no database of networks is
+    /// named. Where databases are named, and nobody answers (`gatherer.health`), they alone tell. DNS lists
+    /// have been tested when it returns, and go on being tested until `task` is cancelled.
     public static func started(_ configuration: Configuration) async throws(ResolverStartFailure) -> (
         lookUps: LookUps, task: Task<Void, Never>
     )? {
         let silent = Logger(label: "postern") { _ in SwiftLogNoOpLogHandler() }
         let lookUps = try await start(configuration, logger: silent, patience: ResolverHealth.interval)
         guard lookUps.gatherer.health.answers else {
-            lookUps.close()
-            return nil
+            guard !configuration.geography.databases.isEmpty else {
+                lookUps.close()
+                return nil
+            }
+            return (lookUps, Task {})
         }
         let task = Task { await lookUps.watch() }
         let deadline = ContinuousClock.now + patienceForLists

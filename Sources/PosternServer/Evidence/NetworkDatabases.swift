@@ -31,6 +31,14 @@ public final class NetworkDatabases: NetworkLookUp {
         refresh()
     }
 
+    /// The same for a command, which tells of `unread` itself.
+    public convenience init(_ paths: [String]) {
+        self.init(paths, logger: Logger(label: "postern") { _ in SwiftLogNoOpLogHandler() })
+    }
+
+    /// The files that tell nothing, since they are missing or damaged.
+    public var unread: [String] { files.withLockedValue { files in files.filter { $0.database == nil }.map(\.path) } }
+
     /// Takes up other files.
     public func update(_ paths: [String]) {
         files.withLockedValue { files in

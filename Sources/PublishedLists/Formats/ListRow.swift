@@ -58,6 +58,8 @@ public struct ListTable: Sendable {
     /// Whichever comes first in the first line that has one; `nil` until then.
     private var delimiter: Unicode.Scalar?
     private var isFirst = true
+    /// Whether a header has named a column of reasons: where one is empty, there is none.
+    public private(set) var namesReasons = false
 
     public init() {}
 
@@ -79,6 +81,7 @@ public struct ListTable: Sendable {
             let words = fields.map { $0.lowercased() }
             if words.contains("entry") {
                 columns = words
+                namesReasons = words.contains { $0 == "reason" || $0 == "note" }
                 return .nothing
             }
         }
@@ -102,10 +105,18 @@ public struct ListTable: Sendable {
     private static func end(_ text: String) -> ListRow.End? {
         if text.isEmpty || text == "never" || text == "0" { return .never }
         if let span = WallTime.Span(text) { return .after(span) }
-        if text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }), let seconds = Int64(text) {
-            return .at(WallTime(seconds: seconds))
+        return (unixSeconds(text) ?? WallTime(iso: text)).map { .at($0) }
+    }
+
+    /// Seconds since 1970, with a fraction or without, of which three digits count.
+    private static func unixSeconds(_ text: String) -> WallTime? {
+        func isNumber(_ text: Substring) -> Bool {
+            !text.isEmpty && text.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
         }
-        return WallTime(iso: text).map { .at($0) }
+        let parts = text.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let whole = parts.first, parts.allSatisfy(isNumber), let seconds = Int64(whole) else { return nil }
+        let fraction = parts.count == 2 ? Int64((parts[1] + "000").prefix(3)) ?? 0 : 0
+        return WallTime(seconds: seconds) + .milliseconds(fraction)
     }
 
     /// The first scalar that may stand between fields, outside of quotes.

@@ -84,7 +84,8 @@ public struct ListExport: Sendable {
         for entry in wanted.sorted(by: { ($0.kind.rawValue, $0.pattern.description) < ($1.kind.rawValue, $1.pattern.description) }) {
             let second = entry.expires.map { UInt32(clamping: max(1, ($0.milliseconds + 999) / 1000)) } ?? 0
             guard second == 0 || time.now < second else { continue }
-            let end = second == 0 ? "" : time.wall(second).description
+            // To the millisecond, so that it ends at the same time where it is read back.
+            let end = entry.expires.map { ($0 + time.offset).description } ?? ""
             let name = Self.quoted(entry.pattern.description)
             out.add("\(name),\(entry.list.rawValue),\(end),\(Self.quoted(entry.note)),own,\(entry.kind.rawValue)\n")
             count += 1

@@ -1,5 +1,6 @@
 import Foundation
 import IntegrationSupport
+import PosternControl
 import PosternCore
 import PosternEngine
 import Testing
@@ -25,6 +26,21 @@ struct NetworkDatabaseTests {
         var database = WrittenDatabase()
         for (prefix, code) in entries { database.add(try #require(Prefix(prefix)), WrittenDatabase.country(code)) }
         return database.octets
+    }
+
+    /// What one file has is exported, though another is missing; what is missing with it is not.
+    @Test func anExportDoesWithoutAFileThatIsMissing() throws {
+        let paths = [folder.file("asn.mmdb"), try place(try countries(("192.0.2.0/24", "NZ")), at: "country.mmdb")]
+        var warnings: [String] = []
+        let report = try OfflineExport.writeNetworks(databases: paths, countries: ["NZ"], systems: []) { warnings.append($0) }
+        defer { try? FileManager.default.removeItem(atPath: report.path) }
+        #expect(try String(contentsOfFile: report.path, encoding: .utf8).contains("country_nz_4 { 192.0.2.0/24 }"))
+        #expect(warnings.count == 1 && warnings.first?.hasPrefix("cannot read \(paths[0])") == true, "\(warnings)")
+        let failure = #expect(throws: ControlFailure.self) {
+            try OfflineExport.writeNetworks(databases: paths, countries: ["NZ"], systems: [64_500])
+        }
+        #expect(failure?.message.contains("no file in geo.databases has a network of AS64500") == true)
+        #expect(failure?.message.contains("cannot read \(paths[0])") == true)
     }
 
     @Test func addressesAreFoundInTheirNetworks() throws {

@@ -1,8 +1,8 @@
 import PosternCore
 
 /// Writes files in MaxMind's format, version 2, with records of 24 bits: as much of it as the tests need.
-struct WrittenDatabase {
-    indirect enum Value {
+public struct WrittenDatabase {
+    public indirect enum Value {
         case text(String)
         case uint16(UInt16)
         case uint32(UInt32)
@@ -20,10 +20,12 @@ struct WrittenDatabase {
 
     private var nodes: [[Record]] = [[.empty, .empty]]
     private var data: [UInt8] = []
-    var type = "GeoLite2-Country"
+    public var type = "GeoLite2-Country"
+
+    public init() {}
 
     /// Later ones go on top of earlier ones that do not hold them.
-    mutating func add(_ prefix: Prefix, _ value: Value) {
+    public mutating func add(_ prefix: Prefix, _ value: Value) {
         let offset = data.count
         data += Self.encode(value)
         // An IPv4 address stands at ::/96.
@@ -44,7 +46,7 @@ struct WrittenDatabase {
         }
     }
 
-    var octets: [UInt8] {
+    public var octets: [UInt8] {
         var out: [UInt8] = []
         for node in nodes {
             for record in node {
@@ -88,9 +90,9 @@ struct WrittenDatabase {
         }
     }
 
-    static func country(_ code: String) -> Value { .map([("country", .map([("iso_code", .text(code))]))]) }
+    public static func country(_ code: String) -> Value { .map([("country", .map([("iso_code", .text(code))]))]) }
 
-    static func system(_ number: UInt32, _ name: String) -> Value {
+    public static func system(_ number: UInt32, _ name: String) -> Value {
         .map([("autonomous_system_number", .uint32(number)), ("autonomous_system_organization", .text(name))])
     }
 }
