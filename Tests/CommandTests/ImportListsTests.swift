@@ -101,8 +101,10 @@ struct ImportListsTests {
             to: "c.yaml")
         try place.write(exported, to: "out.csv")
         try await place.withDaemon(["--config", config]) { _ in
-            #expect(try await place.run("import", "csv", place.path("out.csv"), "--config", config).output == "taken: 3 entries\n")
-            #expect(try await place.run("export", "csv", "--source", "own", "--config", config).output == exported)
+            let taken = try await place.run("import", "csv", place.path("out.csv"), "--config", config)
+            #expect(taken.output == "taken: 3 entries\n")
+            let again = try await place.run("export", "csv", "--source", "own", "--config", config)
+            #expect(again.output == exported)
         }
         let bare = try place.write("192.0.2.9,block\n", to: "bare.csv")
         #expect(try await place.run("import", "csv", bare).code == 0)
