@@ -13,7 +13,8 @@ let package = Package(
         .target(name: "SPF", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "AddressTables", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(name: "DNSProtocol", dependencies: ["PosternCore"], swiftSettings: strict),
-        .target(name: "Counting", dependencies: ["PosternCore"], swiftSettings: strict),
+        .systemLibrary(name: "CMemory"),
+        .target(name: "Counting", dependencies: ["CMemory", "PosternCore"], swiftSettings: strict),
         .target(name: "PosternEngine", dependencies: ["AddressTables", "Counting", "PosternCore"], swiftSettings: strict),
         .target(name: "PosternReplay", dependencies: ["PosternCore", "PosternEngine"], swiftSettings: strict),
         .target(
