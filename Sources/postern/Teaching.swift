@@ -58,6 +58,24 @@ extension Array {
     }
 }
 
+extension Array {
+    /// Each thing once, where its key first stood, with what all that is said of it comes to.
+    fileprivate func together<Key: Hashable>(by key: (Element) -> Key, _ join: (inout Element, Element) -> Void) -> [Element] {
+        var places: [Key: Int] = [:]
+        var together: [Element] = []
+        for element in self {
+            let key = key(element)
+            if let place = places[key] {
+                join(&together[place], element)
+            } else {
+                places[key] = together.count
+                together.append(element)
+            }
+        }
+        return together
+    }
+}
+
 extension Lessons.Triplet {
     private struct Key: Hashable {
         var address: String
@@ -66,24 +84,17 @@ extension Lessons.Triplet {
         var recipient: String
     }
 
-    /// Each triplet once, with what all that is said of it comes to.
-    fileprivate static func together(_ all: [Lessons.Triplet]) -> [Lessons.Triplet] {
-        var places: [Key: Int] = [:]
-        var together: [Lessons.Triplet] = []
-        for triplet in all {
-            let key = Key(
+    /// Each triplet once.
+    fileprivate static func together(_ all: [Self]) -> [Self] {
+        all.together(by: { triplet in
+            Key(
                 address: triplet.address, name: triplet.name, sender: ReversePath(triplet.sender).normalised,
                 recipient: triplet.recipient.foldedMailbox)
-            guard let place = places[key] else {
-                places[key] = together.count
-                together.append(triplet)
-                continue
-            }
-            together[place].firstSeen = min(together[place].firstSeen, triplet.firstSeen)
-            together[place].lastSeen = max(together[place].lastSeen, triplet.lastSeen)
-            together[place].passed = together[place].passed || triplet.passed
+        }) { known, triplet in
+            known.firstSeen = min(known.firstSeen, triplet.firstSeen)
+            known.lastSeen = max(known.lastSeen, triplet.lastSeen)
+            known.passed = known.passed || triplet.passed
         }
-        return together
     }
 }
 
@@ -94,19 +105,10 @@ extension Lessons.Client {
     }
 
     /// Each client once, with the larger of its counts.
-    fileprivate static func together(_ all: [Lessons.Client]) -> [Lessons.Client] {
-        var places: [Key: Int] = [:]
-        var together: [Lessons.Client] = []
-        for client in all {
-            let key = Key(address: client.address, name: client.name)
-            guard let place = places[key] else {
-                places[key] = together.count
-                together.append(client)
-                continue
-            }
-            together[place].passes = max(together[place].passes, client.passes)
-            together[place].lastSeen = max(together[place].lastSeen, client.lastSeen)
+    fileprivate static func together(_ all: [Self]) -> [Self] {
+        all.together(by: { Key(address: $0.address, name: $0.name) }) { known, client in
+            known.passes = max(known.passes, client.passes)
+            known.lastSeen = max(known.lastSeen, client.lastSeen)
         }
-        return together
     }
 }

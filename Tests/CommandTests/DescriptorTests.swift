@@ -108,17 +108,10 @@ import Testing
     /// A connection to a loopback port, as a descriptor.
     private enum Connection {
         static func open(_ port: UInt16) -> Int32 {
-            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-            var patience = timeval(tv_sec: 30, tv_usec: 0)
-            setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_port = port.bigEndian
-            address.sin_addr.s_addr = inet_addr("127.0.0.1")
-            let connected = withUnsafePointer(to: &address) {
-                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+            guard let descriptor = LoopbackConnection.connected(port: port, patience: 30) else {
+                Issue.record("connect: \(String(cString: strerror(errno)))")
+                return -1
             }
-            if connected != 0 { Issue.record("connect: \(String(cString: strerror(errno)))") }
             return descriptor
         }
 

@@ -1,4 +1,5 @@
 import Foundation
+import IntegrationSupport
 import Testing
 
 /// Runs the built `postern`, in a folder of its own.
@@ -151,18 +152,8 @@ final class Workplace: Sendable {
     }
 
     private static func exchange(_ port: UInt16, _ request: String) throws -> String {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        guard let descriptor = LoopbackConnection.connected(port: port, patience: 20) else { throw NotReady(errors: "cannot connect") }
         defer { close(descriptor) }
-        var limit = timeval(tv_sec: 20, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = inet_addr("127.0.0.1")
-        let connected = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
-        }
-        guard connected == 0 else { throw NotReady(errors: "cannot connect") }
         _ = send(descriptor, request, request.utf8.count, Int32(MSG_NOSIGNAL))
         var answer = ""
         var chunk = [UInt8](repeating: 0, count: 4096)

@@ -2,15 +2,19 @@ import Foundation
 
 /// TCP from a loopback address of a test's choice.
 public enum LoopbackConnection {
-    /// A connection, which waits ten seconds at most for what it reads; `nil` where nobody listens. Whoever asked closes it.
-    public static func connected(to address: String = "127.0.0.1", port: UInt16, from source: String) -> Int32? {
+    /// A connection; `nil` where nobody listens. Whoever asked closes it.
+    ///
+    /// - Parameter patience: Seconds that it waits at most for what it reads.
+    public static func connected(
+        to address: String = "127.0.0.1", port: UInt16, from source: String = "127.0.0.1", patience: Int = 10
+    ) -> Int32? {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard call(bind, descriptor, source, 0), call(connect, descriptor, address, port) else {
             close(descriptor)
             return nil
         }
-        var patience = timeval(tv_sec: 10, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+        var limit = timeval(tv_sec: patience, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         return descriptor
     }
 

@@ -17,7 +17,7 @@ public enum OfflineExport {
         // As a daemon publishes it: the live ones, and in `shadow` none.
         let now = clock.now().steady
         var trusted = configuration.trusted
-        let files = TrustedFiles(configuration.trustedFiles, logger: Logger(label: "postern") { _ in SwiftLogNoOpLogHandler() })
+        let files = TrustedFiles(configuration.trustedFiles, logger: .silent)
         _ = files.refresh()
         trusted.formUnion(files.trusted)
         var settings = configuration.engineSettings

@@ -43,8 +43,7 @@ public final class LookUps: Sendable {
     public static func started(_ configuration: Configuration) async throws(ResolverStartFailure) -> (
         lookUps: LookUps, task: Task<Void, Never>
     )? {
-        let silent = Logger(label: "postern") { _ in SwiftLogNoOpLogHandler() }
-        let lookUps = try await start(configuration, logger: silent, patience: ResolverHealth.interval)
+        let lookUps = try await start(configuration, logger: .silent, patience: ResolverHealth.interval)
         guard lookUps.gatherer.health.answers else {
             guard !configuration.geography.databases.isEmpty else {
                 lookUps.close()

@@ -33,7 +33,7 @@ public final class NetworkDatabases: NetworkLookUp {
 
     /// The same for a command, which tells of `unread` itself.
     public convenience init(_ paths: [String]) {
-        self.init(paths, logger: Logger(label: "postern") { _ in SwiftLogNoOpLogHandler() })
+        self.init(paths, logger: .silent)
     }
 
     /// The files that tell nothing, since they are missing or damaged.

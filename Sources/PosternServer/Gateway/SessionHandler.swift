@@ -21,6 +21,8 @@ final class SessionHandler: ChannelDuplexHandler {
     let gate: GatewayLoop
     /// The settings when it began: they stay with it.
     let current: Gateway.Current
+    /// When what the session's backends say of mailboxes is of use: until a reload.
+    let mailboxEpoch: UInt64
     let id: ObjectIdentifier
     var context: ChannelHandlerContext?
     var machine: ServerSession?
@@ -92,6 +94,7 @@ final class SessionHandler: ChannelDuplexHandler {
 
     init(gate: GatewayLoop, channel: any Channel) {
         self.gate = gate
+        mailboxEpoch = gate.gateway.mailboxes.epoch
         current = gate.gateway.current
         id = ObjectIdentifier(channel)
     }

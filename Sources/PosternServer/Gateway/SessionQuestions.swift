@@ -307,6 +307,11 @@ extension SessionHandler {
         inquire(recipient, of: mail)
     }
 
+    /// A backend takes mail for a mailbox.
+    func knowsMailbox(_ mailbox: Mailbox) {
+        gateway.mailboxes.remember(mailbox, .exists, of: mailboxEpoch, current.settings.probe, now: .now())
+    }
+
     /// The backend has answered, or could not be asked: then the mailbox counts as existing.
     func inquiryEnded(_ outcome: ProbeOutcome?) {
         guard let recipient = question.inquired else { return }
@@ -314,8 +319,7 @@ extension SessionHandler {
         question.probeBy = .distantFuture
         switch outcome {
         case .accepted?:
-            gateway.mailboxes.remember(
-                recipient.mailbox, .exists, of: gateway.mailboxes.epoch, current.settings.probe, now: .now())
+            knowsMailbox(recipient.mailbox)
             decide(recipient)
         case .refused(let reply)?: refuse(recipient, reply)
         case .inconclusive?, nil: decide(recipient)

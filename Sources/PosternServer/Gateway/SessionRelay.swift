@@ -241,10 +241,7 @@ extension SessionHandler: BackendUser {
             message?.recipients += 1
             memory.confirmRecipient()
             gateway.clients.count(client.source.address, unknown: false, capacity: current.settings.probe.clients, now: .now())
-            if current.settings.probe.isOn {
-                gateway.mailboxes.remember(
-                    recipient.mailbox, .exists, of: gateway.mailboxes.epoch, current.settings.probe, now: .now())
-            }
+            if current.settings.probe.isOn { knowsMailbox(recipient.mailbox) }
         } else {
             message?.refused += 1
             memory.withdrawRecipient()
