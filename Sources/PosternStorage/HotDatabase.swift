@@ -105,21 +105,8 @@ final class HotDatabase {
             }
             // What can be found to be wrong is found here, and the journal is read before anyone waits for an answer.
             try transaction(writing: false) { _ in }
-            try learn(for: Self.learningTime)
         } catch {
             throw StoreFailure(error, path: path)
-        }
-    }
-
-    /// How long a start may take to learn what rows there are: what is left then is learnt by the way. Several million are read in it
-    /// where the file is in memory.
-    private static let learningTime = Duration.milliseconds(700)
-    private static let learntInOneGo = 50_000
-
-    private func learn(for time: Duration) throws(StoreFailure) {
-        let end = ContinuousClock.now + time
-        while let statements, !(statements.triplets.isLearnt && statements.identities.isLearnt), ContinuousClock.now < end {
-            try transaction(writing: false) { hot throws(StoreFailure) in try hot.learn(Self.learntInOneGo) }
         }
     }
 

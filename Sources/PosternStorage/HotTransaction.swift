@@ -143,7 +143,7 @@ final class HotTransaction {
     }
 
     /// Learns which rows there are, so many more of each table at most.
-    func learn(_ rows: Int) throws(StoreFailure) {
+    private func learn(_ rows: Int) throws(StoreFailure) {
         try statements.triplets.learn(rows, of: counts.triplets)
         try statements.identities.learn(rows, of: counts.identities)
     }
