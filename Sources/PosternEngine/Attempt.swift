@@ -23,12 +23,16 @@ public struct Client: Equatable, Sendable {
     /// The name it gave in HELO or EHLO, as it came; empty before that.
     public var helo: String
     /// What the front found out of its reverse name, where it did.
-    public var reverseName = Findings.ReverseName.unknown
+    public var reverseName: Findings.ReverseName
+}
 
-    public init(address: IPAddress?, confirmedName: consuming DomainName? = nil, helo: consuming String = "") {
-        self.address = address
-        self.confirmedName = confirmedName
-        self.helo = helo
+// Beside the structs, not within: what is within sets one member after another, and copies the whole in the end.
+extension Client {
+    public init(
+        address: IPAddress?, confirmedName: consuming DomainName? = nil, reverseName: consuming Findings.ReverseName = .unknown,
+        helo: consuming String = ""
+    ) {
+        self.init(address: address, confirmedName: confirmedName, helo: helo, reverseName: reverseName)
     }
 }
 
@@ -59,24 +63,18 @@ public struct Attempt: Equatable, Sendable {
     public var signals: [Check: Int]
     /// What our own harvest has listed the client as, where it has.
     public var harvested: ListColour?
+}
 
+extension Attempt {
     public init(
         stage: Stage, client: consuming Client, sender: consuming ReversePath = .null, recipient: consuming Mailbox? = nil,
         recipientCount: Int = 0, instance: consuming String = "", account: consuming String? = nil, size: Int = 0, stressed: Bool = false,
         isConversation: Bool = false, throttles: Bool = false, signals: consuming [Check: Int] = [:]
     ) {
-        self.stage = stage
-        self.client = client
-        self.sender = sender
-        self.recipient = recipient
-        self.recipientCount = recipientCount
-        self.instance = instance
-        self.account = account
-        self.size = size
-        self.stressed = stressed
-        self.isConversation = isConversation
-        self.throttles = throttles
-        self.signals = signals
+        self.init(
+            stage: stage, client: client, sender: sender, recipient: recipient, recipientCount: recipientCount, instance: instance,
+            account: account, size: size, stressed: stressed, isConversation: isConversation, throttles: throttles, throttled: nil,
+            signals: signals, harvested: nil)
     }
 }
 

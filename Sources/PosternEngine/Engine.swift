@@ -173,17 +173,16 @@ public struct Engine: Sendable {
     public func conclude(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision {
         let asked = inquiry.shared
         if asked.value.stage == .connect { return greet(inquiry, evidence: evidence, now: now) }
-        var decision: Decision
-        var isRecognised = false
-        if let spared = inquiry.spared {
-            decision = spare(inquiry, because: spared, evidence: evidence, now: now)
-        } else {
-            (decision, isRecognised) = greylist(inquiry, evidence: evidence, now: now)
-        }
+        var (decision, isRecognised) =
+            if let spared = inquiry.spared {
+                (spare(inquiry, because: spared, evidence: evidence, now: now), false)
+            } else {
+                greylist(inquiry, evidence: evidence, now: now)
+            }
         let limits = limitsStrangers(asked.value)
         if isRecognised, asked.value.throttled == nil, !limits || inquiry.findings == nil || !mayBeTrusted(asked.value, now: now) {
             finish(&decision, inquiry)
-            return decision
+            return consume decision
         }
         let assessment = settings.assess(asked.value, inquiry.findings, lists.suspicion(of: asked.value.client, at: now))
         if isRecognised {
@@ -197,7 +196,8 @@ public struct Engine: Sendable {
         }
         if !assessment.causes.isEmpty { decision.verdict.causes += assessment.causes }
         finish(&decision, inquiry)
-        return limits ? throttled(decision, inquiry, isTrusted: isTrusted(inquiry, assessment, now: now)) : decision
+        if limits { return throttled(decision, inquiry, isTrusted: isTrusted(inquiry, assessment, now: now)) }
+        return consume decision
     }
 
     /// Why a client that is not known need not wait, if it need not.

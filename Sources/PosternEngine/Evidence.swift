@@ -120,13 +120,14 @@ public struct Decision: Equatable, Sendable {
     /// Triplets that may have been deferred before and pass now, whatever their rows say: `Engine.endOfWait` says what that
     /// changes. Nobody need wait for it.
     public var overtaken: [TripletKey]
+}
 
-    public init(
-        verdict: Verdict, changes: Changes = Changes(), memory: MessageMemory = MessageMemory(), overtaken: [TripletKey] = []
-    ) {
-        self.verdict = verdict
-        self.changes = changes
-        self.overtaken = overtaken
-        self.memory = memory
+extension Decision {
+    public init(verdict: consuming Verdict, memory: consuming MessageMemory, overtaken: consuming [TripletKey]) {
+        self.init(verdict: verdict, changes: Changes(), memory: memory, overtaken: overtaken)
+    }
+
+    public init(verdict: consuming Verdict, changes: consuming Changes = Changes(), memory: consuming MessageMemory = MessageMemory()) {
+        self.init(verdict: verdict, changes: changes, memory: memory, overtaken: [])
     }
 }

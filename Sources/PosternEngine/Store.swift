@@ -3,17 +3,15 @@ import PosternCore
 /// A decision as a store hands it on: what to change and what to keep for people to read. A class, since it crosses threads
 /// and holds much: handing it on costs one reference.
 public final class Ruling: Sendable {
-    /// `nil` where the rows alone decide nothing: nothing is changed then.
-    public let decision: Decision?
+    public let decision: Decision
     /// `nil` for what nobody will ask about.
     public let record: DecisionRecord?
+    /// Whether there is a record; to look for it costs more.
+    public let isKept: Bool
 
-    /// The decision's, without its changes.
-    public var verdict: Verdict? { decision?.verdict }
-    public var memory: MessageMemory? { decision?.memory }
-
-    public init(_ decision: Decision?, record: DecisionRecord? = nil) {
+    public init(_ decision: consuming Decision, record: consuming DecisionRecord? = nil) {
         self.decision = decision
+        isKept = record != nil
         self.record = record
     }
 }
@@ -25,11 +23,12 @@ public protocol StoreTransaction: AnyObject, Sendable {
     /// Whether somebody waits for it to be committed. What nobody waits for may be kept back for some milliseconds, so that it shares
     /// its commit with others.
     var isAwaited: Bool { get }
-    /// Decides on the evidence. Called once, on the store's own thread; must not block.
-    func decide(_ evidence: Evidence) -> Ruling
+    /// Decides on the evidence; `nil` where the rows alone decide nothing, and nothing is changed then. Called once, on the store's own
+    /// thread; must not block.
+    func decide(_ evidence: Evidence) -> Ruling?
     /// Called once, on the store's own thread, after the changes are committed, never before; must not block. A transaction
     /// that is refused (overloaded, closed, store out of order) is completed within `submit`, on its caller's thread.
-    func completed(_ result: Result<Ruling, StoreFailure>)
+    func completed(_ result: Result<Ruling?, StoreFailure>)
 }
 
 extension StoreTransaction {
@@ -51,13 +50,13 @@ public final class BlockTransaction: StoreTransaction {
         self.completion = completion
     }
 
-    public func decide(_ evidence: Evidence) -> Ruling {
+    public func decide(_ evidence: Evidence) -> Ruling? {
         let (decision, record) = decision(evidence)
         return Ruling(decision, record: record)
     }
 
-    public func completed(_ result: Result<Ruling, StoreFailure>) {
-        completion(result.flatMap { ruling in ruling.decision.map { .success(($0, ruling.record)) } ?? .failure(.undecided) })
+    public func completed(_ result: Result<Ruling?, StoreFailure>) {
+        completion(result.flatMap { ruling in ruling.map { .success(($0.decision, $0.record)) } ?? .failure(.undecided) })
     }
 }
 

@@ -34,24 +34,23 @@ public struct Verdict: Equatable, Sendable {
     /// A header field to put on the message, at most once a message; it names no recipient.
     public var header: String?
     /// How long a gateway waits before it answers. A policy service never waits.
-    public var delay = WallTime.Span.zero
+    public var delay: WallTime.Span
     /// Whether a gateway sends its answer byte by byte.
-    public var stutters = false
+    public var stutters: Bool
     /// Whether the client goes straight through by the admin's word on its domain, or by lists of good senders; `nil` where that was not
     /// looked up, or where look-ups did not tell.
     public var isTrusted: Bool?
     /// Where it is refused: whether the mail server that asks shall keep the message in its hold queue instead.
-    public var holdsMessage = false
-
-    public init(_ action: Action, _ causes: [Cause], passesAt: WallTime? = nil, header: String? = nil) {
-        self.action = action
-        self.causes = causes
-        self.passesAt = passesAt
-        self.header = header
-    }
+    public var holdsMessage: Bool
 }
 
 extension Verdict {
+    public init(_ action: Action, _ causes: consuming [Cause], passesAt: WallTime? = nil, header: consuming String? = nil) {
+        self.init(
+            action: action, causes: causes, passesAt: passesAt, header: header, delay: .zero, stutters: false, isTrusted: nil,
+            holdsMessage: false)
+    }
+
     /// The same as people read it, who have another time than the engine.
     ///
     /// - Parameter shown: a time of the engine by the wall clock.

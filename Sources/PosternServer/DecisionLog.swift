@@ -4,7 +4,7 @@ import PosternEngine
 /// Writes one line for each decision, with all that is needed to explain it.
 public final class DecisionLog: Sendable {
     private let writer: LogWriter
-    let isEnabled: Bool
+    private let isEnabled: Bool
 
     /// `isEnabled` is false where the level is above `info`.
     public init(writer: LogWriter, isEnabled: Bool) {
@@ -21,6 +21,12 @@ public final class DecisionLog: Sendable {
         var line = LogLine(writer.format)
         fill(&line)
         writer.write(line, now: false)
+    }
+
+    /// Writes what is kept of a decision.
+    func write(_ ruling: Ruling) {
+        guard isEnabled, let record = ruling.record else { return }
+        write(record)
     }
 
     public func write(_ record: DecisionRecord) {

@@ -35,28 +35,17 @@ public final class DecisionService: Sendable {
 
     /// A decision with what a front needs to word its answer.
     public struct Outcome: Sendable {
-        public let verdict: Verdict
+        public var verdict: Verdict { _read { yield ruling.decision.verdict } }
+        fileprivate let ruling: Ruling
         /// What the front is to remember of the message from now on.
         public let memory: MessageMemory
         /// A header field that tells of SPF, for an accepted message that has none yet.
         public let spfField: String?
-        private let snapshot: Snapshot
+        fileprivate let snapshot: Snapshot
         /// By which the admin finds the decision.
         public let reference: Reference
         /// The steady time it was made at.
         public let now: WallTime
-
-        fileprivate init(
-            _ verdict: consuming Verdict, _ memory: consuming MessageMemory, _ snapshot: Snapshot, spfField: String?, reference: Reference,
-            now: WallTime
-        ) {
-            self.verdict = verdict
-            self.memory = memory
-            self.spfField = spfField
-            self.snapshot = snapshot
-            self.reference = reference
-            self.now = now
-        }
 
         /// By the settings that it was made with.
         public var delays: DelaySettings { snapshot.engine.settings.delays }
@@ -190,9 +179,9 @@ public final class DecisionService: Sendable {
         case .decided(let decision):
             let ruling = question.ruling(decision, [])
             // Nothing hangs on this record but the admin's curiosity: the answer need not wait for it.
-            if !decision.overtaken.isEmpty {
-                store.submit(Overtaking(question, decision, ruling))
-            } else if ruling.record != nil {
+            if !ruling.decision.overtaken.isEmpty {
+                store.submit(Overtaking(question, ruling))
+            } else if ruling.isKept {
                 store.submit(Keeping(ruling))
             }
             question.finish(ruling)
@@ -366,29 +355,26 @@ public final class DecisionService: Sendable {
                     reference: reference, time: wall, listener: listener, attempt: attempt, verdict: verdict, triplets: triplets))
         }
 
-        /// Tells everybody what was decided, the front last; `false` where nothing was.
-        @discardableResult
-        func finish(_ ruling: Ruling, findings: Findings? = nil) -> Bool {
-            guard let verdict = ruling.verdict, var memory = ruling.memory else { return false }
-            if ruling.record != nil {
-                service.counters.decided(verdict)
-                service.metrics?.decided(verdict.action, since: began)
-                if let harvest = service.harvest, case .proven(_, let messages)? = verdict.causes.first,
+        /// Tells everybody what was decided, the front last.
+        func finish(_ ruling: Ruling, findings: Findings? = nil) {
+            if ruling.isKept {
+                service.counters.decided(ruling.decision.verdict)
+                service.metrics?.decided(ruling.decision.verdict.action, since: began)
+                if let harvest = service.harvest, case .proven(_, let messages)? = ruling.decision.verdict.causes.first,
                     let address = attempt.value.client.address
                 {
                     harvest.vouched(for: address, messages: messages)
                 }
-                // Only for the log, since to take a record out costs.
-                if service.log.isEnabled, let record = ruling.record { service.log.write(record) }
+                service.log.write(ruling)
             }
+            var memory = ruling.decision.memory
             var field: String?
-            if let spfField = findings?.spfField, !memory.spfFieldGiven, verdict.action.accepts {
+            if let spfField = findings?.spfField, !memory.spfFieldGiven, ruling.decision.verdict.action.accepts {
                 field = spfField
                 memory.spfFieldGiven = true
             }
-            if isCounted, let limits = service.limits { settle(limits, verdict, &memory) }
-            completion(Outcome(verdict, memory, snapshot, spfField: field, reference: reference, now: now))
-            return true
+            if isCounted, let limits = service.limits { settle(limits, ruling.decision.verdict, &memory) }
+            completion(Outcome(ruling: ruling, memory: memory, spfField: field, snapshot: snapshot, reference: reference, now: now))
         }
 
         private func settle(_ limits: LimitService, _ verdict: Verdict, _ memory: inout MessageMemory) {
@@ -417,15 +403,16 @@ public final class DecisionService: Sendable {
 
         var needs: Needs { inquiry.needs }
 
-        func decide(_ evidence: Evidence) -> Ruling {
+        func decide(_ evidence: Evidence) -> Ruling? {
             let snapshot = question.snapshot
             let decision = snapshot.engine.conclude(inquiry, evidence: evidence, now: question.now)
             return question.ruling(decision, inquiry.needs.triplets)
         }
 
-        func completed(_ result: Result<Ruling, StoreFailure>) {
+        func completed(_ result: Result<Ruling?, StoreFailure>) {
             switch result {
-            case .success(let ruling): question.finish(ruling, findings: inquiry.findings)
+            case .success(let ruling?): question.finish(ruling, findings: inquiry.findings)
+            case .success(nil): break
             case .failure(let failure): question.failOpen(inquiry, failure)
             }
         }
@@ -445,15 +432,16 @@ public final class DecisionService: Sendable {
 
         var needs: Needs { inquiry.needs }
 
-        func decide(_ evidence: Evidence) -> Ruling {
+        func decide(_ evidence: Evidence) -> Ruling? {
             let snapshot = question.snapshot
-            guard let decision = snapshot.engine.recognise(inquiry, evidence: evidence, now: question.now) else { return Ruling(nil) }
+            guard let decision = snapshot.engine.recognise(inquiry, evidence: evidence, now: question.now) else { return nil }
             return question.ruling(decision, inquiry.needs.triplets)
         }
 
-        func completed(_ result: Result<Ruling, StoreFailure>) {
+        func completed(_ result: Result<Ruling?, StoreFailure>) {
             switch result {
-            case .success(let ruling): if !question.finish(ruling) { question.service.gather(evidence, inquiry, question) }
+            case .success(let ruling?): question.finish(ruling)
+            case .success(nil): question.service.gather(evidence, inquiry, question)
             case .failure(let failure): question.failOpen(inquiry, failure)
             }
         }
@@ -462,24 +450,23 @@ public final class DecisionService: Sendable {
     /// What was decided without a look at rows, and what that changes for those that waited.
     private final class Overtaking: StoreTransaction {
         private let question: Question
-        private let decision: Decision
         private let ruling: Ruling
 
-        init(_ question: Question, _ decision: Decision, _ ruling: Ruling) {
+        init(_ question: Question, _ ruling: Ruling) {
             self.question = question
-            self.decision = decision
             self.ruling = ruling
         }
 
         var isAwaited: Bool { false }
-        var needs: Needs { Needs(triplets: decision.overtaken) }
+        var needs: Needs { Needs(triplets: ruling.decision.overtaken) }
 
-        func decide(_ evidence: Evidence) -> Ruling {
-            let ended = question.snapshot.engine.endOfWait(of: decision, evidence: evidence, now: question.now)
-            return ended.map { question.ruling($0, decision.overtaken) } ?? ruling
+        func decide(_ evidence: Evidence) -> Ruling? {
+            let snapshot = question.snapshot
+            let ended = snapshot.engine.endOfWait(of: ruling.decision, evidence: evidence, now: question.now)
+            return ended.map { question.ruling($0, ruling.decision.overtaken) } ?? ruling
         }
 
-        func completed(_ result: Result<Ruling, StoreFailure>) {}
+        func completed(_ result: Result<Ruling?, StoreFailure>) {}
     }
 
     /// A record that is kept, whoever waits for it or not.
@@ -492,8 +479,8 @@ public final class DecisionService: Sendable {
 
         var isAwaited: Bool { false }
         var needs: Needs { Needs() }
-        func decide(_ evidence: Evidence) -> Ruling { ruling }
-        func completed(_ result: Result<Ruling, StoreFailure>) {}
+        func decide(_ evidence: Evidence) -> Ruling? { ruling }
+        func completed(_ result: Result<Ruling?, StoreFailure>) {}
     }
 }
 

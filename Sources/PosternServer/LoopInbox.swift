@@ -9,9 +9,9 @@ final class LoopInbox<Value: Sendable>: Sendable {
     private let deliver: @Sendable (Value) -> Void
 
     private struct Queue {
-        var waiting: [Value] = []
+        var waiting: [Value?] = []
         /// Memory for those that come next.
-        var spare: [Value] = []
+        var spare: [Value?] = []
     }
 
     /// `deliver` is called on the loop, once for each value.
@@ -22,21 +22,22 @@ final class LoopInbox<Value: Sendable>: Sendable {
 
     var isOnLoop: Bool { loop.inEventLoop }
 
-    func send(_ value: Value) {
+    func send(_ value: consuming Value) {
+        var value = Optional(value)
         let isFirst = queue.withLockedValue { queue in
-            queue.waiting.append(value)
+            queue.waiting.append(value.take())
             return queue.waiting.count == 1
         }
         if isFirst { loop.execute { self.empty() } }
     }
 
     private func empty() {
-        var values: [Value] = []
+        var values: [Value?] = []
         queue.withLockedValue { queue in
             swap(&values, &queue.waiting)
             swap(&queue.waiting, &queue.spare)
         }
-        for index in values.indices { deliver(values[index]) }
+        for index in values.indices { if let value = values[index].take() { deliver(value) } }
         guard values.count <= Self.usual else { return }
         values.removeAll(keepingCapacity: true)
         queue.withLockedValue { swap(&values, &$0.spare) }

@@ -184,9 +184,9 @@ struct PolicyAsker: Sendable {
     let number: Int
 
     /// Hands over the answer, on any thread; it is held back for `wait`.
-    func take(_ reply: PolicyReply, after wait: WallTime.Span) {
+    func take(_ reply: consuming PolicyReply, after wait: WallTime.Span) {
         if wait > .zero {
-            connection.eventLoop.scheduleTask(in: .milliseconds(wait.milliseconds)) { connection.value.answered(number, reply) }
+            connection.eventLoop.scheduleTask(in: .milliseconds(wait.milliseconds)) { [reply] in connection.value.answered(number, reply) }
         } else if inbox.isOnLoop {
             connection.value.answered(number, reply)
         } else {

@@ -7,7 +7,7 @@ import PosternEngine
 /// Answers policy requests: request → attempt → decision → reply. One for all listeners and connections.
 public final class PolicyService: Sendable {
     private let decisions: DecisionService
-    private let messages = NIOLockedValueBox(Messages())
+    private let messages = Messages()
     private let inboxes = NIOLockedValueBox<[ObjectIdentifier: LoopInbox<PolicyAnswer>]>([:])
 
     /// The longest that an answer is held back, where the verdict is to hold: an MTA's process waits as long.
@@ -21,7 +21,7 @@ public final class PolicyService: Sendable {
     var counters: Counters { decisions.counters }
 
     /// Messages that are being asked about.
-    var messagesUnderWay: Int { messages.withLockedValue { $0.underWay.count } }
+    var messagesUnderWay: Int { messages.underWay }
 
     /// Where answers to the connections of a loop are sent: one for each loop, as long as the service lives.
     func inbox(for loop: any EventLoop) -> LoopInbox<PolicyAnswer> {
@@ -38,15 +38,15 @@ public final class PolicyService: Sendable {
         guard let attempt = Attempt(request) else { return asker.take(.dunno, after: .zero) }
         if let address = attempt.client.address, attempt.account == nil { decisions.met(address, at: listener) }
         if attempt.stage == .rcpt { decisions.named(attempt, at: listener) }
-        let isFirst = messages.withLockedValue { $0.underWay.enter(attempt.instance) { Turn(attempt, at: listener, asker) } }
-        if isFirst { decide(attempt, at: listener, asker) }
+        repeat {
+            if let memory = messages.enter(attempt.instance) { return decide(attempt, memory, at: listener, asker) }
+        } while !messages.append(Turn(attempt, at: listener, asker), to: attempt.instance)
     }
 
     /// Decides on what is the only question about its message at present.
-    private func decide(_ attempt: consuming Attempt, at listener: String, _ asker: PolicyAsker) {
+    private func decide(_ attempt: consuming Attempt, _ memory: MessageMemory, at listener: String, _ asker: PolicyAsker) {
         // What follows is kept until the answer comes; of the attempt that is little.
         let (stage, instance, isStressed) = (attempt.stage, attempt.instance, attempt.stressed)
-        let memory = messages.withLockedValue { $0.table[instance] } ?? MessageMemory()
         decisions.decide(attempt, memory: memory, listener: listener) { [self] outcome in
             guard outcome.verdict.action.passes else {
                 goOn(with: instance, outcome.memory, insteadOf: memory)
@@ -67,14 +67,11 @@ public final class PolicyService: Sendable {
 
     /// Remembers what the question has left behind of its message, and sees to the next about it.
     private func goOn(with instance: String, _ now: MessageMemory, insteadOf before: MessageMemory) {
-        guard !instance.isEmpty else { return }
-        let next = messages.withLockedValue { messages in
-            if now != before { messages.table[instance] = now }
-            return messages.underWay.leave(instance)
-        }
-        guard let next else { return }
+        guard let next = messages.leave(instance, now, insteadOf: before) else { return }
         // Not from here, where one after another would go ever deeper.
-        next.asker.connection.eventLoop.execute { [self] in decide(next.attempt, at: next.listener, next.asker) }
+        next.asker.connection.eventLoop.execute { [self] in
+            decide(next.attempt, messages.memory(of: instance), at: next.listener, next.asker)
+        }
     }
 
     /// The header field that the answer to a message that passes puts on it, if any. An answer has room for one: what else is owed
@@ -104,18 +101,20 @@ extension Attempt {
         guard let stage = request.holds(.protocolState, "RCPT") ? .rcpt : Stage(rawValue: request[.protocolState]) else { return nil }
         // Postfix writes "unknown" for a name that is not there or is not confirmed (SMTPD_POLICY_README).
         let isUnknown = request.holds(.clientName, "unknown")
-        var client = Client(
-            address: request.address(.clientAddress), confirmedName: isUnknown ? nil : request.domainName(.clientName),
-            helo: request[.heloName])
-        if let confirmed = client.confirmedName {
-            client.reverseName = .confirmed(confirmed)
+        let confirmed = isUnknown ? nil : request.domainName(.clientName)
+        var reverseName = Findings.ReverseName.unknown
+        if let confirmed {
+            reverseName = .confirmed(confirmed)
         } else if isUnknown, !request.isEmpty(.reverseClientName), !request.holds(.reverseClientName, "unknown") {
             // The name that is not confirmed. "unknown" stands for no name and for a DNS that failed a moment ago
             // (smtpd_peer.c), so that it says nothing: we ask ourselves.
-            client.reverseName = request.domainName(.reverseClientName).map { .unconfirmed($0) } ?? .none
+            reverseName = request.domainName(.reverseClientName).map { .unconfirmed($0) } ?? .none
         }
         self.init(
-            stage: stage, client: client, sender: request.mailbox(.sender).map { .mailbox($0) } ?? .null,
+            stage: stage,
+            client: Client(
+                address: request.address(.clientAddress), confirmedName: confirmed, reverseName: reverseName, helo: request[.heloName]),
+            sender: request.mailbox(.sender).map { .mailbox($0) } ?? .null,
             recipient: request.mailbox(.recipient), recipientCount: request.number(.recipientCount), instance: request[.instance],
             account: request.isEmpty(.saslUsername) ? nil : request[.saslUsername], size: request.number(.size),
             stressed: request.holds(.stress, "yes"))

@@ -44,37 +44,41 @@ final class HotTransaction {
     }
 
     /// Reads, decides, writes. `decide` is called once, unless reading fails.
-    func carryOut(_ transaction: any StoreTransaction, _ keys: HashedNeeds) throws(StoreFailure) -> Ruling {
+    func carryOut(_ transaction: any StoreTransaction, _ keys: HashedNeeds) throws(StoreFailure) -> Ruling? {
         var evidence = Evidence()
         swap(&evidence, &room)
         defer { swap(&evidence, &room) }
         try read(keys, into: &evidence)
-        let ruling = transaction.decide(evidence)
-        guard let changes = ruling.decision?.changes else { return ruling }
-        let needs = transaction.needs
-
-        if !changes.triplets.isEmpty { try write(changes.triplets, evidence, needs.triplets, keys) }
-        if !changes.identities.isEmpty { try write(changes.identities, evidence, needs.identities, keys) }
-        if keepsDecisions, let record = ruling.record { keep(record, needs.triplets, keys) }
+        guard let ruling = transaction.decide(evidence) else { return nil }
+        try write(ruling, on: evidence, transaction.needs, keys)
         return ruling
+    }
+
+    /// Apart from the decision, so that what is written is read where the ruling has it.
+    @inline(never)
+    private func write(_ ruling: Ruling, on evidence: Evidence, _ needs: Needs, _ keys: HashedNeeds) throws(StoreFailure) {
+        if !ruling.decision.changes.triplets.isEmpty { try write(ruling.decision.changes.triplets, evidence, needs.triplets, keys) }
+        if !ruling.decision.changes.identities.isEmpty { try write(ruling.decision.changes.identities, evidence, needs.identities, keys) }
+        if keepsDecisions, let record = ruling.record { keep(record, needs.triplets, keys) }
     }
 
     private func write(
         _ changes: [Changes.Triplet], _ evidence: Evidence, _ needs: [TripletKey], _ keys: HashedNeeds
     ) throws(StoreFailure) {
         var positions = Positions(needs)
-        try changes.forEachInPlace { (change, _) throws(StoreFailure) in
-            let index = positions.index(of: change.key)
-            let key = index.map(keys.triplet) ?? hasher.key(of: change.key)
+        try changes.forEachInPlace { (change) throws(StoreFailure) in
+            let index = positions.index(of: change.pointee.key)
+            let key = index.map(keys.triplet) ?? hasher.key(of: change.pointee.key)
             let existed = if let index { evidence.triplets[index] != nil } else { try statements.triplets.row(key) != nil }
             // A message may name a recipient twice.
-            let isFirst = statements.triplets.put(key, change.row)
+            let isFirst = statements.triplets.put(key, change.pointee.row)
             changed += 1
             if !existed, isFirst { counts.triplets += 1 }
         }
     }
 
-    private func keep(_ record: borrowing DecisionRecord, _ needs: [TripletKey], _ keys: HashedNeeds) {
+    @inline(never)
+    private func keep(_ record: DecisionRecord, _ needs: [TripletKey], _ keys: HashedNeeds) {
         let triplets = record.triplets
         // Mostly what was asked for, to the very array.
         if triplets.count == needs.count, triplets.startAddress == needs.startAddress {
@@ -230,8 +234,8 @@ struct HashedNeeds: Sendable {
         }
         var keys: [Int64] = []
         keys.reserveCapacity(needs.triplets.count + needs.identities.count)
-        needs.triplets.forEachInPlace { triplet, _ in keys.append(hasher.key(of: triplet)) }
-        needs.identities.forEachInPlace { identity, _ in keys.append(hasher.key(of: identity)) }
+        needs.triplets.forEachInPlace { triplet in keys.append(hasher.key(at: triplet)) }
+        needs.identities.forEachInPlace { identity in keys.append(hasher.key(of: identity.pointee)) }
         self.keys = keys
     }
 
@@ -240,13 +244,12 @@ struct HashedNeeds: Sendable {
 }
 
 extension Array {
-    /// Calls `body` with each element and its place, where it lies: to take out what holds many references costs more than most
-    /// that is done with it.
+    /// Calls `body` with each element where it lies: to take out what holds many references costs more than most that is done with it.
     @inline(__always)
-    fileprivate func forEachInPlace<Failure>(_ body: (Element, Int) throws(Failure) -> Void) throws(Failure) {
+    fileprivate func forEachInPlace<Failure>(_ body: (UnsafePointer<Element>) throws(Failure) -> Void) throws(Failure) {
         try withUnsafeBufferPointer { (elements) throws(Failure) in
             guard let start = elements.baseAddress else { return }
-            for index in 0..<elements.count { try body((start + index).pointee, index) }
+            for index in 0..<elements.count { try body(start + index) }
         }
     }
 

@@ -22,13 +22,17 @@ public struct KeyHasher: Sendable {
     }
 
     /// Every part is led by its length, so that no two triplets have the same octets.
-    public func key(of triplet: TripletKey) -> Int64 {
-        let capacity = Self.octets(of: triplet.identity) + triplet.sender.utf8.count + triplet.recipient.utf8.count + 2 * Self.lengthOctets
+    public func key(of triplet: TripletKey) -> Int64 { withUnsafePointer(to: triplet) { key(at: $0) } }
+
+    /// The same for one where it lies: to take out what holds several references costs more than to hash it.
+    func key(at triplet: UnsafePointer<TripletKey>) -> Int64 {
+        let texts = triplet.pointee.sender.utf8.count + triplet.pointee.recipient.utf8.count
+        let capacity = Self.octets(of: triplet.pointee.identity) + texts + 2 * Self.lengthOctets
         return withUnsafeTemporaryAllocation(byteCount: capacity, alignment: 8) { buffer in
             var position = 0
-            Self.append(triplet.identity, to: buffer, at: &position)
-            Self.append(triplet.sender, to: buffer, at: &position)
-            Self.append(triplet.recipient, to: buffer, at: &position)
+            Self.append(triplet.pointee.identity, to: buffer, at: &position)
+            Self.append(triplet.pointee.sender, to: buffer, at: &position)
+            Self.append(triplet.pointee.recipient, to: buffer, at: &position)
             return Int64(bitPattern: triplets.hash(UnsafeRawBufferPointer(rebasing: buffer[..<position])))
         }
     }

@@ -45,13 +45,11 @@ public final class MemoryStore: Store {
     }
 
     public func submit(_ transaction: any StoreTransaction) {
-        let result: Result<Ruling, StoreFailure> = state.withLockedValue { state in
+        let result: Result<Ruling?, StoreFailure> = state.withLockedValue { state in
             if state.isClosed { return .failure(Self.closed) }
-            let ruling = transaction.decide(Self.evidence(transaction.needs, in: state))
-            if let changes = ruling.decision?.changes {
-                for change in changes.triplets { state.triplets[change.key] = change.row }
-                for change in changes.identities { state.identities[change.identity] = change.row }
-            }
+            guard let ruling = transaction.decide(Self.evidence(transaction.needs, in: state)) else { return .success(nil) }
+            for change in ruling.decision.changes.triplets { state.triplets[change.key] = change.row }
+            for change in ruling.decision.changes.identities { state.identities[change.identity] = change.row }
             if let record = ruling.record { keep(record, in: &state) }
             return .success(ruling)
         }

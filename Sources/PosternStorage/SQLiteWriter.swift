@@ -124,7 +124,7 @@ final class SQLiteWriter {
     }
 
     private func commit(_ batch: ArraySlice<WriterItem>, on database: HotDatabase) {
-        var rulings: [Ruling] = []
+        var rulings: [Ruling?] = []
         rulings.reserveCapacity(batch.count)
         do throws(StoreFailure) {
             try database.transaction { hot throws(StoreFailure) in

@@ -38,7 +38,7 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
     }
 
     /// `nil` when the item was taken, otherwise why not.
-    func append(_ item: Item, isUpkeep: Bool, isAwaited: Bool = true) -> StoreFailure? {
+    func append(_ item: consuming Item, isUpkeep: Bool, isAwaited: Bool = true) -> StoreFailure? {
         condition.lock()
         defer { condition.unlock() }
         if isClosed { return .closed }

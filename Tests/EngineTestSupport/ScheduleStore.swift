@@ -97,8 +97,8 @@ private final class Counted: StoreTransaction {
     }
 
     var needs: Needs { transaction.needs }
-    func decide(_ evidence: Evidence) -> Ruling { transaction.decide(evidence) }
-    func completed(_ result: Result<Ruling, StoreFailure>) {
+    func decide(_ evidence: Evidence) -> Ruling? { transaction.decide(evidence) }
+    func completed(_ result: Result<Ruling?, StoreFailure>) {
         transaction.completed(result)
         whenCompleted()
     }

@@ -235,7 +235,7 @@ extension SessionHandler {
         var attempt = attempt(.rcpt, machine?.transaction?.mail, recipient.mailbox)
         let unknown = gateway.clients.unknown(client.source.address, now: .now())
         if unknown > 0 { attempt.signals[.unknownRecipients] = unknown }
-        decide(attempt)
+        decide(consume attempt)
     }
 
     /// Whether somebody may be refused at connect for what it has done.
