@@ -33,6 +33,20 @@ await_port() {
     return 1
 }
 
+# What a delivery takes, 50 a second, in microseconds: of three rounds, since a virtual machine may stand still for longer than that.
+# Sets p50 and p99, all of them, and middle, the middle p99.
+deliveries() { # PORT
+    local run
+    p50=
+    p99=
+    for _ in 1 2 3; do
+        run=$("$programs/smtp-latency" --port "$1" --messages 350 --rate 50)
+        p50+=" $(field "$run" p50_us)"
+        p99+=" $(field "$run" p99_us)"
+    done
+    middle=$(median <<<"$p99")
+}
+
 # Figures: a field of an object of JSON, a quotient with two digits, a whole number, the middle one of several.
 field() { python3 -c 'import json, sys; print(json.loads(sys.argv[1])[sys.argv[2]])' "$1" "$2"; }
 ratio() { python3 -c 'import sys; print("%.2f" % (float(sys.argv[1]) / max(float(sys.argv[2]), 0.001)))' "$1" "$2"; }

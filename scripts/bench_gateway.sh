@@ -136,14 +136,15 @@ exec 7>&-
 sleep 2
 
 echo "== deliveries with $held clients held"
-idle=$("$programs/smtp-latency" --port "$gateway_port" --messages 1000 --rate 50)
-echo "   idle gateway: p50 $(field "$idle" p50_us) us, p99 $(field "$idle" p99_us) us"
+deliveries "$gateway_port"
+idle=$middle
+echo "   idle gateway: p50$p50 us, p99$p99 us"
 "$programs/smtp-hold" --port "$gateway_port" --sessions "$held" --mode slow <"$work/held.in" >"$work/held.out" &
 pids+=("$!")
 exec 7>"$work/held.in"
 for _ in $(seq 1200); do grep -q holding "$work/held.out" && break; sleep 0.1; done
-busy=$("$programs/smtp-latency" --port "$gateway_port" --messages 1000 --rate 50)
-echo "   $(cat "$work/held.out"): p50 $(field "$busy" p50_us) us, p99 $(field "$busy" p99_us) us; $(($(resident "$gateway") / 1024)) MiB resident"
+deliveries "$gateway_port"
+echo "   $(cat "$work/held.out"): p50$p50 us, p99$p99 us; $(($(resident "$gateway") / 1024)) MiB resident"
 exec 7>&-
 
 echo
@@ -152,4 +153,4 @@ for mode in one many; do
     echo "CPU, $mode a session, gateway / HAProxy:   $(ratio "$(median <<<"${costs[gateway$mode]}")" "$(median <<<"${costs[haproxy$mode]}")")   (aim: at most 1.5)"
 done
 echo "memory of a session in DATA:               $per_session KiB   (aim: at most 40)"
-echo "p99 with $held held / idle:                $(ratio "$(field "$busy" p99_us)" "$(field "$idle" p99_us)")   (aim: at most 2)"
+echo "p99 with $held held / idle:                $(ratio "$middle" "$idle")   (aim: at most 2)"

@@ -106,8 +106,9 @@ if wanted held; then
     serve held "$held_port" "throttle: { mode: on, limits: [recipient-domain attempts 1/1h], hold: 60s, defer_at: 1, refuse_at: 1000, held_sessions: $((held * 2)) }
 trusted: [127.0.0.1]"
     echo "== deliveries of who is trusted, with $held strangers made to wait"
-    idle=$("$programs/smtp-latency" --port "$held_port" --messages 1000 --rate 50)
-    echo "   idle: p50 $(field "$idle" p50_us) us, p99 $(field "$idle" p99_us) us"
+    deliveries "$held_port"
+    idle=$middle
+    echo "   idle: p50$p50 us, p99$p99 us"
     before=$(resident "$served")
     mkfifo "$work/held.in"
     "$programs/smtp-hold" --port "$held_port" --sessions "$held" --mode rcpt <"$work/held.in" >"$work/held.out" &
@@ -117,8 +118,8 @@ trusted: [127.0.0.1]"
     waiting=$("$postern" status --config "$work/held.yaml" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["limits"]["held_now"])')
     per_session=$((($(resident "$served") - before) / held))
     # Less than the hold, or they would be let go meanwhile.
-    busy=$("$programs/smtp-latency" --port "$held_port" --messages 1000 --rate 50)
-    echo "   $waiting wait: p50 $(field "$busy" p50_us) us, p99 $(field "$busy" p99_us) us"
+    deliveries "$held_port"
+    echo "   $waiting wait: p50$p50 us, p99$p99 us"
     exec 7>&-
 fi
 
@@ -130,5 +131,5 @@ if wanted rate; then
 fi
 if wanted held; then
     echo "memory of a session that waits:              $per_session KiB   (aim: at most 40)"
-    echo "p99 with $held waiting / idle:               $(ratio "$(field "$busy" p99_us)" "$(field "$idle" p99_us)")   (aim: at most 2)"
+    echo "p99 with $held waiting / idle:               $(ratio "$middle" "$idle")   (aim: at most 2)"
 fi

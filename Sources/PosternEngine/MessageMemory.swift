@@ -59,6 +59,13 @@ public struct MessageMemory: Equatable, Sendable {
             + seldom.fieldsOwed.reduce(0) { $0 + $1.utf8.count } + seldom.pending.octets
     }
 
+    /// When a trap was first named as a recipient of it, or of one before it in the same conversation: what the harvest has learnt of its
+    /// client from then on has no bearing on the answers, which would tell a trap from a mailbox.
+    public var metTrap: WallTime? {
+        get { if case .some(let seldom) = kept { seldom.metTrap } else { nil } }
+        set { if newValue != metTrap { seldom.metTrap = newValue } }
+    }
+
     /// What its recipients will cost once it is accepted.
     public var pending: PendingRecipients {
         get { if case .some(let seldom) = kept { seldom.pending } else { PendingRecipients() } }
@@ -105,6 +112,7 @@ public struct MessageMemory: Equatable, Sendable {
         var exemptAtRcpt: Cause?
         var fieldsOwed: [String] = []
         var pending = PendingRecipients()
+        var metTrap: WallTime?
     }
 
     private var seldom: Seldom {

@@ -157,7 +157,9 @@ public final class DecisionService: Sendable {
         _ attempt: consuming Attempt, memory: MessageMemory = MessageMemory(), listener: String,
         completion: @escaping @Sendable (Outcome) -> Void
     ) {
-        if let harvest, attempt.harvested == nil, let address = attempt.client.address, let colour = harvest.colour(of: address) {
+        if let harvest, attempt.harvested == nil, let address = attempt.client.address,
+            let colour = harvest.colour(of: address, listedBefore: memory.metTrap)
+        {
             attempt.harvested = colour
         }
         let (now, wall) = clock.now()
@@ -241,11 +243,11 @@ public final class DecisionService: Sendable {
     /// Whether it matters which recipients are named.
     var hasTraps: Bool { harvest != nil && state.withLockedValue { $0.snapshot.hasTraps } }
 
-    /// A client has named a recipient, whatever becomes of that.
-    func named(_ attempt: Attempt, at listener: String) {
-        guard let harvest else { return }
+    /// A client has named a recipient, whatever becomes of that; the time of it, where that is a trap that it will be listed for.
+    func named(_ attempt: Attempt, at listener: String) -> WallTime? {
+        guard let harvest else { return nil }
         let snapshot = state.withLockedValue { $0.snapshot }
-        if snapshot.hasTraps { harvest.named(attempt, at: listener, snapshot.engine) }
+        return snapshot.hasTraps ? harvest.named(attempt, at: listener, snapshot.engine) : nil
     }
 
     /// A backend took a message: its client is charged, once, whatever it waited for.

@@ -37,19 +37,20 @@ public final class PolicyService: Sendable {
     func answer(_ request: PolicyRequest, listener: String, to asker: PolicyAsker) {
         guard let attempt = Attempt(request) else { return asker.take(.dunno, after: .zero) }
         if let address = attempt.client.address, attempt.account == nil { decisions.met(address, at: listener) }
-        if attempt.stage == .rcpt { decisions.named(attempt, at: listener) }
         repeat {
             if let memory = messages.enter(attempt.instance) { return decide(attempt, memory, at: listener, asker) }
         } while !messages.append(Turn(attempt, at: listener, asker), to: attempt.instance)
     }
 
     /// Decides on what is the only question about its message at present.
-    private func decide(_ attempt: consuming Attempt, _ memory: MessageMemory, at listener: String, _ asker: PolicyAsker) {
+    private func decide(_ attempt: consuming Attempt, _ before: MessageMemory, at listener: String, _ asker: PolicyAsker) {
+        var memory = before
+        if attempt.stage == .rcpt, let time = decisions.named(attempt, at: listener), memory.metTrap == nil { memory.metTrap = time }
         // What follows is kept until the answer comes; of the attempt that is little.
         let (stage, instance, isStressed) = (attempt.stage, attempt.instance, attempt.stressed)
         decisions.decide(attempt, memory: memory, listener: listener) { [self] outcome in
             guard outcome.verdict.action.passes else {
-                goOn(with: instance, outcome.memory, insteadOf: memory)
+                goOn(with: instance, outcome.memory, insteadOf: before)
                 return asker.take(outcome.reply(field: nil), after: .zero)
             }
             var now = outcome.memory
@@ -60,7 +61,7 @@ public final class PolicyService: Sendable {
                 wait = min(span, hold)
                 now.held = wait > .zero
             }
-            goOn(with: instance, now, insteadOf: memory)
+            goOn(with: instance, now, insteadOf: before)
             asker.take(outcome.reply(field: field), after: wait)
         }
     }

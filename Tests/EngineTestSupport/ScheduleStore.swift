@@ -30,7 +30,7 @@ public final class RowStore: ScheduleStore {
         committed = rows
         for transaction in transactions {
             let ruling = transaction.decide(rows.evidence(transaction.needs))
-            if let changes = ruling.decision?.changes {
+            if let changes = ruling?.decision.changes {
                 rows.apply(changes)
                 if !answersBeforeCommit { committed.apply(changes) }
             }

@@ -74,6 +74,8 @@ final class SessionHandler: ChannelDuplexHandler {
     var signals: [Check: Int] = [:]
     /// Kept for one message.
     var memory = MessageMemory()
+    /// When a trap was first named in this session.
+    var metTrap: WallTime?
 
     // Moments.
     private var ticket: TimerWheel.Ticket?

@@ -212,7 +212,8 @@ extension SessionHandler {
     /// A recipient: first what the engine has no say in, then what it says.
     private func check(_ recipient: RecipientCommand) {
         if current.settings.submission == nil, gateway.decisions.hasTraps {
-            gateway.decisions.named(attempt(.rcpt, machine?.transaction?.mail, recipient.mailbox), at: gateway.name)
+            let time = gateway.decisions.named(attempt(.rcpt, machine?.transaction?.mail, recipient.mailbox), at: gateway.name)
+            metTrap = metTrap ?? time
         }
         if let refusal = relayRefusal(recipient.mailbox) ?? routeRefusal(recipient.mailbox) {
             guard refusal.isPermanent else { return ready = .decision(.defer(refusal)) }
@@ -352,6 +353,7 @@ extension SessionHandler {
         let loop = gate.loop
         let bound = NIOLoopBound(self, eventLoop: loop)
         let early = attempt.signals[.earlyTalk] != nil
+        if let metTrap { memory.metTrap = metTrap }
         gateway.decisions.decide(attempt, memory: memory, listener: gateway.name) { outcome in
             if loop.inEventLoop {
                 bound.value.decided(number, outcome, early: early)

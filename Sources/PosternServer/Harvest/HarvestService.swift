@@ -87,12 +87,16 @@ public final class HarvestService: PublishedEntries {
         state.withLockedValue { $0.visited(visit, isForeign: isForeign, now: visit.at) }
     }
 
-    /// A recipient was named: harvests a stranger who writes to a trap. The answer does not depend on it.
-    func named(_ attempt: Attempt, at listener: String, _ engine: Engine) {
-        guard engine.settings.harvest.mode != .off, let recipient = attempt.recipient else { return }
+    /// A recipient was named: harvests a stranger who writes to a trap. The answer must not depend on it.
+    ///
+    /// - Returns: the time, where one did.
+    @discardableResult
+    func named(_ attempt: Attempt, at listener: String, _ engine: Engine) -> WallTime? {
+        guard engine.settings.harvest.mode != .off, let recipient = attempt.recipient else { return nil }
         let now = clock.now().steady
-        guard engine.lists.trap(recipient, at: now) != nil, engine.mayHarvest(attempt, now: now) else { return }
+        guard engine.lists.trap(recipient, at: now) != nil, engine.mayHarvest(attempt, now: now) else { return nil }
         wroteToTrap(attempt.client, at: listener, engine)
+        return now
     }
 
     /// Lists it when it is clear whether it is known, which the store knows.
@@ -143,9 +147,12 @@ public final class HarvestService: PublishedEntries {
     // MARK: - Who is listed
 
     /// What checks go by.
-    public func colour(of address: IPAddress) -> ListColour? {
-        return state.withLockedValue { harvest in
-            harvest.count == 0 ? nil : harvest.published(of: address, now: clock.now().steady)?.colour
+    ///
+    /// - Parameter moment: only what was listed before it; `nil` for all.
+    public func colour(of address: IPAddress, listedBefore moment: WallTime? = nil) -> ListColour? {
+        state.withLockedValue { harvest in
+            guard harvest.count > 0, let entry = harvest.published(of: address, now: clock.now().steady) else { return nil }
+            return moment.map { entry.added < $0 } ?? true ? entry.colour : nil
         }
     }
 

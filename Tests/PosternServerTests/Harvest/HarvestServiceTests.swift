@@ -142,6 +142,34 @@ struct HarvestServiceTests {
         #expect(site.service.entries.map(\.prefix) == [Prefix(IPAddress(Self.bot)!, length: 32)])
     }
 
+    /// What is learnt from a trap has no bearing on the message that it was learnt from: a trap would be told from a mailbox.
+    @Test func aTrapIsNotToldByTheAnswersThatFollow() async throws {
+        let trap = ListEntry(.trap, .recipient, .mailbox("old@example.org"), added: WallTime(seconds: 0))
+        let site = try Site(lists: Lists(entries: [trap]))
+        let decisions = DecisionService(
+            engine: site.engine, store: site.store, clock: site.clock,
+            log: DecisionLog(writer: try LineCapture().writer, isEnabled: false), counters: Counters(), harvest: site.service)
+        let attempt = site.attempt(Self.bot, to: "old@example.org")
+        let isScored = { (memory: MessageMemory) async -> Bool in
+            await withCheckedContinuation { continuation in
+                decisions.decide(attempt, memory: memory, listener: "mx") { outcome in
+                    continuation.resume(
+                        returning: outcome.verdict.causes.contains {
+                            if case .scored(.harvestedBlack, _, _, _) = $0 { true } else { false }
+                        })
+                }
+            }
+        }
+        #expect(decisions.named(site.attempt(Self.bot, to: "user@example.org"), at: "mx") == nil)
+        var memory = MessageMemory()
+        memory.metTrap = decisions.named(attempt, at: "mx")
+        #expect(memory.metTrap != nil)
+        try await eventually("the bot is listed") { site.service.colour(of: IPAddress(Self.bot)!) == .black }
+        #expect(await !isScored(memory))
+        // The next message is another matter.
+        #expect(await isScored(MessageMemory()))
+    }
+
     @Test func whoIsProvenBecomesYellow() async throws {
         let site = try Site(lists: Lists(entries: [ListEntry(.trap, .recipient, .mailbox("old@example.org"), added: WallTime(seconds: 0))]))
         var changes = Changes()
