@@ -107,7 +107,8 @@ extension Parameter {
             "listeners[].max_commands", "number", "(10000)", "Gateway: commands in one session, which then ends with 421. 100 to 10000000."),
         .init(
             "listeners[].max_errors", "number", "(20)",
-            "Gateway: commands of one session that it refuses itself; then the session ends with 421. 1 to 10000."),
+            "Gateway: commands of one session that it refuses itself; then the session ends with 421. So it does at the next recipient once as many in a row were refused for good, as of a client that guesses at names: an accepted or deferred one begins anew, and nobody who has logged in is counted. 1 to 10000."
+        ),
         .init(
             "listeners[].max_unknown_commands", "number", "(10)",
             "Gateway: lines of one session that are no command known to it, or are not ended by CRLF alone; then the session ends with 421. They count towards max_errors too. What begins as HTTP, SSH or TLS ends it at once. 1 to 10000."

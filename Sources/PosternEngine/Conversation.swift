@@ -24,7 +24,9 @@ extension Engine {
             guard assessment.score >= settings.bands.reject, attempt.account == nil, !isFamiliar(attempt.client, now: now),
                 exemption(of: attempt, now: now) == nil
             else { return nil }
-            return decided(Verdict(.reject, [.scoreTooHigh(assessment.score)] + assessment.causes))
+            var verdict = Verdict(.reject, [.scoreTooHigh(assessment.score)] + assessment.causes)
+            pace(&verdict, shared)
+            return decided(verdict)
 
         case .ehlo, .helo, .mail:
             var verdict = Verdict(.accept, [.stageHasNoCheck])

@@ -153,8 +153,11 @@ public final class DecisionService: Sendable {
 
     /// Decides. `memory` is what the front remembers of this message; the decision says what to remember from now on.
     /// `completion` is called once: at once, or on the store's thread after the decision is committed; it must not block.
+    ///
+    /// - Parameter isInVain: the recipient is refused whatever is decided, since nobody takes mail for it. Then no limit bears on it, and
+    ///   nothing is kept, counted or logged, unless the client is refused for what it is.
     public func decide(
-        _ attempt: consuming Attempt, memory: MessageMemory = MessageMemory(), listener: String,
+        _ attempt: consuming Attempt, memory: MessageMemory = MessageMemory(), listener: String, isInVain: Bool = false,
         completion: @escaping @Sendable (Outcome) -> Void
     ) {
         if let harvest, attempt.harvested == nil, let address = attempt.client.address,
@@ -167,13 +170,13 @@ public final class DecisionService: Sendable {
             state.counter &+= 1
             return (state.snapshot, state.counter)
         }
-        let counts = limits != nil && snapshot.counts(attempt)
+        let counts = limits != nil && !isInVain && snapshot.counts(attempt)
         if counts, let limits {
             let findings = snapshot.countsIdentities ? evidence?.known(attempt) : nil
             attempt.throttled = limits.assess(attempt, memory, snapshot.engine, findings, now: now)
         }
         let question = Question(
-            service: self, attempt: SharedAttempt(attempt), isCounted: counts, snapshot: snapshot,
+            service: self, attempt: SharedAttempt(attempt), isCounted: counts, isInVain: isInVain, snapshot: snapshot,
             reference: Reference(time: wall, counter: counter), now: now, wall: wall, listener: listener, completion: completion)
 
         let step = snapshot.engine.begin(question.attempt, memory: memory, now: now)
@@ -322,6 +325,8 @@ public final class DecisionService: Sendable {
         let attempt: SharedAttempt
         /// Whether it is to be charged once it is decided.
         private let isCounted: Bool
+        /// Whether its recipient is refused whatever is decided.
+        private let isInVain: Bool
         let snapshot: Snapshot
         private let reference: Reference
         let now: WallTime
@@ -331,13 +336,14 @@ public final class DecisionService: Sendable {
         private let completion: @Sendable (Outcome) -> Void
 
         init(
-            service: DecisionService, attempt: consuming SharedAttempt, isCounted: Bool, snapshot: consuming Snapshot,
+            service: DecisionService, attempt: consuming SharedAttempt, isCounted: Bool, isInVain: Bool, snapshot: consuming Snapshot,
             reference: Reference, now: WallTime, wall: WallTime, listener: consuming String,
             completion: @escaping @Sendable (Outcome) -> Void
         ) {
             self.service = service
             self.attempt = attempt
             self.isCounted = isCounted
+            self.isInVain = isInVain
             self.snapshot = snapshot
             self.reference = reference
             self.now = now
@@ -347,8 +353,11 @@ public final class DecisionService: Sendable {
             began = service.metrics == nil ? 0 : ServiceMetrics.now()
         }
 
-        /// A decision with what is kept of it: nothing for a stage at which nothing is checked.
+        /// A decision with what is kept of it: nothing for a stage at which nothing is checked, nor for a recipient in vain.
         func ruling(_ decision: consuming Decision, _ triplets: [TripletKey]) -> Ruling {
+            if isInVain, decision.verdict.action != .reject {
+                return Ruling(Decision(verdict: decision.verdict, memory: decision.memory))
+            }
             if case .stageHasNoCheck? = decision.verdict.causes.first { return Ruling(decision) }
             let verdict = decision.verdict.shown { [wall, now] in wall + ($0 - now) }
             return Ruling(

@@ -212,6 +212,11 @@ extension ServerSession {
         }
         // RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
         guard taken < settings.limits.recipients else { return answer(.tooManyRecipients, &actions) }
+        // Whoever guesses at names. Each before had its true answer, so a message with many old addresses gets on with every session.
+        guard refusedInARow < settings.limits.errors else {
+            actions.append(.violation(.overLimit))
+            return end(.tooManyRefused, &actions)
+        }
         ask(.recipient(recipient), .recipient(recipient, count: taken), &actions)
     }
 
@@ -297,6 +302,7 @@ extension ServerSession {
         // XCLIENT_README: back to the greeting, but for what was told on the way there.
         account = nil
         isStranded = false
+        refusedInARow = 0
         helo = attributes.helo?.value.map { HeloName($0) }
         isExtended = helo != nil && attributes.proto == .esmtp
         ask(.connect(again: true), .connect, &actions)
@@ -360,6 +366,11 @@ extension ServerSession {
     mutating func recipientRefused(_ reply: Reply, _ actions: inout [ServerAction]) {
         transaction?.refusedRecipients += 1
         if reply.namesUnknownMailbox { actions.append(.violation(.unknownRecipient)) }
+        if !reply.isPermanent {
+            refusedInARow = 0
+        } else if account == nil, transaction?.recipients == 0 {
+            refusedInARow += 1
+        }
         answer(reply, &actions)
     }
 }

@@ -19,6 +19,7 @@ extension ServerSession {
         case .recipient:
             guard reply.isPositive else { return recipientRefused(usable(reply), &actions) }
             transaction?.recipients += 1
+            refusedInARow = 0
             answer(reply, &actions)
         case .data:
             guard reply.code == 354 else { return answer(usable(reply), &actions) }

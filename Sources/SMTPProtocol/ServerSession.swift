@@ -31,6 +31,8 @@ public struct ServerSession: Sendable {
     public internal(set) var commands = 0
     /// Commands that the machine itself refused.
     public internal(set) var errors = 0
+    /// Recipients in a row that were refused for good, while their message had none.
+    var refusedInARow = 0
     /// What XCLIENT commands in a row have told.
     var introduction: XClientAttributes?
     /// What is to be offered from the next EHLO on.

@@ -55,7 +55,9 @@ public struct ServerLimits: Hashable, Sendable {
     public var commands: Int
     /// Lines that were no command known to us, or not ended as a line is. The one that reaches it is answered 421.
     public var unknownCommands: Int
-    /// Commands that were answered 4xx or 5xx by the machine itself. The one that reaches it is answered 421.
+    /// Commands that were answered 4xx or 5xx by the machine itself. The one that reaches it is answered 421. It bounds as well how many
+    /// recipients in a row may be refused for good, by whomever, to a client that has not logged in: the next RCPT is answered 421. One
+    /// that is accepted or deferred begins that count anew, and behind one that was accepted no other of the message is counted.
     public var errors: Int
     /// Log-ins that were refused. The next AUTH is answered 421.
     public var failedLogIns = 5

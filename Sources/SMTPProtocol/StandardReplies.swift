@@ -47,6 +47,7 @@ extension Reply {
     static let refusedEarlier = Reply(503, "5.5.1", "Service refused; send QUIT")
 
     static let tooManyErrors = Reply(421, "4.7.0", "Too many errors, closing connection")
+    static let tooManyRefused = Reply(421, "4.7.0", "Too many recipients refused, closing connection")
     static let tooManyCommands = Reply(421, "4.7.0", "Too many commands, closing connection")
     static let tooManyMessages = Reply(421, "4.7.0", "Too many messages in one session, closing connection")
     static let notSMTP = Reply(421, "4.7.0", "This is an SMTP port, closing connection")

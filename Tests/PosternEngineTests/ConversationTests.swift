@@ -84,6 +84,8 @@ struct ConversationTests {
             #expect(!site.ask(attempt(stage)).stutters)
         }
         #expect(site.ask(attempt(from: "", signals: suspected)).stutters, "null sender, \(Self.sites[index].name)")
+        let refused = site.ask(attempt(signals: bad))
+        #expect(refused.action == .reject && refused.stutters && refused.delay == .seconds(2), "\(Self.sites[index].name)")
         // Postmaster is for everyone.
         let verdict = site.ask(attempt(to: "postmaster@example.net", signals: suspected))
         #expect(!verdict.stutters && verdict.delay == .zero)

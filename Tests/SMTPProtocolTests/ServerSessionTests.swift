@@ -68,6 +68,91 @@ struct ServerSessionTests {
         #expect(runner.questions.last == .content(recipients: 100))
     }
 
+    @Test(
+        "recipients refused in a row end the session, whoever refuses them and in how many messages",
+        arguments: ["rcpt", "recipient"])
+    func recipientsRefusedInARow(_ who: String) {
+        var runner = runner { $0.limits.errors = 4 }
+        let unknown = Reply(550, "5.1.1", "nobody")
+        runner.connect()
+        runner.send("EHLO a\r\n")
+        runner.send("MAIL FROM:<a@b>\r\n")
+        let refusals = [unknown, unknown, Reply(554, "5.7.1", "not you"), unknown]
+        if who == "rcpt" { runner.decisions[who] = refusals.map { .reject($0) } } else { runner.backend[who] = refusals }
+        _ = runner.takeReplies()
+        runner.send("RCPT TO:<c@d>\r\nRCPT TO:<e@d>\r\nRSET\r\nMAIL FROM:<a@b>\r\nRCPT TO:<f@d>\r\nRCPT TO:<g@d>\r\n")
+        #expect(runner.takeReplies().map(\.code) == [550, 550, 250, 250, 554, 550])
+        #expect(runner.session.errors == 0 && !runner.isClosed)
+        let asked = runner.questions.count
+        runner.send("RCPT TO:<h@d>\r\nQUIT\r\n")
+        #expect(runner.takeReplies() == [Reply(421, "4.7.0", "Too many recipients refused, closing connection")])
+        #expect(runner.isClosed && runner.takeViolations().last == .overLimit)
+        #expect(runner.questions.count == asked, "nobody is asked about it")
+    }
+
+    @Test("a list of old addresses comes through: an accepted or deferred recipient begins anew, and a message with one goes on")
+    func staleRecipients() {
+        var runner = runner { $0.limits.errors = 3 }
+        let unknown = Reply(550, "5.1.1", "nobody")
+        func send(_ replies: [Reply]) -> [UInt16] {
+            runner.backend["recipient"] = replies
+            _ = runner.takeReplies()
+            for _ in replies { runner.send("RCPT TO:<c@d>\r\n") }
+            return runner.takeReplies().map(\.code)
+        }
+        runner.connect()
+        runner.send("EHLO a\r\n")
+        runner.send("MAIL FROM:<a@b>\r\n")
+        let deferred = Reply(451, "4.7.1", "later")
+        #expect(send([unknown, unknown, deferred, unknown, unknown, .ok]) == [550, 550, 451, 550, 550, 250])
+        // One is accepted: what follows belongs to its message.
+        #expect(send(Array(repeating: unknown, count: 20)) == Array(repeating: 550, count: 20))
+        runner.send("DATA\r\n")
+        runner.send("x\r\n.\r\n")
+        runner.send("MAIL FROM:<a@b>\r\n")
+        #expect(send([unknown, unknown, unknown]) == [550, 550, 550])
+        #expect(!runner.isClosed)
+        runner.send("RCPT TO:<c@d>\r\n")
+        #expect(runner.isClosed)
+    }
+
+    @Test("another client, and one that has logged in, are not counted for it")
+    func othersRefused() {
+        let unknown = Reply(550, "5.1.1", "nobody")
+        var front = runner {
+            $0.limits.errors = 3
+            $0.extensions.xclient = [.address]
+        }
+        front.connect()
+        for host in 1...3 {
+            front.send("XCLIENT ADDR=192.0.2.\(host)\r\n")
+            front.send("EHLO a\r\n")
+            front.send("MAIL FROM:<a@b>\r\n")
+            _ = front.takeReplies()
+            front.backend["recipient"] = [unknown, unknown, unknown]
+            front.send("RCPT TO:<c@d>\r\nRCPT TO:<c@d>\r\nRCPT TO:<c@d>\r\nRSET\r\n")
+            #expect(front.takeReplies().map(\.code) == [550, 550, 550, 250])
+        }
+
+        var user = ServerRunner(
+            settings: {
+                var settings = ServerSettings(hostname: "mx.example", extensions: Extensions(pipelining: true))
+                settings.extensions.authentication = [.plain]
+                settings.requiresAuthentication = true
+                settings.limits.errors = 3
+                settings.limits.line.authentication = 12_288
+                return settings
+            }(), isSecured: true)
+        user.connect()
+        user.send("EHLO a\r\n")
+        user.send("AUTH PLAIN AHVzZXIAc2VjcmV0\r\n")
+        #expect(user.takeReplies().last?.code == 235)
+        user.backend["recipient"] = Array(repeating: unknown, count: 10)
+        user.send("MAIL FROM:<a@b>\r\n")
+        for _ in 0..<10 { user.send("RCPT TO:<c@d>\r\n") }
+        #expect(user.takeReplies().map(\.code) == [250] + Array(repeating: 550, count: 10))
+    }
+
     @Test("questions carry what was said")
     func questions() {
         var runner = runner()

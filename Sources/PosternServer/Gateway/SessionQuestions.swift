@@ -232,11 +232,13 @@ extension SessionHandler {
         }
     }
 
-    private func decide(_ recipient: RecipientCommand) {
+    private func decide(_ recipient: RecipientCommand) { decide(attempt(recipient)) }
+
+    private func attempt(_ recipient: RecipientCommand) -> Attempt {
         var attempt = attempt(.rcpt, machine?.transaction?.mail, recipient.mailbox)
         let unknown = gateway.clients.unknown(client.source.address, now: .now())
         if unknown > 0 { attempt.signals[.unknownRecipients] = unknown }
-        decide(consume attempt)
+        return attempt
     }
 
     /// Whether somebody may be refused at connect for what it has done.
@@ -327,38 +329,67 @@ extension SessionHandler {
         }
     }
 
-    /// Nobody takes mail for the recipient here. Who guesses at names is counted for it, and waits like everybody.
+    /// Nobody takes mail for the recipient here. Who guesses at names is counted for it, and waits like everybody; and whom the engine
+    /// refuses for what it is learns nothing of mailboxes.
     private func refuse(_ recipient: RecipientCommand, _ reply: Reply) {
-        let asked = attempt(.rcpt, machine?.transaction?.mail, recipient.mailbox)
-        question.stage = .rcpt
-        question.number &+= 1
-        output.stutter = nil
-        let decision = SMTPProtocol.Decision.reject(reply)
-        guard current.settings.submission == nil, let limits = gateway.decisions.limits,
-            let (span, most) = gateway.decisions.askedInVain(asked), span > .zero, limits.beginHold(limit: most)
-        else {
-            ready = .decision(decision)
+        guard current.settings.submission == nil else {
+            question.stage = .rcpt
+            question.number &+= 1
+            output.stutter = nil
+            ready = .decision(.reject(reply))
             return
         }
-        question.holdsPlace = true
-        pause(decision, min(span, SessionQuestion.longestPause))
+        let asked = attempt(recipient)
+        let held = gateway.decisions.askedInVain(asked)
+        weigh(asked, isInVain: true) { $0.refused($1, reply, $2, held) }
+    }
+
+    private func refused(
+        _ number: UInt64, _ reply: Reply, _ outcome: DecisionService.Outcome, _ held: (hold: WallTime.Span, heldSessions: Int)?
+    ) {
+        guard number == question.number, !isGone, !output.closes else { return }
+        let verdict = outcome.verdict
+        var decision = SMTPProtocol.Decision.reject(reply)
+        if verdict.action == .reject {
+            decision = SMTPProtocol.Decision(outcome, at: .rcpt)
+            // These words no longer tell.
+            if reply.namesUnknownMailbox { note(.unknownRecipient) }
+        }
+        output.stutter = verdict.stutters ? stutterPause(outcome) : nil
+        // It is neither deferred nor let pass: of all delays the stage's alone.
+        var delay = gateway.shortened(min(verdict.delay, outcome.delays.stage), automatic: false, current)
+        if let (hold, most) = held, hold > delay, let limits = gateway.decisions.limits, limits.beginHold(limit: most) {
+            question.holdsPlace = true
+            delay = hold
+        }
+        guard delay > .zero else { return go(decision) }
+        pause(decision, min(delay, SessionQuestion.longestPause))
+        pump()
     }
 
     // MARK: - Answers
 
     private func decide(_ attempt: consuming Attempt) {
+        let early = attempt.signals[.earlyTalk] != nil
+        weigh(attempt) { $0.decided($1, $2, early: early) }
+    }
+
+    /// Asks the engine. What it says comes at once or later, on this loop, with the question's number.
+    private func weigh(
+        _ attempt: consuming Attempt, isInVain: Bool = false,
+        answered: @escaping @Sendable (SessionHandler, UInt64, DecisionService.Outcome) -> Void
+    ) {
         question.stage = attempt.stage
         question.number &+= 1
         let number = question.number
         let loop = gate.loop
         let bound = NIOLoopBound(self, eventLoop: loop)
-        let early = attempt.signals[.earlyTalk] != nil
         if let metTrap { memory.metTrap = metTrap }
-        gateway.decisions.decide(attempt, memory: memory, listener: gateway.name) { outcome in
+        gateway.decisions.decide(attempt, memory: memory, listener: gateway.name, isInVain: isInVain) { outcome in
             if loop.inEventLoop {
-                bound.value.decided(number, outcome, early: early)
+                answered(bound.value, number, outcome)
             } else {
-                loop.execute { bound.value.decided(number, outcome, early: early) }
+                loop.execute { answered(bound.value, number, outcome) }
             }
         }
     }

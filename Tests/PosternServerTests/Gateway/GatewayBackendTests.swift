@@ -322,17 +322,95 @@ import Testing
             engine: {
                 $0.checks[.unknownRecipients] = CheckSetting(score: 10)
                 $0.greylist.mode = .on
+                $0.delays.stutter = .zero
             }
         ) { $0.probe.isOn = true }
         let client = try await test.greeted()
         _ = try await client.ask("MAIL FROM:<a@example.com>")
-        for number in 0..<4 { #expect(try await client.ask("RCPT TO:<no\(number)@example.org>")?.prefix(3) == "550") }
-        #expect(try await client.ask("RCPT TO:<yes@example.org>")?.hasPrefix("554 5.7.1 ") == true)
+        for number in 0..<3 { #expect(try await client.ask("RCPT TO:<no\(number)@example.org>")?.prefix(3) == "550") }
+        // Nothing is written of them; from here on the client hears the same of mailboxes that exist and that do not.
+        #expect(try await test.store.decisions(DecisionFilter()).isEmpty)
+        #expect(test.lines.lines.allSatisfy { !$0.contains("stage=RCPT") })
+        #expect(try await client.ask("RCPT TO:<no3@example.org>")?.hasPrefix("554 5.7.1 Refused by local policy") == true)
+        #expect(try await client.ask("RCPT TO:<yes@example.org>")?.hasPrefix("554 5.7.1 Refused by local policy") == true)
+        #expect(test.counters.unknownRecipients == 4)
+        try await eventually("both refusals are kept") { test.lines.lines.filter { $0.contains("verdict=reject") }.count == 2 }
+        #expect(try await test.store.decisions(DecisionFilter()).map(\.action) == ["reject", "reject"])
         // It is the client's, whatever the session; another client's is its own.
         #expect(try await send(test, to: "yes@example.org") == "554")
         let other = try await test.greeted(source: "127.0.0.55")
         other.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<yes@example.org>\r\n")
         #expect(try await other.replies(2).last??.hasPrefix("451 4.7.1 Greylisted") == true)
+        await test.stop()
+    }
+
+    /// With `probe: false` the backend says it of the client's own mail, which has been decided on before.
+    @Test(arguments: [true, false])
+    func whoGuessesAtNamesIsSlowedAndSentAway(probes: Bool) async throws {
+        var script = ScriptedBackend.Script()
+        script.replies = [("RCPT TO:<no", "550 5.1.1 no such user here")]
+        let backend = try ScriptedBackend(script)
+        let entry = ListEntry(.allow, .client, Pattern("127.0.0.9")!, added: WallTime(seconds: 0))
+        let test = try await TestGateway(
+            [backend.address], lists: Lists(entries: [entry]),
+            engine: {
+                $0.checks[.unknownRecipients] = CheckSetting(score: 5)
+                // A stranger would be deferred; but with that answer, and that pause, only where there is the mailbox.
+                $0.greylist.mode = probes ? .on : .off
+                $0.delays.deferral = .seconds(20)
+                $0.delays.stage = .milliseconds(400)
+                $0.delays.stutter = .milliseconds(40)
+            }
+        ) {
+            $0.probe.isOn = probes
+            $0.limits.errors = 5
+        }
+        let client = try await test.greeted()
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        let reply = "550 5.1.1 no such user here"
+        for number in 0..<5 {
+            let start = NIODeadline.now()
+            client.send("RCPT TO:<no\(number)@example.org>\r\n")
+            try await eventually("all of it") { client.pending.text == reply + "\r\n" }
+            let times = client.pending.times
+            #expect(times[0] - start >= .milliseconds(400) && times[0] - start < .seconds(10), "\(number)")
+            // From the fourth on it is known as one that guesses: 28 pauses.
+            #expect((try #require(times.last) - times[0] >= .milliseconds(28 * 35)) == (number >= 3), "\(number)")
+            #expect(try await client.reply() == reply)
+        }
+        #expect(try await client.ask("RCPT TO:<yes@example.org>") == "421 4.7.0 Too many recipients refused, closing connection")
+        try await client.waitUntilClosed()
+        if probes { #expect(try await test.store.decisions(DecisionFilter()).isEmpty) }
+        // Whom the admin has named hears it at once, however often.
+        let ours = try await test.greeted(source: "127.0.0.9")
+        _ = try await ours.ask("MAIL FROM:<a@example.com>")
+        let start = ContinuousClock.now
+        for number in 0..<4 { #expect(try await ours.ask("RCPT TO:<no\(number)@example.org>") == reply) }
+        #expect(ContinuousClock.now - start < .milliseconds(1600))
+        await test.stop()
+    }
+
+    /// What look-ups find out decides as it does for a mailbox that exists.
+    @Test func theListedHearNothingOfMailboxes() async throws {
+        var script = ScriptedBackend.Script()
+        script.replies = [("RCPT TO:<no", "550 5.1.1 no such user here")]
+        let backend = try ScriptedBackend(script)
+        var findings = Findings()
+        findings.listings = [Listing(list: "bl.example", score: 12, reply: "127.0.0.2")]
+        let test = try await TestGateway(
+            [backend.address], evidence: FixedEvidence(findings: findings),
+            engine: {
+                $0.greylist.mode = .on
+                $0.looksUp = true
+            }
+        ) { $0.probe.isOn = true }
+        let client = try await test.greeted()
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        for name in ["no", "yes"] {
+            let reply = try await client.ask("RCPT TO:<\(name)@example.org>")
+            #expect(reply?.hasPrefix("554 5.7.1 Refused by local policy") == true, "\(name)")
+        }
+        #expect(test.counters.unknownRecipients == 1)
         await test.stop()
     }
 
