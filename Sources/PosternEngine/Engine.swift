@@ -79,7 +79,9 @@ public struct Engine: Sendable {
         case .rcpt:
             if let exemption = exemption(of: attempt, now: now) {
                 var decision = Decision(verdict: exemption, memory: memory)
-                if attempt.sender == .null, exemption.action == .accept, memory.exemptAtRcpt == nil {
+                if exemption.action == .accept, memory.exemptAtRcpt == nil,
+                    attempt.sender == .null || exemption.causes.first == .alwaysReachable
+                {
                     decision.memory.exemptAtRcpt = exemption.causes.first
                 }
                 decision.overtaken = overtaken(attempt, by: exemption, recipients: attempt.recipient.map { [$0.folded] } ?? [])
@@ -107,7 +109,7 @@ public struct Engine: Sendable {
             return step(inquiry(shared, recipients: CollectionOfOne(recipient.folded), memory: memory), now: now, showsChecks)
 
         case .data:
-            guard attempt.sender == .null else { return accept(.stageHasNoCheck) }
+            guard attempt.sender == .null else { return blockStep(attempt, memory: memory, now: now) ?? accept(.stageHasNoCheck) }
             if let exemption = exemption(of: attempt, now: now) {
                 let overtaken = self.overtaken(attempt, by: exemption, recipients: recipientsAtData(attempt, memory))
                 return .decided(Decision(verdict: exemption, memory: memory, overtaken: overtaken))
@@ -117,9 +119,28 @@ public struct Engine: Sendable {
             if memory.awaitingData.isEmpty, settings.greylist.mode != .off, let cause = memory.exemptAtRcpt { return accept(cause) }
             return step(inquiry(shared, recipients: recipientsAtData(attempt, memory), memory: memory), now: now, showsChecks)
 
-        case .connect, .ehlo, .helo, .mail, .endOfMessage, .vrfy, .etrn:
+        case .endOfMessage, .vrfy, .etrn:
+            return blockStep(attempt, memory: memory, now: now) ?? accept(.stageHasNoCheck)
+
+        case .connect, .ehlo, .helo, .mail:
             return accept(.stageHasNoCheck)
         }
+    }
+
+    /// What a block refuses at a stage at which nothing else is checked: for a mail server that asks there and not at RCPT.
+    ///
+    /// Not before RCPT, nor where the one recipient is not named, nor where postmaster or abuse is known to be a recipient: they stay
+    /// reachable for everybody (RFC 5321 §4.5.1). A gateway has asked about each recipient.
+    private func blockStep(_ attempt: Attempt, memory: MessageMemory, now: WallTime) -> Step? {
+        guard lists.mayBlock, !attempt.isConversation else { return nil }
+        switch attempt.stage {
+        case .data, .endOfMessage:
+            guard attempt.recipient != nil || attempt.recipientCount > 1, memory.exemptAtRcpt != .alwaysReachable else { return nil }
+        case .vrfy, .etrn: break
+        case .connect, .ehlo, .helo, .mail, .rcpt: return nil
+        }
+        guard let verdict = exemption(of: attempt, now: now), verdict.action == .reject else { return nil }
+        return .decided(Decision(verdict: verdict, memory: memory))
     }
 
     /// Whom the null sender's message is for, as far as that is known when DATA is asked about. Where RCPT was not, or the memory is

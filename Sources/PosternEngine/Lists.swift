@@ -10,6 +10,8 @@ public struct Lists: Sendable {
     public var subscribed: [SubscribedList] = []
     /// Whether any recipient is a trap, by the number of such entries.
     private var traps = 0
+    /// How many entries block.
+    private var blocks = 0
 
     private struct Key: Hashable {
         var kind: ListEntry.Kind
@@ -26,6 +28,8 @@ public struct Lists: Sendable {
 
     public var count: Int { entries.count }
     public var hasTraps: Bool { traps > 0 }
+    /// Whether anybody may be blocked: where not, a stage at which nothing else is checked costs no look-up.
+    var mayBlock: Bool { blocks > 0 || !subscribed.isEmpty }
 
     /// Every entry, in no order.
     public var allEntries: some Collection<ListEntry> { entries.values }
@@ -34,6 +38,7 @@ public struct Lists: Sendable {
     public mutating func insert(_ entry: ListEntry) {
         let replaced = entries.updateValue(entry, forKey: Key(kind: entry.kind, pattern: entry.pattern, list: entry.list))
         if replaced == nil, entry.list == .trap { traps += 1 }
+        if replaced == nil, entry.list == .block { blocks += 1 }
         if replaced == nil, case .prefix(let prefix) = entry.pattern {
             lengths[prefix.address.family, default: [:]][prefix.length, default: 0] += 1
         }
@@ -44,6 +49,7 @@ public struct Lists: Sendable {
     public mutating func remove(_ list: ListEntry.List, _ kind: ListEntry.Kind, _ pattern: Pattern) -> Bool {
         guard entries.removeValue(forKey: Key(kind: kind, pattern: pattern, list: list)) != nil else { return false }
         if list == .trap { traps -= 1 }
+        if list == .block { blocks -= 1 }
         if case .prefix(let prefix) = pattern, let count = lengths[prefix.address.family]?[prefix.length] {
             lengths[prefix.address.family]?[prefix.length] = count > 1 ? count - 1 : nil
         }

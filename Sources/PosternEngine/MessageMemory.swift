@@ -37,7 +37,7 @@ public struct MessageMemory: Equatable, Sendable {
     }
 
     /// Why the first exempt recipient of a null-sender message was exempt: where none awaits the verdict at DATA, it
-    /// speaks for the message.
+    /// speaks for the message. Of a message with a sender, whether it has gone to postmaster or abuse.
     public var exemptAtRcpt: Cause? {
         get { seldom.exemptAtRcpt }
         set { seldom.exemptAtRcpt = newValue }

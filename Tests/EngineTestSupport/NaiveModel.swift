@@ -134,7 +134,9 @@ public struct NaiveModel: Sendable {
     /// What is to be said at RCPT before anything is looked up; `nil` where something must be.
     mutating func beginRcpt(message: Int, host: Int, person: World.Person, recipient: Int, at now: WallTime) -> Answer? {
         if let word = exemption(host: host, person: person, recipient: recipient, at: now) {
-            if person == .null, word != "blocked", messages[message]?.exempt == nil { messages[message, default: Message()].exempt = word }
+            if person == .null && word != "blocked" || word == "always-reachable", messages[message]?.exempt == nil {
+                messages[message, default: Message()].exempt = word
+            }
             return Answer(action: word == "blocked" ? .reject : .accept, word: word)
         }
         guard person == .null else { return nil }
@@ -145,8 +147,13 @@ public struct NaiveModel: Sendable {
 
     /// The same at DATA.
     func beginData(message: Int, host: Int, person: World.Person, recipients: [Int], at now: WallTime) -> Answer? {
-        guard person == .null else { return Answer(action: .accept, word: "stage") }
         let only = recipients.count == 1 ? recipients[0] : nil
+        guard person == .null else {
+            let isBlocked =
+                messages[message]?.exempt != "always-reachable"
+                && exemption(host: host, person: person, recipient: only, at: now) == "blocked"
+            return isBlocked ? Answer(action: .reject, word: "blocked") : Answer(action: .accept, word: "stage")
+        }
         if let word = exemption(host: host, person: person, recipient: only, at: now) {
             return Answer(action: word == "blocked" ? .reject : .accept, word: word)
         }

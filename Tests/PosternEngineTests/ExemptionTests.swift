@@ -120,6 +120,55 @@ struct ExemptionTests {
         #expect(site.rcpt("abuse@example.net", account: "alice").word == "always-reachable")
     }
 
+    @Test("a policy service that is asked only behind RCPT refuses what is blocked", arguments: [Stage.data, .endOfMessage])
+    func blockBehindRcpt(stage: Stage) throws {
+        func attempt(_ recipient: String?, count: Int = 1, from sender: String = "alice@example.org", account: String? = nil) -> Attempt {
+            Attempt(
+                stage: stage, client: Client(address: IPAddress("192.0.2.1"), confirmedName: DomainName("mail.example.com")),
+                sender: ReversePath(sender), recipient: recipient.flatMap { Mailbox($0) }, recipientCount: count, instance: "1",
+                account: account)
+        }
+        for (kind, pattern) in [
+            (ListEntry.Kind.client, "192.0.2.1"), (.client, "192.0.2.0/24"), (.client, "example.com"), (.sender, "example.org"),
+        ] {
+            var site = Site()
+            let blocked = try entry(.block, kind, pattern)
+            site.engine.lists.insert(blocked)
+            #expect(site.ask(attempt("bob@example.net")) == Verdict(.reject, [.blocked(blocked)]), "\(pattern)")
+            #expect(site.ask(attempt(nil, count: 2)).action == .reject)
+            // Postmaster and abuse stay reachable, and nobody knows who a recipient is that is not named.
+            #expect(site.ask(attempt("Postmaster@example.net")).causes == [.stageHasNoCheck])
+            #expect(site.ask(attempt(nil)).causes == [.stageHasNoCheck])
+            #expect(site.ask(attempt(nil, count: 0)).causes == [.stageHasNoCheck])
+            #expect(site.ask(attempt("bob@example.net", account: "carol")).causes == [.stageHasNoCheck])
+            // A gateway has asked about each recipient.
+            var conversation = attempt("bob@example.net")
+            conversation.isConversation = true
+            #expect(site.ask(conversation).causes == [.stageHasNoCheck])
+            // What is allowed more narrowly is.
+            site.engine.lists.insert(try entry(.allow, kind, kind == .sender ? "alice@example.org" : "192.0.2.1"))
+            #expect(site.ask(attempt("bob@example.net")).action == .accept)
+        }
+        var site = Site()
+        site.engine.lists.insert(try entry(.block, .client, "192.0.2.1"))
+        for recipient in ["postmaster@example.net", "abuse@example.net"] { #expect(site.rcpt(recipient, instance: "1").action == .accept) }
+        #expect(site.ask(attempt(nil, count: 2)).causes == [.stageHasNoCheck])
+        site.engine.lists.remove(.block, .client, try #require(Pattern("192.0.2.1")))
+        site.messages = [:]
+        #expect(site.ask(attempt(nil, count: 2)).causes == [.stageHasNoCheck])
+    }
+
+    @Test("nobody is refused while the recipient is not known; whoever asks for none may be", arguments: Stage.allCases)
+    func blockWithoutRecipient(stage: Stage) throws {
+        var site = Site()
+        site.engine.lists.insert(try entry(.block, .client, "192.0.2.1"))
+        let verdict = site.ask(Attempt(stage: stage, client: Client(address: IPAddress("192.0.2.1")), sender: ReversePath("a@b.example")))
+        #expect((verdict.action == .reject) == [.rcpt, .vrfy, .etrn].contains(stage))
+        guard stage == .vrfy else { return }
+        let client = Client(address: IPAddress("192.0.2.1"))
+        #expect(site.ask(Attempt(stage: stage, client: client, recipient: Mailbox("postmaster@example.net"))).action == .accept)
+    }
+
     @Test("a block works in every mode")
     func blockInEveryMode() throws {
         for mode in Mode.allCases {

@@ -246,6 +246,30 @@ extension Findings {
         await test.stop()
     }
 
+    /// Behind RCPT, too: for a mail server that asks there alone.
+    @Test func aBlockCountsBehindRcptAndKeepsNobodyFromPostmaster() async throws {
+        let entry = ListEntry(.block, .sender, Pattern("example.com")!, added: WallTime(seconds: 0))
+        let test = try await TestService(lists: Lists(entries: [entry]))
+        let client = try test.client()
+        func ask(_ stage: String, _ recipient: String, count: Int = 1, message: String = "1") throws -> String {
+            try #require(
+                try client.ask([
+                    ("protocol_state", stage), ("recipient", recipient), ("recipient_count", "\(count)"), ("instance", message),
+                ]))
+        }
+        for stage in ["DATA", "END-OF-MESSAGE"] {
+            #expect(try ask(stage, "b@example.org").hasPrefix("action=554 5.7.1 Refused by local policy"), "\(stage)")
+            #expect(try ask(stage, "", count: 2).hasPrefix("action=554"), "\(stage)")
+            #expect(try ask(stage, "abuse@example.org") == "action=DUNNO", "\(stage)")
+        }
+        for stage in ["CONNECT", "EHLO", "HELO", "MAIL"] { #expect(try ask(stage, "", count: 0) == "action=DUNNO", "\(stage)") }
+        for recipient in ["postmaster@example.org", "abuse@example.org"] {
+            #expect(try ask("RCPT", recipient, count: 0, message: "2") == "action=DUNNO")
+        }
+        for stage in ["DATA", "END-OF-MESSAGE"] { #expect(try ask(stage, "", count: 2, message: "2") == "action=DUNNO", "\(stage)") }
+        await test.stop()
+    }
+
     @Test func everyStageIsAnswered() async throws {
         let test = try await TestService()
         let client = try test.client()
