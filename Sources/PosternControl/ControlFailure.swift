@@ -36,6 +36,7 @@ public struct ControlFailure: Error, Codable, Equatable, Sendable, CustomStringC
             case .locked, .overloaded: .temporary
             case .full: .inputOutput
             case .denied: .noPermission
+            case .uncreatable: .cannotCreate
             case .newer: .configuration
             case .corrupt, .closed, .other: .unavailable
             }

@@ -73,6 +73,8 @@ public struct StoreFailure: Error, Equatable, Sendable, CustomStringConvertible 
         case newer
         /// The file or folder may not be opened or written.
         case denied
+        /// A file or folder cannot be made or opened at its path: a folder is missing, or something else is in the way.
+        case uncreatable
         /// More transactions wait than the bound allows.
         case overloaded
         case closed

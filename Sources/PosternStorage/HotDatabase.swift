@@ -245,7 +245,7 @@ struct FileIdentity: Equatable {
     init(_ path: String) throws(StoreFailure) {
         var status = stat()
         guard stat(path, &status) == 0 else {
-            throw StoreFailure(.denied, "cannot look at the database \(path): \(systemMessage(errno))")
+            throw StoreFailure(StoreFailure.Kind(errno: errno), "cannot look at the database \(path): \(systemMessage(errno))")
         }
         device = UInt64(status.st_dev)
         inode = UInt64(status.st_ino)

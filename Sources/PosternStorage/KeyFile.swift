@@ -8,9 +8,9 @@ enum KeyFile {
     static func read(_ path: String) throws(StoreFailure) -> [UInt8]? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
-            if errno == ENOENT { return nil }
-            throw StoreFailure(
-                .denied, "cannot read the key file \(path): \(systemMessage(errno)); make it readable to the user that runs Postern")
+            let code = errno
+            if code == ENOENT { return nil }
+            throw unreadable(code, path)
         }
         defer { close(descriptor) }
         // One octet more than a key has, to tell a longer file.
@@ -20,7 +20,7 @@ enum KeyFile {
             let wanted = bytes.count - count
             let got = bytes.withUnsafeMutableBytes { Foundation.read(descriptor, $0.baseAddress! + count, wanted) }
             if got < 0, errno == EINTR { continue }
-            guard got >= 0 else { throw StoreFailure(.denied, "cannot read the key file \(path): \(systemMessage(errno))") }
+            guard got >= 0 else { throw unreadable(errno, path) }
             if got == 0 { break }
             count += got
         }
@@ -72,11 +72,34 @@ enum KeyFile {
         return true
     }
 
+    private static func unreadable(_ code: Int32, _ path: String) -> StoreFailure {
+        let kind = StoreFailure.Kind(errno: code)
+        let advice =
+            switch kind {
+            case .denied: "; make it readable to the user that runs Postern"
+            case .uncreatable: "; data_directory must name a folder, and the key file in it must be a file"
+            default: ""
+            }
+        return StoreFailure(kind, "cannot read the key file \(path): \(systemMessage(code))\(advice)")
+    }
+
     private static func failure(_ code: Int32, _ path: String) -> StoreFailure {
         StoreFailure(
-            code == ENOSPC || code == EDQUOT ? .full : .denied,
+            StoreFailure.Kind(errno: code),
             "cannot write the key file \(path): \(systemMessage(code)); the folder must exist and be writable to the user that runs Postern"
         )
+    }
+}
+
+extension StoreFailure.Kind {
+    /// What it means that a file or folder could not be opened, made or written: permission is lacking in two cases only.
+    init(errno code: Int32) {
+        switch code {
+        case EACCES, EPERM: self = .denied
+        case ENOSPC, EDQUOT: self = .full
+        case ENOENT, ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG, EROFS: self = .uncreatable
+        default: self = .other
+        }
     }
 }
 

@@ -54,7 +54,7 @@ struct SQLiteOpening: Sendable {
             close(descriptor)
         } else if errno != EEXIST {
             throw StoreFailure(
-                errno == ENOSPC || errno == EDQUOT ? .full : .denied,
+                StoreFailure.Kind(errno: errno),
                 "cannot make the database \(path): \(systemMessage(errno)); its folder must exist and be writable to the user that runs Postern"
             )
         }

@@ -143,11 +143,11 @@ extension SQLiteStore {
     }
 
     private static func exists(_ path: String) -> StoreFailure {
-        StoreFailure(.denied, "\(path) exists already and is not overwritten; name another file")
+        StoreFailure(.uncreatable, "\(path) exists already and is not overwritten; name another file")
     }
 
     private static func cannotWrite(_ path: String, _ code: Int32) -> StoreFailure {
-        StoreFailure(code == ENOSPC || code == EDQUOT ? .full : .denied, "cannot write the backup \(path): \(systemMessage(code))")
+        StoreFailure(StoreFailure.Kind(errno: code), "cannot write the backup \(path): \(systemMessage(code))")
     }
 
     /// All pages in one step, from the moment at which the reader's transaction began. `name` is what people called it.

@@ -65,6 +65,15 @@ struct OfflineVerbTests {
         #expect(!place.exists("postern-data"))
     }
 
+    @Test func aFileInPlaceOfTheDataFolderIs73() async throws {
+        let data = try place.write("", to: "data")
+        let file = try place.write("data_directory: \(data)\n", to: "c.yaml")
+        for verb in [["serve"], ["block", "add", "192.0.2.7"], ["block", "list"]] {
+            let outcome = try await place.run(verb + ["--config", file])
+            #expect(outcome.code == 73 && outcome.errors.contains("cannot make the data folder \(data): something else"), "\(outcome)")
+        }
+    }
+
     @Test func readingMakesNothing() async throws {
         let explained = try await place.run(
             "explain", "--ip", "192.0.2.7", "--helo", "h", "--from", "a@example.org", "--to", "b@example.net", "--json")

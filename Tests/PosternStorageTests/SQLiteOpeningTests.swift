@@ -151,12 +151,20 @@ struct SQLiteOpeningTests {
         let folder = try Folder()
         let missing = folder.file("missing/postern.db")
         let failure = await failure(folder, path: missing)
-        #expect(failure?.kind == .denied)
+        #expect(failure?.kind == .uncreatable)
         #expect(failure?.message.contains("missing/postern") == true)
         try FileManager.default.createDirectory(atPath: folder.file("folder.db"), withIntermediateDirectories: false)
         #expect(await self.failure(folder, path: folder.file("folder.db"), key: folder.file("key"))?.kind == .denied)
         try FileManager.default.createDirectory(atPath: folder.key, withIntermediateDirectories: false)
-        #expect(await self.failure(folder)?.kind == .denied)
+        #expect(await self.failure(folder)?.kind == .uncreatable)
+    }
+
+    @Test func `A file where the folder should be is no matter of permission`() async throws {
+        let folder = try Folder()
+        try Data().write(to: URL(filePath: folder.file("data")))
+        let failure = await failure(folder, path: folder.file("data/postern.db"), key: folder.file("data/postern.key"))
+        #expect(failure?.kind == .uncreatable)
+        #expect(failure?.message.contains("Not a directory; data_directory must name a folder") == true, "\(failure as Any)")
     }
 
     // MARK: - The key file

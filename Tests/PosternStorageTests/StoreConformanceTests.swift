@@ -642,7 +642,7 @@ struct StoreConformanceTests {
         try await store.commit(triplets: [triplet(2): row()])
         await #expect(throws: StoreFailure.self) { try await store.backup(to: copy) }
         let nowhere = folder.file("nowhere/copy.db")
-        await #expect(throws: StoreFailure(.denied, "cannot write the backup \(nowhere): No such file or directory")) {
+        await #expect(throws: StoreFailure(.uncreatable, "cannot write the backup \(nowhere): No such file or directory")) {
             try await store.backup(to: nowhere)
         }
         await store.close()

@@ -62,6 +62,7 @@ struct Services: Sendable {
                 switch error.kind {
                 case .locked: 75
                 case .denied: StartFailure.noPermission
+                case .uncreatable: StartFailure.cannotCreate
                 case .newer: StartFailure.configuration
                 default: StartFailure.unavailable
                 }

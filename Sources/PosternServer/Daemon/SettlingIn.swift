@@ -14,9 +14,15 @@ extension Configuration {
     public func settleIn(makingFolder: Bool) throws(SettlingFailure) {
         let path = dataDirectory
         if makingFolder, mkdir(path, 0o750) != 0, errno != EEXIST {
-            let code = errno == EACCES ? StartFailure.noPermission : StartFailure.cannotCreate
+            let code = errno == EACCES || errno == EPERM ? StartFailure.noPermission : StartFailure.cannotCreate
             throw SettlingFailure(
                 code: code, description: "cannot make the data folder \(path): \(String(cString: strerror(errno))); see data_directory")
+        }
+        var found = stat()
+        if stat(path, &found) == 0, found.st_mode & S_IFMT != S_IFDIR {
+            throw SettlingFailure(
+                code: StartFailure.cannotCreate,
+                description: "cannot make the data folder \(path): something else is there; name another in data_directory")
         }
         guard geteuid() == 0, let name = user else { return }
         guard let account = Account(named: name) else {
