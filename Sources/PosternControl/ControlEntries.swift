@@ -45,15 +45,27 @@ extension ControlHandler {
     static let mostShown = 1000
 
     /// Live entries, sorted by kind and text; then those of subscriptions, at most `mostShown` of each.
-    func entries(of list: ListEntry.List) async throws(ControlFailure) -> [EntryReport] {
+    ///
+    /// - Parameters:
+    ///   - named: only this entry, whatever its kind, and those that hold it.
+    ///   - kind: only entries of this kind.
+    func entries(
+        of list: ListEntry.List, named: String? = nil, kind: ListEntry.Kind? = nil
+    ) async throws(ControlFailure) -> [EntryReport] {
+        let wanted = try named.map { (text) throws(ControlFailure) in try Self.kindAndPattern(text, kind: kind, list: list).1 }
+        func isWanted(_ itsKind: ListEntry.Kind, _ pattern: Pattern) -> Bool {
+            (kind == nil || kind == itsKind) && wanted.map(pattern.holds) ?? true
+        }
         let moment = state.now()
         let all = try await stored { () async throws(StoreFailure) in try await store.entries() }
-        let admins = all.filter { $0.list == list && $0.isLive(at: moment.steady) }.map { EntryReport($0, at: moment) }
-        let own = (admins + (try await harvested(on: list, moment)))
+        let admins = all.filter { $0.list == list && $0.isLive(at: moment.steady) && isWanted($0.kind, $0.pattern) }
+            .map { EntryReport($0, at: moment) }
+        let harvested = try await harvestedEntries(on: list, moment).filter { isWanted(.client, .prefix($0.prefix)) }
+        let own = (admins + harvested.map { EntryReport($0, at: moment) })
             .sorted { ($0.kind.rawValue, $0.entry) < ($1.kind.rawValue, $1.entry) }
         return own
             + state.engine().lists.subscribed.flatMap { subscribed in
-                subscribed.entries(of: list, at: moment.steady, limit: Self.mostShown).map { entry in
+                subscribed.entries(of: list, at: moment.steady, limit: Self.mostShown, where: isWanted).map { entry in
                     var report = EntryReport(entry, at: moment)
                     report.source = subscribed.name
                     return report
@@ -64,9 +76,9 @@ extension ControlHandler {
     // MARK: - The harvest
 
     /// White entries stand beside the admin's allow entries, all others beside the blocks.
-    private func harvested(on list: ListEntry.List, _ moment: Moment) async throws(ControlFailure) -> [EntryReport] {
+    private func harvestedEntries(on list: ListEntry.List, _ moment: Moment) async throws(ControlFailure) -> [HarvestEntry] {
         guard list != .trap else { return [] }
-        return try await harvestRows().filter { moment.steady < $0.expires && $0.list == list }.map { EntryReport($0, at: moment) }
+        return try await harvestRows().filter { moment.steady < $0.expires && $0.list == list }
     }
 
     /// `nil` where it is not listed.

@@ -33,7 +33,7 @@ public actor ControlHandler {
         case .add(let drafts, let more): .added(try await noted(add: drafts, more: more ?? false, by: who).0)
         case .remove(let name): .removed(try await noted(remove: name, by: who).0)
         case .removeItself(let address, let requester): .removed(try removeItself(address, requester))
-        case .entries(let list): .entries(try await entries(of: list))
+        case .entries(let list, let named, let kind): .entries(try await entries(of: list, named: named, kind: kind))
         case .waiting(let search): .waiting(try await waiting(search).map { $0.shown(redacted: state.redacts) })
         case .forget(let search): .forgotten(try await noted(forget: search, by: who).0)
         case .release(let draft): .released(try await noted(release: draft, by: who))

@@ -11,8 +11,8 @@ public enum ControlRequest: Codable, Equatable, Sendable {
     case remove(EntryName)
     /// A listed address asks, over a connection from `requester`, to be taken off our traps' lists.
     case removeItself(address: String, requester: String)
-    /// All entries of a list.
-    case entries(list: ListEntry.List)
+    /// The entries of a list: with `named` that one and those that hold it, with `kind` those of that kind.
+    case entries(list: ListEntry.List, named: String? = nil, kind: ListEntry.Kind? = nil)
     case waiting(Search)
     case forget(Search)
     case release(ReleaseDraft)

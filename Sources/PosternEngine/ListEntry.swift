@@ -109,6 +109,24 @@ public enum Pattern: Hashable, Sendable {
     }
 }
 
+extension Pattern {
+    /// Whether all that `other` matches is matched by this one, too: it is the same, a network within this one, or a name or mailbox
+    /// below this domain.
+    public func holds(_ other: Pattern) -> Bool {
+        func split(_ mailbox: String) -> (local: Substring, domain: DomainName?)? {
+            guard let at = mailbox.utf8.lastIndex(of: UInt8(ascii: "@")) else { return nil }
+            return (mailbox[...at], DomainName(mailbox[mailbox.utf8.index(after: at)...]))
+        }
+        return switch (self, other) {
+        case (.prefix(let prefix), .prefix(let other)): prefix.contains(other)
+        case (.domain(let name), .domain(let other)): other.isWithin(name)
+        case (.domain(let name), .mailbox(let other)): split(other)?.domain?.isWithin(name) ?? false
+        case (.localPart(let local), .mailbox(let other)): split(other).map { $0.local == local } ?? false
+        default: self == other
+        }
+    }
+}
+
 extension Pattern: CustomStringConvertible {
     public var description: String {
         switch self {

@@ -34,7 +34,7 @@ enum AllowList: NamedList {
         """
     static let listExamples = """
           postern allow list
-          postern allow list --json
+          postern allow list example.org --as client --json
         """
 }
 
@@ -59,6 +59,7 @@ enum BlockList: NamedList {
         """
     static let listExamples = """
           postern block list
+          postern block list 192.0.2.7
           postern block list --json \\
               | jq -r '.[] | select(.source == "harvest") | .entry'
         """
@@ -81,7 +82,7 @@ enum TrapList: NamedList {
         """
     static let listExamples = """
           postern trap list
-          postern trap list --json
+          postern trap list old-sales@example.net --json
         """
 }
 
@@ -193,11 +194,20 @@ struct ListEntries<Which: NamedList>: AsyncParsableCommand {
 
     @OptionGroup var options: CommonOptions
 
+    @Argument(
+        help: ArgumentHelp("Only this one, and those that hold it: networks of an address, the domain of a mailbox.", valueName: "entry"))
+    var entry: String?
+
+    @Option(name: .customLong("as"), help: "Only those of a kind: client, sender or recipient.")
+    var kind: ListEntry.Kind?
+
     func run() async throws {
-        try await options.ask(.entries(list: Which.list), for: .reading) { reply in
+        try await options.ask(.entries(list: Which.list, named: entry, kind: kind), for: .reading) { reply in
             guard case .entries(let reports) = reply else { throw unexpected(reply) }
             if options.json { return try Output.json(reports) }
-            guard !reports.isEmpty else { return Output.line("no \(Which.list.rawValue) entries") }
+            guard !reports.isEmpty else {
+                return Output.line("no \(Which.list.rawValue) entries" + (entry.map { " for \($0)" } ?? ""))
+            }
             let rows = reports.map {
                 [
                     $0.kind.rawValue, $0.entry, $0.added.shortTime, $0.expires?.shortTime ?? "never",

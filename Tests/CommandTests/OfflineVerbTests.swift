@@ -116,6 +116,11 @@ struct OfflineVerbTests {
         let listed = try await place.run("block", "list", "--json")
         #expect(listed.array.map { $0["entry"] as? String } == ["192.0.2.0/24", "spammer@example.com"])
         #expect(listed.array.allSatisfy { $0["note"] as? String == "spam run" && $0["expires"] != nil })
+        let held = try await place.run("block", "list", "192.0.2.7", "--json")
+        #expect(held.array.map { $0["entry"] as? String } == ["192.0.2.0/24"])
+        let senders = try await place.run("block", "list", "--as", "sender", "--json")
+        #expect(senders.array.map { $0["entry"] as? String } == ["spammer@example.com"])
+        #expect(try await place.run("block", "list", "192.0.3.7").output == "no block entries for 192.0.3.7\n")
         let table = try await place.run("block", "list")
         #expect(table.output.split(separator: "\n").map { $0.prefix(6) } == ["KIND  ", "client", "sender"])
 

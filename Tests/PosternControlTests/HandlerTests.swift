@@ -189,6 +189,20 @@ struct HandlerTests {
         guard case .entries(let blocked) = try await ask(.entries(list: .block)) else { throw Unexpected() }
         #expect(blocked.map(\.entry) == ["192.0.2.0/24", "example.org", "user@example.org"])
         #expect(blocked.first?.note == "spam run")
+        for (named, kind, wanted) in [
+            ("192.0.2.7", nil, ["192.0.2.0/24"]), ("192.0.2.0/25", .client, ["192.0.2.0/24"]), ("192.0.0.0/16", nil, []),
+            ("USER@Example.org", nil, ["example.org", "user@example.org"]), ("mail.example.org", nil, ["example.org"]),
+            ("example.org", .client, []), (nil, .sender, ["example.org", "user@example.org"]),
+        ] as [(String?, ListEntry.Kind?, [String])] {
+            let reply = try await ask(.entries(list: .block, named: named, kind: kind))
+            guard case .entries(let found) = reply else { throw Unexpected() }
+            #expect(found.map(\.entry) == wanted, "\(named ?? "") \(kind?.rawValue ?? "")")
+        }
+        #expect(await failure(.entries(list: .block, named: "*.example.org"))?.code == .badData)
+        guard case .entries(let desks) = try await ask(.entries(list: .allow, named: "noc@mx.example.net", kind: .recipient)) else {
+            throw Unexpected()
+        }
+        #expect(desks.map(\.entry) == ["noc@"])
         #expect(state.engine().lists.count == 6, "the engine decides with them at once")
 
         guard case .removed(let removed) = try await ask(.remove(EntryName(list: .block, pattern: "example.org"))) else {

@@ -119,18 +119,24 @@ public final class SubscribedList: Sendable {
         return entry
     }
 
-    /// The entries that the engine makes something of, as those of the admin; at most `limit` of them.
-    public func entries(of list: ListEntry.List, at now: WallTime, limit: Int) -> [ListEntry] {
+    /// The entries that the engine makes something of, as those of the admin; at most `limit` of those that are wanted.
+    public func entries(
+        of list: ListEntry.List, at now: WallTime, limit: Int, where isWanted: (ListEntry.Kind, Pattern) -> Bool = { _, _ in true }
+    ) -> [ListEntry] {
         var entries: [ListEntry] = []
         struct Enough: Error {}
         try? table.forEach { (prefix, listing) throws(Enough) in
             guard entries.count < limit else { throw Enough() }
-            if listing.isLive(at: now.wholeSecond), let entry = entry(.client, .prefix(prefix), listing), entry.list == list {
+            if listing.isLive(at: now.wholeSecond), isWanted(.client, .prefix(prefix)),
+                let entry = entry(.client, .prefix(prefix), listing), entry.list == list
+            {
                 entries.append(entry)
             }
         }
         for (name, listing) in domains where entries.count < limit && listing.isLive(at: now.wholeSecond) {
-            if let entry = entry(.sender, .domain(name), listing), entry.list == list { entries.append(entry) }
+            if isWanted(.sender, .domain(name)), let entry = entry(.sender, .domain(name), listing), entry.list == list {
+                entries.append(entry)
+            }
         }
         return entries
     }
