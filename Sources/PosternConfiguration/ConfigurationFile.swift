@@ -30,7 +30,7 @@ public struct ConfigurationFile: Equatable, Sendable {
     /// The built-in defaults on a machine of this name; a name that is no domain name counts for nothing.
     static func defaults(machineName: String) -> Configuration {
         var defaults = Configuration()
-        if let name = DomainName(machineName)?.asciiForm { defaults.hostname = name.text }
+        if let name = DomainName(machineName)?.asciiForm, !name.hasHyphenAtLabelEnd { defaults.hostname = name.text }
         return defaults
     }
 

@@ -10,6 +10,10 @@ extension Value {
             error("'\(text.shortened)' is not a domain name")
             return nil
         }
+        guard !name.hasHyphenAtLabelEnd else {
+            error("'\(text.shortened)' is not a domain name: a label neither begins nor ends with a hyphen (RFC 5321 §4.1.2)")
+            return nil
+        }
         if IPAddress(name.text) != nil {
             error("'\(text)' is an address where a name is wanted")
             return nil
@@ -133,4 +137,9 @@ extension UInt8 {
         default: false
         }
     }
+}
+
+extension DomainName {
+    /// RFC 5321 §4.1.2 and RFC 1123 §2.1: no host has such a name.
+    var hasHyphenAtLabelEnd: Bool { labels.contains { $0.utf8.first == UInt8(ascii: "-") || $0.utf8.last == UInt8(ascii: "-") } }
 }
