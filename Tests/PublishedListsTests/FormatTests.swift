@@ -12,6 +12,12 @@ struct ListRowTests {
         #expect(ListRow.text("192.0.2.7") == ListRow(entry: "192.0.2.7"))
         #expect(ListRow.text("  198.51.100.0/24 ; SBL1234  \r") == ListRow(entry: "198.51.100.0/24", reason: "SBL1234"))
         #expect(ListRow.text("example.org# why") == ListRow(entry: "example.org", reason: "why"))
+        #expect(ListRow.text("10.0.0.1 # why") == ListRow(entry: "10.0.0.1", reason: "why"))
+        #expect(ListRow.text("10.0.0.1 ; see #5 # too") == ListRow(entry: "10.0.0.1", reason: "see #5 # too"))
+        for comment in ["# bar", "; bar", "#bar # baz", "\t;"] {
+            #expect(ListRow.text("10.7.7.7 foo \(comment)") == ListRow(entry: "10.7.7.7", reason: "foo"), "\(comment)")
+        }
+        #expect(ListRow.text("10.7.7.7 ticket#5;b") == ListRow(entry: "10.7.7.7", reason: "ticket#5;b"))
         for line in ["", "   ", "# nothing", "; nothing"] { #expect(ListRow.text(Substring(line)) == nil) }
     }
 

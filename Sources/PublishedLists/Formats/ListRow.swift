@@ -39,15 +39,31 @@ public struct ListRow: Equatable, Sendable {
 
     // MARK: - Text
 
-    /// One entry a line, and behind it whatever; `#` and `;` begin a comment. `nil` for a line without an entry.
+    /// One entry a line, and behind it the reason; `#` and `;`, at the entry or behind white space, begin a comment. One that stands where
+    /// the reason should is the reason. `nil` for a line without an entry.
     public static func text(_ line: Substring) -> ListRow? {
         let ends: (Character) -> Bool = { $0 == "#" || $0 == ";" || $0.isWhitespace }
         let line = line.drop(while: \.isWhitespace)
         let entry = line.prefix { !ends($0) }
         guard !entry.isEmpty else { return nil }
-        var rest = line[entry.endIndex...].drop(while: ends)
+        let tail = line[entry.endIndex...].drop(while: \.isWhitespace)
+        var rest = tail.drop(while: ends)
+        if rest.startIndex == tail.startIndex { rest = rest.withoutComment }
         while rest.last?.isWhitespace == true { rest.removeLast() }
         return ListRow(entry: String(entry), reason: String(rest))
+    }
+}
+
+extension Substring {
+    /// Without what stands behind a `#` or `;` that follows white space.
+    fileprivate var withoutComment: Substring {
+        var isAfterSpace = false
+        for index in indices {
+            let character = self[index]
+            if isAfterSpace, character == "#" || character == ";" { return self[..<index] }
+            isAfterSpace = character.isWhitespace
+        }
+        return self
     }
 }
 
