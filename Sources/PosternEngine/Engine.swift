@@ -111,6 +111,10 @@ public struct Engine: Sendable {
         case .data:
             guard attempt.sender == .null else { return blockStep(attempt, memory: memory, now: now) ?? accept(.stageHasNoCheck) }
             if let exemption = exemption(of: attempt, now: now) {
+                // RFC 5321 §4.5.1: whoever asks, and though DATA does not name it.
+                if exemption.action == .reject, memory.awaitingData.isEmpty, memory.exemptAtRcpt == .alwaysReachable {
+                    return accept(.alwaysReachable)
+                }
                 let overtaken = self.overtaken(attempt, by: exemption, recipients: recipientsAtData(attempt, memory))
                 return .decided(Decision(verdict: exemption, memory: memory, overtaken: overtaken))
             }

@@ -59,11 +59,18 @@ public struct MessageMemory: Equatable, Sendable {
             + seldom.fieldsOwed.reduce(0) { $0 + $1.utf8.count } + seldom.pending.octets
     }
 
-    /// When a trap was first named as a recipient of it, or of one before it in the same conversation: what the harvest has learnt of its
-    /// client from then on has no bearing on the answers, which would tell a trap from a mailbox.
-    public var metTrap: WallTime? {
-        get { if case .some(let seldom) = kept { seldom.metTrap } else { nil } }
-        set { if newValue != metTrap { seldom.metTrap = newValue } }
+    /// What the harvest had listed its client as when a trap was first named as a recipient of it, or of one before it in the same
+    /// conversation.
+    public struct BeforeTrap: Equatable, Sendable {
+        public var colour: ListColour?
+
+        public init(colour: ListColour?) { self.colour = colour }
+    }
+
+    /// `nil` while no trap was named. What has been learnt from then on has no bearing on the answers, which would tell a trap from a mailbox.
+    public var beforeTrap: BeforeTrap? {
+        get { if case .some(let seldom) = kept { seldom.beforeTrap } else { nil } }
+        set { if newValue != beforeTrap { seldom.beforeTrap = newValue } }
     }
 
     /// What its recipients will cost once it is accepted.
@@ -112,7 +119,7 @@ public struct MessageMemory: Equatable, Sendable {
         var exemptAtRcpt: Cause?
         var fieldsOwed: [String] = []
         var pending = PendingRecipients()
-        var metTrap: WallTime?
+        var beforeTrap: BeforeTrap?
     }
 
     private var seldom: Seldom {

@@ -160,9 +160,9 @@ public final class DecisionService: Sendable {
         _ attempt: consuming Attempt, memory: MessageMemory = MessageMemory(), listener: String, isInVain: Bool = false,
         completion: @escaping @Sendable (Outcome) -> Void
     ) {
-        if let harvest, attempt.harvested == nil, let address = attempt.client.address,
-            let colour = harvest.colour(of: address, listedBefore: memory.metTrap)
-        {
+        if let before = memory.beforeTrap {
+            attempt.harvested = before.colour
+        } else if let harvest, attempt.harvested == nil, let address = attempt.client.address, let colour = harvest.colour(of: address) {
             attempt.harvested = colour
         }
         let (now, wall) = clock.now()
@@ -246,8 +246,8 @@ public final class DecisionService: Sendable {
     /// Whether it matters which recipients are named.
     var hasTraps: Bool { harvest != nil && state.withLockedValue { $0.snapshot.hasTraps } }
 
-    /// A client has named a recipient, whatever becomes of that; the time of it, where that is a trap that it will be listed for.
-    func named(_ attempt: Attempt, at listener: String) -> WallTime? {
+    /// A client has named a recipient, whatever becomes of that; what it was listed as till then, where it will be listed for that.
+    func named(_ attempt: Attempt, at listener: String) -> MessageMemory.BeforeTrap? {
         guard let harvest else { return nil }
         let snapshot = state.withLockedValue { $0.snapshot }
         return snapshot.hasTraps ? harvest.named(attempt, at: listener, snapshot.engine) : nil

@@ -45,7 +45,7 @@ public final class PolicyService: Sendable {
     /// Decides on what is the only question about its message at present.
     private func decide(_ attempt: consuming Attempt, _ before: MessageMemory, at listener: String, _ asker: PolicyAsker) {
         var memory = before
-        if attempt.stage == .rcpt, let time = decisions.named(attempt, at: listener), memory.metTrap == nil { memory.metTrap = time }
+        if attempt.stage == .rcpt, let trap = decisions.named(attempt, at: listener), memory.beforeTrap == nil { memory.beforeTrap = trap }
         // What follows is kept until the answer comes; of the attempt that is little.
         let (stage, instance, isStressed) = (attempt.stage, attempt.instance, attempt.stressed)
         decisions.decide(attempt, memory: memory, listener: listener) { [self] outcome in

@@ -120,6 +120,36 @@ struct ExemptionTests {
         #expect(site.rcpt("abuse@example.net", account: "alice").word == "always-reachable")
     }
 
+    @Test func aBounceToPostmasterPassesAtDataWhoeverSendsIt() throws {
+        for mode in [Mode.on, .off] {
+            var site = Site()
+            site.engine.settings.greylist.mode = mode
+            site.engine.lists.insert(try entry(.block, .client, "192.0.2.1"))
+            func attempt(_ stage: Stage, _ recipient: String?) -> Attempt {
+                Attempt(
+                    stage: stage, client: Client(address: IPAddress("192.0.2.1")), recipient: recipient.flatMap { Mailbox($0) },
+                    recipientCount: recipient == nil ? 2 : 0, instance: "1")
+            }
+            func ask(_ attempt: Attempt, _ memory: inout MessageMemory) throws -> Verdict {
+                guard case .decided(let decision) = site.engine.begin(attempt, memory: memory, now: WallTime(seconds: 1_000_000)) else {
+                    throw Undecided()
+                }
+                memory = decision.memory
+                return decision.verdict
+            }
+            var memory = MessageMemory()
+            for recipient in ["postmaster@example.net", "abuse@example.net"] {
+                #expect(try ask(attempt(.rcpt, recipient), &memory).action == .accept)
+            }
+            #expect(try ask(attempt(.rcpt, "bob@example.net"), &memory).action == .reject)
+            #expect(try ask(attempt(.data, nil), &memory).causes == [.alwaysReachable])
+            var other = MessageMemory()
+            #expect(try ask(attempt(.data, "bob@example.net"), &other).action == .reject)
+        }
+    }
+
+    private struct Undecided: Error {}
+
     @Test("a policy service that is asked only behind RCPT refuses what is blocked", arguments: [Stage.data, .endOfMessage])
     func blockBehindRcpt(stage: Stage) throws {
         func attempt(_ recipient: String?, count: Int = 1, from sender: String = "alice@example.org", account: String? = nil) -> Attempt {

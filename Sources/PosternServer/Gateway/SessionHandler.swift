@@ -74,8 +74,8 @@ final class SessionHandler: ChannelDuplexHandler {
     var signals: [Check: Int] = [:]
     /// Kept for one message.
     var memory = MessageMemory()
-    /// When a trap was first named in this session.
-    var metTrap: WallTime?
+    /// What the client was listed as when it first named a trap in this session.
+    var beforeTrap: MessageMemory.BeforeTrap?
 
     // Moments.
     private var ticket: TimerWheel.Ticket?

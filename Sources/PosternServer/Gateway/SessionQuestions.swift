@@ -92,6 +92,7 @@ extension SessionHandler {
             client.confirmedName = .unavailable
             client.reverseName = nil
             signals = [:]
+            beforeTrap = nil
         }
         if let port = attributes.port?.value { client.source.port = port }
         if let name = attributes.name { client.confirmedName = name.compactMap { DomainName($0) } }
@@ -212,8 +213,8 @@ extension SessionHandler {
     /// A recipient: first what the engine has no say in, then what it says.
     private func check(_ recipient: RecipientCommand) {
         if current.settings.submission == nil, gateway.decisions.hasTraps {
-            let time = gateway.decisions.named(attempt(.rcpt, machine?.transaction?.mail, recipient.mailbox), at: gateway.name)
-            metTrap = metTrap ?? time
+            let before = gateway.decisions.named(attempt(.rcpt, machine?.transaction?.mail, recipient.mailbox), at: gateway.name)
+            beforeTrap = beforeTrap ?? before
         }
         if let refusal = relayRefusal(recipient.mailbox) ?? routeRefusal(recipient.mailbox) {
             guard refusal.isPermanent else { return ready = .decision(.defer(refusal)) }
@@ -384,7 +385,7 @@ extension SessionHandler {
         let number = question.number
         let loop = gate.loop
         let bound = NIOLoopBound(self, eventLoop: loop)
-        if let metTrap { memory.metTrap = metTrap }
+        memory.beforeTrap = beforeTrap
         gateway.decisions.decide(attempt, memory: memory, listener: gateway.name, isInVain: isInVain) { outcome in
             if loop.inEventLoop {
                 answered(bound.value, number, outcome)

@@ -89,14 +89,15 @@ public final class HarvestService: PublishedEntries {
 
     /// A recipient was named: harvests a stranger who writes to a trap. The answer must not depend on it.
     ///
-    /// - Returns: the time, where one did.
+    /// - Returns: what the client was listed as till then, where one did.
     @discardableResult
-    func named(_ attempt: Attempt, at listener: String, _ engine: Engine) -> WallTime? {
+    func named(_ attempt: Attempt, at listener: String, _ engine: Engine) -> MessageMemory.BeforeTrap? {
         guard engine.settings.harvest.mode != .off, let recipient = attempt.recipient else { return nil }
         let now = clock.now().steady
         guard engine.lists.trap(recipient, at: now) != nil, engine.mayHarvest(attempt, now: now) else { return nil }
+        let before = MessageMemory.BeforeTrap(colour: attempt.client.address.flatMap { colour(of: $0) })
         wroteToTrap(attempt.client, at: listener, engine)
-        return now
+        return before
     }
 
     /// Lists it when it is clear whether it is known, which the store knows.
@@ -147,12 +148,9 @@ public final class HarvestService: PublishedEntries {
     // MARK: - Who is listed
 
     /// What checks go by.
-    ///
-    /// - Parameter moment: only what was listed before it; `nil` for all.
-    public func colour(of address: IPAddress, listedBefore moment: WallTime? = nil) -> ListColour? {
+    public func colour(of address: IPAddress) -> ListColour? {
         state.withLockedValue { harvest in
-            guard harvest.count > 0, let entry = harvest.published(of: address, now: clock.now().steady) else { return nil }
-            return moment.map { entry.added < $0 } ?? true ? entry.colour : nil
+            harvest.count == 0 ? nil : harvest.published(of: address, now: clock.now().steady)?.colour
         }
     }
 

@@ -162,12 +162,13 @@ struct HarvestServiceTests {
         }
         #expect(decisions.named(site.attempt(Self.bot, to: "user@example.org"), at: "mx") == nil)
         var memory = MessageMemory()
-        memory.metTrap = decisions.named(attempt, at: "mx")
-        #expect(memory.metTrap != nil)
+        memory.beforeTrap = decisions.named(attempt, at: "mx")
+        #expect(memory.beforeTrap == MessageMemory.BeforeTrap(colour: nil))
         try await eventually("the bot is listed") { site.service.colour(of: IPAddress(Self.bot)!) == .black }
         #expect(await !isScored(memory))
         // The next message is another matter.
         #expect(await isScored(MessageMemory()))
+        #expect(decisions.named(attempt, at: "mx") == MessageMemory.BeforeTrap(colour: .black))
     }
 
     @Test func whoIsProvenBecomesYellow() async throws {
