@@ -97,15 +97,10 @@ done
 stop "$dunno"
 empty=$(median <<<"$rates")
 stateless=$(median <<<"$dunno_rates")
-memory=$(resident "$pid")
-stop "$pid"
-# What was sent at full speed is still being merged there.
-mkdir "$work/half"
-start_postern "$work/half"
-half_load "$empty" 0
-stop "$pid"
+half_load "$empty" "$next"
 echo "   stateless responder:$dunno_rates answers/s"
-echo "   postern:$rates answers/s, $memory MiB at most; at half that load, from an empty store on, p99$rounds us"
+echo "   postern:$rates answers/s, $(resident "$pid") MiB at most; at half that load, behind the full one, p99$rounds us"
+stop "$pid"
 
 echo
 echo "postern / postgrey:            $(ratio "$empty" "$(field "$postgrey" rate)")   (aim: at least 20)"

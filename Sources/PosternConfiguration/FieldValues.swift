@@ -138,8 +138,3 @@ extension UInt8 {
         }
     }
 }
-
-extension DomainName {
-    /// RFC 5321 §4.1.2 and RFC 1123 §2.1: no host has such a name.
-    var hasHyphenAtLabelEnd: Bool { labels.contains { $0.utf8.first == UInt8(ascii: "-") || $0.utf8.last == UInt8(ascii: "-") } }
-}

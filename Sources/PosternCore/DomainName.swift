@@ -44,6 +44,17 @@ public struct DomainName: Hashable, Sendable {
     /// Split by octets, not by characters: a dot before a combining mark is a dot.
     public var labels: [Substring] { text.utf8.split(separator: UInt8(ascii: ".")).map { Substring($0) } }
 
+    /// Whether a label begins or ends with a hyphen: no host has such a name (RFC 5321 §4.1.2, RFC 1123 §2.1).
+    public var hasHyphenAtLabelEnd: Bool {
+        let (hyphen, dot) = (UInt8(ascii: "-"), UInt8(ascii: "."))
+        var previous = dot
+        for octet in text.utf8 {
+            if octet == hyphen && previous == dot || octet == dot && previous == hyphen { return true }
+            previous = octet
+        }
+        return previous == hyphen
+    }
+
     /// Whether this name is `other` or lies below it: `mail.example.org` and `example.org`, but not `badexample.org`.
     public func isWithin(_ other: DomainName) -> Bool {
         let mine = text.utf8

@@ -137,11 +137,8 @@ public struct Engine: Sendable {
     /// reachable for everybody (RFC 5321 §4.5.1). A gateway has asked about each recipient.
     private func blockStep(_ attempt: Attempt, memory: MessageMemory, now: WallTime) -> Step? {
         guard lists.mayBlock, !attempt.isConversation else { return nil }
-        switch attempt.stage {
-        case .data, .endOfMessage:
+        if attempt.stage == .data || attempt.stage == .endOfMessage {
             guard attempt.recipient != nil || attempt.recipientCount > 1, memory.exemptAtRcpt != .alwaysReachable else { return nil }
-        case .vrfy, .etrn: break
-        case .connect, .ehlo, .helo, .mail, .rcpt: return nil
         }
         guard let verdict = exemption(of: attempt, now: now), verdict.action == .reject else { return nil }
         return .decided(Decision(verdict: verdict, memory: memory))

@@ -122,6 +122,7 @@ public struct Decision: Equatable, Sendable {
     public var overtaken: [TripletKey]
 }
 
+// Beside the struct, as those of `Attempt`.
 extension Decision {
     public init(verdict: consuming Verdict, memory: consuming MessageMemory, overtaken: consuming [TripletKey]) {
         self.init(verdict: verdict, changes: Changes(), memory: memory, overtaken: overtaken)

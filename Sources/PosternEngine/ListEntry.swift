@@ -83,17 +83,13 @@ public enum Pattern: Hashable, Sendable {
     /// Letters, digits, hyphens (at neither end of a label: RFC 5321 §4.1.2) and underscores; a name that is not ASCII by now has no
     /// A-label.
     private static func isPlain(_ name: DomainName) -> Bool {
-        var previous = UInt8(ascii: ".")
-        for octet in name.text.utf8 {
+        name.text.utf8.allSatisfy { octet in
             switch octet {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"): break
-            case UInt8(ascii: "-"): guard previous != UInt8(ascii: ".") else { return false }
-            case UInt8(ascii: "."): guard previous != UInt8(ascii: "-") else { return false }
-            default: return false
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
+            case UInt8(ascii: "_"), UInt8(ascii: "-"), UInt8(ascii: "."): true
+            default: false
             }
-            previous = octet
-        }
-        return previous != UInt8(ascii: "-")
+        } && !name.hasHyphenAtLabelEnd
     }
 
     /// What somebody may have meant by a text that is no pattern, to follow a message; empty where that cannot be told.

@@ -8,10 +8,8 @@ public struct Lists: Sendable {
     private var releases: [String: [Release]] = [:]
     /// What others keep: asked where the admin has said nothing. The first that says something counts.
     public var subscribed: [SubscribedList] = []
-    /// Whether any recipient is a trap, by the number of such entries.
-    private var traps = 0
-    /// How many entries block.
-    private var blocks = 0
+    /// How many entries there are of each list.
+    private var counts: [ListEntry.List: Int] = [:]
 
     private struct Key: Hashable {
         var kind: ListEntry.Kind
@@ -27,9 +25,9 @@ public struct Lists: Sendable {
     }
 
     public var count: Int { entries.count }
-    public var hasTraps: Bool { traps > 0 }
+    public var hasTraps: Bool { counts[.trap, default: 0] > 0 }
     /// Whether anybody may be blocked: where not, a stage at which nothing else is checked costs no look-up.
-    var mayBlock: Bool { blocks > 0 || !subscribed.isEmpty }
+    var mayBlock: Bool { counts[.block, default: 0] > 0 || !subscribed.isEmpty }
 
     /// Every entry, in no order.
     public var allEntries: some Collection<ListEntry> { entries.values }
@@ -37,8 +35,7 @@ public struct Lists: Sendable {
     /// Adds an entry, in place of one of the same list, kind and pattern.
     public mutating func insert(_ entry: ListEntry) {
         let replaced = entries.updateValue(entry, forKey: Key(kind: entry.kind, pattern: entry.pattern, list: entry.list))
-        if replaced == nil, entry.list == .trap { traps += 1 }
-        if replaced == nil, entry.list == .block { blocks += 1 }
+        if replaced == nil { counts[entry.list, default: 0] += 1 }
         if replaced == nil, case .prefix(let prefix) = entry.pattern {
             lengths[prefix.address.family, default: [:]][prefix.length, default: 0] += 1
         }
@@ -48,8 +45,7 @@ public struct Lists: Sendable {
     @discardableResult
     public mutating func remove(_ list: ListEntry.List, _ kind: ListEntry.Kind, _ pattern: Pattern) -> Bool {
         guard entries.removeValue(forKey: Key(kind: kind, pattern: pattern, list: list)) != nil else { return false }
-        if list == .trap { traps -= 1 }
-        if list == .block { blocks -= 1 }
+        counts[list, default: 0] -= 1
         if case .prefix(let prefix) = pattern, let count = lengths[prefix.address.family]?[prefix.length] {
             lengths[prefix.address.family]?[prefix.length] = count > 1 ? count - 1 : nil
         }

@@ -92,8 +92,8 @@ public struct StoreFailure: Error, Equatable, Sendable, CustomStringConvertible 
 
     public var description: String { message }
 
-    /// A block always decides.
-    fileprivate static let undecided = StoreFailure(.other, "the transaction came to no decision")
+    /// Of a transaction that decides whatever the rows say.
+    public static let undecided = StoreFailure(.other, "the transaction came to no decision")
 }
 
 /// A triplet that waits for its retry, as `greylist list` shows it.

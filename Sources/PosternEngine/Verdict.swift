@@ -44,6 +44,7 @@ public struct Verdict: Equatable, Sendable {
     public var holdsMessage: Bool
 }
 
+// Beside the struct, as those of `Attempt`.
 extension Verdict {
     public init(_ action: Action, _ causes: consuming [Cause], passesAt: WallTime? = nil, header: consuming String? = nil) {
         self.init(

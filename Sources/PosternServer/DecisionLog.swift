@@ -26,11 +26,6 @@ public final class DecisionLog: Sendable {
     /// Writes what is kept of a decision.
     func write(_ ruling: Ruling) {
         guard isEnabled, let record = ruling.record else { return }
-        write(record)
-    }
-
-    public func write(_ record: DecisionRecord) {
-        guard isEnabled else { return }
         let attempt = record.attempt
         let redacts = writer.redacts
         func person(_ mailbox: Mailbox) -> String { redacts ? "…@\(mailbox.domain)" : mailbox.description }

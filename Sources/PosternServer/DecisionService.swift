@@ -423,7 +423,8 @@ public final class DecisionService: Sendable {
         func completed(_ result: Result<Ruling?, StoreFailure>) {
             switch result {
             case .success(let ruling?): question.finish(ruling, findings: inquiry.findings)
-            case .success(nil): break
+            // It always decides.
+            case .success(nil): question.failOpen(inquiry, .undecided)
             case .failure(let failure): question.failOpen(inquiry, failure)
             }
         }

@@ -30,7 +30,7 @@ struct Messages: Sendable {
             for octet in octets { sum = sum &* 31 &+ UInt(octet) }
             return sum
         }
-        return parts[Int(sum >> 8 % UInt(Self.count))]
+        return parts[Int(sum % UInt(Self.count))]
     }
 
     /// Messages that are being asked about.
@@ -140,7 +140,7 @@ struct MessageTable {
     var count: Int { memories.count }
 
     subscript(instance: String) -> MessageMemory? {
-        get { memories.isEmpty ? nil : memories[instance] }
+        get { memories.isEmpty || instance.isEmpty ? nil : memories[instance] }
         set {
             guard let newValue else { return }
             octets += newValue.octets

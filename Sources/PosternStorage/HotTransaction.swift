@@ -77,6 +77,7 @@ final class HotTransaction {
         }
     }
 
+    /// Apart for the same reason.
     @inline(never)
     private func keep(_ record: DecisionRecord, _ needs: [TripletKey], _ keys: HashedNeeds) {
         let triplets = record.triplets

@@ -532,6 +532,7 @@ extension Findings {
         #expect(table["a"] == nil)
         #expect(table["b"] == memory)
         #expect(table["d"] == memory)
+        #expect(table[""] == nil)
     }
 
     /// Recipients are a stranger's words, and may be long and many.

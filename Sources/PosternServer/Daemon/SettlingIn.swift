@@ -18,8 +18,9 @@ extension Configuration {
             throw SettlingFailure(
                 code: code, description: "cannot make the data folder \(path): \(String(cString: strerror(errno))); see data_directory")
         }
-        var found = stat()
-        if stat(path, &found) == 0, found.st_mode & S_IFMT != S_IFDIR {
+        var status = stat()
+        let isThere = stat(path, &status) == 0
+        if isThere, status.st_mode & S_IFMT != S_IFDIR {
             throw SettlingFailure(
                 code: StartFailure.cannotCreate,
                 description: "cannot make the data folder \(path): something else is there; name another in data_directory")
@@ -31,8 +32,7 @@ extension Configuration {
                 description: "user: there is no account \(name); make it with `adduser --system --group --no-create-home \(name)`")
         }
         // Only what is ours is given away: a folder that belongs to someone else stays theirs.
-        var status = stat()
-        if makingFolder, stat(path, &status) == 0, status.st_uid == 0, chown(path, account.uid, account.gid) != 0 {
+        if makingFolder, isThere, status.st_uid == 0, chown(path, account.uid, account.gid) != 0 {
             throw SettlingFailure(
                 code: StartFailure.noPermission, description: "cannot give \(path) to \(name): \(String(cString: strerror(errno)))")
         }

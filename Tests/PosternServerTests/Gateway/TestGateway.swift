@@ -76,12 +76,12 @@ final class TestGateway {
 
     init(
         _ backends: [ListenAddress], lists: Lists = Lists(), store: any Store = MemoryStore(), clientName: ClientNameLookup? = nil,
-        group: MultiThreadedEventLoopGroup = .singleton, evidence: (any EvidenceSource)? = nil, engine: (inout EngineSettings) -> Void,
-        configure: (inout GatewaySettings) -> Void = { _ in }
+        group: MultiThreadedEventLoopGroup = .singleton, evidence: (any EvidenceSource)? = nil, harvest: HarvestService? = nil,
+        engine: (inout EngineSettings) -> Void, configure: (inout GatewaySettings) -> Void = { _ in }
     ) async throws {
         self.store = store
         lines = try LineCapture()
-        decisions = Self.decisions(lists: lists, store: store, lines, evidence, engine)
+        decisions = Self.decisions(lists: lists, store: store, lines, evidence, harvest, engine)
         let settings = Self.settings(backends, configure)
         let (descriptor, bound) = try ListeningSocket.open(.tcp(IPAddress("127.0.0.1")!, port: 0))
         listener = try await GatewayListener.start(
@@ -99,10 +99,9 @@ final class TestGateway {
     }
 
     private static func decisions(
-        lists: Lists, store: any Store, _ lines: LineCapture, _ evidence: (any EvidenceSource)?, _ engine: (inout EngineSettings) -> Void
-    )
-        -> DecisionService
-    {
+        lists: Lists, store: any Store, _ lines: LineCapture, _ evidence: (any EvidenceSource)?, _ harvest: HarvestService?,
+        _ engine: (inout EngineSettings) -> Void
+    ) -> DecisionService {
         var settings = EngineSettings()
         settings.hostname = "mx.example.org"
         settings.greylist.mode = .off
@@ -111,7 +110,7 @@ final class TestGateway {
         return DecisionService(
             engine: Engine(settings: settings, lists: lists, domains: LastLabelDomains()), store: store, clock: ServiceClock(after: nil),
             log: DecisionLog(writer: lines.writer, isEnabled: true), counters: Counters(), evidence: evidence,
-            limits: LimitService(throttle: settings.throttle, accounts: settings.accounts, seed: (1, 2)))
+            harvest: harvest, limits: LimitService(throttle: settings.throttle, accounts: settings.accounts, seed: (1, 2)))
     }
 
     var counters: GatewayCounters.Values { listener.counters.values }
