@@ -29,7 +29,7 @@ final class Checkpointer: @unchecked Sendable {
     static let patience: Int32 = 2
     /// Past this many times the wanted size every commit is held up, which bounds the log as long as no reader stands in
     /// the way, as a backup does.
-    static let limit: Int32 = 4
+    static let limit: Int32 = 3
     /// For how long, in seconds.
     static let brake = 0.05
     private static let pageOctets = 4096
@@ -85,6 +85,7 @@ final class Checkpointer: @unchecked Sendable {
     // MARK: - The thread
 
     private func run() {
+        stepBack()
         var handle: OpaquePointer?
         if sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nil) == SQLITE_OK {
             sqlite3_exec(handle, "PRAGMA wal_autocheckpoint = 0; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -256", nil, nil, nil)
@@ -149,4 +150,10 @@ final class Checkpointer: @unchecked Sendable {
             return
         }
     }
+}
+
+/// Lets other threads come before the calling one where there are few cores: somebody waits for an answer.
+func stepBack() {
+    // Linux takes 0 for the calling thread.
+    _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 10)
 }

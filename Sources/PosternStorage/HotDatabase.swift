@@ -70,6 +70,8 @@ final class HotDatabase {
         do {
             var configuration = Configuration()
             configuration.label = "postern.store"
+            // For readers: expiry and what people look at come after answers.
+            configuration.qos = .utility
             configuration.maximumReaderCount = min(max(settings.readers, 1), 8)
             let seconds = Double(busyTimeout.milliseconds) / 1000
             configuration.busyMode = .timeout(seconds)

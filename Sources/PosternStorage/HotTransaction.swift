@@ -143,7 +143,9 @@ final class HotTransaction {
         try learn(isIdle ? Self.idleLearn : max(changed * Self.learntEach, Self.learntAtLeast))
         let excess = Int(counts.decisions) - max(maximumDecisions, 1)
         if excess > 0, written > 0 {
-            counts.decisions -= Int64(try statements.decisions.prune(oldest: min(excess, written * 2 + Self.pruneAtLeast)))
+            // More than need be, so that most commits need not.
+            let spare = min(maximumDecisions / 100, Self.pruneSpare)
+            counts.decisions -= Int64(try statements.decisions.prune(oldest: min(excess, written * 2 + Self.pruneAtLeast) + spare))
         }
     }
 
@@ -154,6 +156,7 @@ final class HotTransaction {
     }
 
     private static let pruneAtLeast = 50
+    private static let pruneSpare = 512
     /// Changes that are merged, and rows that are learnt, in one transaction while nobody waits: about half a thousandth of a second.
     private static let idleMerge = 128
     private static let idleLearn = 4000

@@ -34,7 +34,7 @@ public struct SQLiteSettings: Sendable, Equatable {
     /// How often a store that has failed tries whether it works again.
     public var probeInterval = WallTime.Span.milliseconds(1000)
     /// The size that the write-ahead log is kept near, in octets.
-    public var journalBytes = 64 << 20
+    public var journalBytes = 128 << 20
     /// The database's greatest size in pages of 4096 octets; `nil` for as large as the disk.
     public var maximumPages: Int?
 

@@ -38,8 +38,14 @@ final class TripletTable {
     private var last: Int64 = 0
     private(set) var progress = MergeProgress()
 
-    /// Rows of the journal that are thrown away with one commit.
-    static let trimStep = 32
+    /// What is to be merged or trimmed for the commits since it was last done.
+    private var owed = 0
+
+    /// Rows of the journal that are thrown away for each commit.
+    private static let trimEach = 32
+    /// So much is merged, or trimmed, at once, where much is gathered: neighbours cost their page once then. It takes some tenths of a
+    /// thousandth of a second.
+    private static let mergeStep = 128
 
     private final class Settled {
         let changes: [Int64: Change]
@@ -220,6 +226,7 @@ final class TripletTable {
         let keys = settled.keys
         // Sorting takes a tenth of a second, which no answer should wait for.
         Thread.detachNewThread {
+            stepBack()
             let sorted = changes.keys.sorted()
             keys.withLockedValue { $0 = sorted }
         }
@@ -228,26 +235,25 @@ final class TripletTable {
     var isMerging: Bool { settled?.keys.withLockedValue { $0 != nil } ?? false }
 
     /// How much to merge with a commit of so many changes: evenly, so that it is done some time before as many changes have gathered
-    /// again, idle time or not.
+    /// again, idle time or not; some at a time.
     func pace(_ changed: Int) -> Int {
         guard let settled, let total = settled.keys.withLockedValue({ $0?.count }) else { return 0 }
-        let left = max(total - settled.merged, 0)
+        let left = total - settled.merged
         let until = max(mergeRows / 5 * 4 - recent.count, mergeRows / 10, 1)
-        return min(changed * left / until + 1, changed * Self.fastestPace)
+        owed += left > 0 ? min(changed * left / until + 1, changed * Self.fastestPace) : Self.trimEach
+        guard owed >= min(Self.mergeStep, mergeRows / 1000) else { return 0 }
+        defer { owed = 0 }
+        return owed
     }
 
     /// Rows that are merged for each change at most.
     private static let fastestPace = 8
 
-    /// Brings some of the settled changes into the table, within a transaction.
+    /// Brings some of the settled changes into the table, within a transaction; when all are there, throws away some of their journal.
     func merge(_ count: Int) throws(StoreFailure) {
-        guard let settled, let keys = settled.keys.withLockedValue({ $0 }) else { return }
-        guard count > 0 else { return }
+        guard count > 0, let settled, let keys = settled.keys.withLockedValue({ $0 }) else { return }
         guard settled.merged < keys.count else {
-            trim.bind(1, settled.through)
-            trim.bind(2, Int64(Self.trimStep))
-            try trim.run()
-            if sqlite3_changes(connection) < Self.trimStep {
+            if try trim(count, through: settled.through) < count {
                 self.settled = nil
                 progress = MergeProgress()
                 first = settled.through < last ? settled.through + 1 : nil
@@ -275,6 +281,16 @@ final class TripletTable {
         }
         settled.merged = end
         progress = MergeProgress(through: settled.through, key: keys[end - 1])
+    }
+
+    /// Throws the lowest rows of the journal away; returns how many. What they say names nobody, and need not be overwritten.
+    private func trim(_ count: Int, through: Int64) throws(StoreFailure) -> Int {
+        sqlite3_exec(connection, "PRAGMA secure_delete = OFF", nil, nil, nil)
+        defer { sqlite3_exec(connection, "PRAGMA secure_delete = ON", nil, nil, nil) }
+        trim.bind(1, through)
+        trim.bind(2, Int64(count))
+        try trim.run()
+        return Int(sqlite3_changes(connection))
     }
 }
 

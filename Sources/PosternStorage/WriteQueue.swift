@@ -24,8 +24,9 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
     /// Where things come this soon after the last were taken, there is load, and the writer waits a moment for more to
     /// come: a commit costs the same for many as for one.
     static var busy: Duration { .milliseconds(1) }
-    /// For how long at most, in seconds, and for how many.
+    /// For how long at most, in seconds, how often again while more comes, and for how many.
     static var gathering: Double { 0.0002 }
+    static var gatherings: Int { 4 }
     static var enough: Int { 32 }
 
     /// Up to how many items the writer waits for more where nobody waits for it.
@@ -71,13 +72,22 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
             wait(for: min(Self.plenty, max(bound / 2, 1)), timeout: lateness)
             wakesForAwaited = false
         }
-        if ContinuousClock.now - lastTaken < Self.busy { wait(for: Self.enough, timeout: Self.gathering) }
+        if ContinuousClock.now - lastTaken < Self.busy { gather() }
         lastTaken = .now
         let taken = items
         items = spare
         spare = []
         isAwaited = false
         return .items(taken)
+    }
+
+    /// Waits for more, as long as more comes.
+    private func gather() {
+        for _ in 0..<Self.gatherings {
+            let count = items.count
+            wait(for: Self.enough, timeout: Self.gathering)
+            if items.count == count || items.count >= Self.enough { return }
+        }
     }
 
     private func wait(for count: Int, timeout: Double) {
