@@ -113,7 +113,7 @@ public struct BackendSession: Sendable {
     /// Whether the backend needs not be told anything of this client.
     public func knows(_ other: BackendClient) -> Bool {
         guard let client else { return false }
-        return settings.clientInformation == .none ? client.helo == other.helo && client.isExtended == other.isExtended : client == other
+        return settings.clientInformation == .none ? client.helo == other.helo : client == other
     }
 
     /// Whether the backend has been told who the client is: what it says then may be about the client alone.
@@ -266,8 +266,9 @@ public struct BackendSession: Sendable {
     private mutating func sayHello(extended: Bool, _ actions: inout [BackendAction]) {
         let asClient = client != nil && (settings.clientInformation != .xclient || isIntroduced)
         let name = asClient ? client?.heloArgument ?? settings.hostname : settings.hostname
-        // A client of HELO is passed on as one, once there is nothing more to learn.
-        let extended = extended && (!asClient || client?.isExtended != false || (settings.tls != .never && !isSecured))
+        // A client of HELO is passed on as one, where the backend is told of it and there is nothing more to learn.
+        let isOurOwn = !asClient || settings.clientInformation == .none
+        let extended = extended && (isOurOwn || client?.isExtended != false || (settings.tls != .never && !isSecured))
         actions.append(.send(Array("\(extended ? "EHLO" : "HELO") \(name)\r\n".utf8)))
         enter(.hello(extended: extended, asClient: asClient))
     }

@@ -263,19 +263,34 @@ struct BackendTests {
     func learnsFromEhloAlone() {
         var old = client
         old.isExtended = false
-        for information in [BackendSettings.ClientInformation.none, .proxyV2] {
-            var runner = BackendRunner(BackendSettings(hostname: "mx.example", clientInformation: information), client: old)
-            runner.connect()
-            _ = runner.takeSent()
-            runner.says("220 backend\r\n250 backend\r\n")
-            #expect(runner.takeSent() == "HELO helo.example\r\n")
-            #expect(runner.takeActions() == [.ready(nil)])
-        }
+        var told = BackendRunner(BackendSettings(hostname: "mx.example", clientInformation: .proxyV2), client: old)
+        told.connect()
+        _ = told.takeSent()
+        told.says("220 backend\r\n250 backend\r\n")
+        #expect(told.takeSent() == "HELO helo.example\r\n")
+        #expect(told.takeActions() == [.ready(nil)])
         var own = BackendRunner(plain, client: nil)
         own.connect()
         own.says("220 backend\r\n502 what\r\n250 backend\r\n")
         #expect(own.takeSent() == "EHLO mx.example\r\nHELO mx.example\r\n")
         #expect(own.takeActions() == [.ready(Extensions())])
+    }
+
+    @Test("a backend that is told nothing of the client hears our own EHLO, in a client's name of HELO too")
+    func heloClientUntold() {
+        var old = client
+        old.isExtended = false
+        var runner = BackendRunner(plain, client: old)
+        runner.connect()
+        runner.event { $0.recipient(recipient, of: mail, into: &$1) }
+        runner.says("220 backend\r\n250-backend\r\n250 PIPELINING\r\n")
+        #expect(runner.takeSent() == "EHLO helo.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n")
+        #expect(runner.session.toldUs?.pipelining == true && runner.session.toldClient == nil)
+        // And goes on for one of EHLO.
+        runner.says("250 ok\r\n250 ok\r\n")
+        runner.event { $0.reset(into: &$1) }
+        runner.says("250 ok\r\n")
+        #expect(runner.session.knows(client))
     }
 
     @Test("what is said to a client is kept apart from what is said to us")
@@ -398,7 +413,7 @@ struct BackendTests {
         #expect(runner.takeSent() == "EHLO next.example\r\n")
         runner.says("250 backend\r\n")
         runner.event { $0.serve(another { $0.isExtended = false }, into: &$1) }
-        #expect(runner.takeSent() == "HELO helo.example\r\n")
+        #expect(runner.takeSent() == "EHLO helo.example\r\n")
         #expect(!runner.isClosed && runner.failures == [])
     }
 
