@@ -359,7 +359,7 @@ public struct BackendSession: Sendable {
         let waiting = outbox
         outbox = []
         for command in waiting {
-            if case .recipient = command { actions.append(.replied(reply, to: .recipient)) }
+            if case .recipient = command { actions.append(.replied(reply, to: .recipientInVain)) }
             if case .probeRecipient = command { actions.append(.probed(.inconclusive(reply))) }
             if case .authenticate = command { actions.append(.authenticated(.answered(reply))) }
         }

@@ -179,6 +179,8 @@ public enum BackendAction: Hashable, Sendable {
 /// What a reply answers.
 public enum BackendStep: Hashable, Sendable {
     case recipient
+    /// A recipient, where the transaction or the client was refused: nothing is said of the mailbox.
+    case recipientInVain
     /// 354 when content may flow.
     case beginContent
     case endContent

@@ -40,7 +40,7 @@ extension BackendSession {
         if case nil = client { return fail(BackendFailure(.clientInformationNotNegotiated), &actions) }
         guard isLoggedIn || !settings.requiresLogIn else { return fail(BackendFailure(.notLoggedIn), &actions) }
         if let refusal = sessionRefusal ?? transactionRefusal {
-            actions.append(.replied(refusal, to: .recipient))
+            actions.append(.replied(refusal, to: .recipientInVain))
         } else {
             if !hasMail {
                 hasMail = true
@@ -245,7 +245,7 @@ extension BackendSession {
         outbox = []
         for command in waiting {
             if case .recipient = command {
-                actions.append(.replied(reply, to: .recipient))
+                actions.append(.replied(reply, to: .recipientInVain))
             } else {
                 outbox.append(command)
             }
@@ -271,7 +271,8 @@ extension BackendSession {
         case .authenticate, .logIn: break
         case .mail:
             if !reply.isPositive { refuseTransaction(reply, &actions) }
-        case .recipient: actions.append(.replied(transactionRefusal ?? reply, to: .recipient))
+        case .recipient:
+            actions.append(transactionRefusal.map { .replied($0, to: .recipientInVain) } ?? .replied(reply, to: .recipient))
         case .data:
             guard reply.code == 354 || reply.isTransient || reply.isPermanent else { return fail(BackendFailure(.nonsense), &actions) }
             if reply.code == 354 { content = .data }

@@ -288,6 +288,8 @@ struct HopCounter: Sendable {
                 lineIsEmpty = true
             } else if octet != Octet.cr {
                 lineIsEmpty = false
+                // White space may come before the colon (RFC 5322 §4.5).
+                if matched == field.count - 1, octet == Octet.space || octet == Octet.tab { continue }
                 matched = Octet.lowercased(octet) == field[matched] ? matched + 1 : -1
                 if matched == field.count {
                     found += 1

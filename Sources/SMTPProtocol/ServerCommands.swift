@@ -3,8 +3,8 @@ extension ServerSession {
     // MARK: - Lines
 
     mutating func takeLine(_ input: UnsafeRawBufferPointer, _ position: inout Int, _ actions: inout [ServerAction]) {
-        // A TLS ClientHello, RDP and their like begin with a control octet, and may never send a CRLF.
-        if lines.isAtLineStart, (0x01...0x08).contains(input[position]) || (0x0e...0x1f).contains(input[position]) {
+        // A TLS ClientHello, RDP, SMB and their like begin with a control octet, and may never send a CRLF.
+        if lines.isAtLineStart, (0x00...0x08).contains(input[position]) || (0x0e...0x1f).contains(input[position]) {
             position = input.count
             return speaksAnotherProtocol(&actions)
         }
@@ -357,15 +357,15 @@ extension ServerSession {
             wasRefused = true
             answer(reply, &actions)
         case .recipient:
-            recipientRefused(reply, &actions)
+            recipientRefused(reply, namesMailbox: true, &actions)
         case .chunk(let size, let last): refuseChunk(size, last: last, reply, isOurs: false, &actions)
         case .helo, .mail, .data: answer(reply, &actions)
         }
     }
 
-    mutating func recipientRefused(_ reply: Reply, _ actions: inout [ServerAction]) {
+    mutating func recipientRefused(_ reply: Reply, namesMailbox: Bool, _ actions: inout [ServerAction]) {
         transaction?.refusedRecipients += 1
-        if reply.namesUnknownMailbox { actions.append(.violation(.unknownRecipient)) }
+        if namesMailbox, reply.namesUnknownMailbox { actions.append(.violation(.unknownRecipient)) }
         if !reply.isPermanent {
             refusedInARow = 0
         } else if account == nil, transaction?.recipients == 0 {

@@ -14,10 +14,10 @@ extension ServerSession {
     }
 
     /// The backend's reply to what was relayed.
-    mutating func proceed(_ pending: PendingRelay, _ reply: Reply, _ actions: inout [ServerAction]) {
+    mutating func proceed(_ pending: PendingRelay, _ reply: Reply, namesMailbox: Bool, _ actions: inout [ServerAction]) {
         switch pending {
         case .recipient:
-            guard reply.isPositive else { return recipientRefused(usable(reply), &actions) }
+            guard reply.isPositive else { return recipientRefused(usable(reply), namesMailbox: namesMailbox, &actions) }
             transaction?.recipients += 1
             refusedInARow = 0
             answer(reply, &actions)

@@ -187,9 +187,11 @@ public struct ServerSession: Sendable {
     }
 
     /// The backend's reply to what was relayed, to go to the client word for word.
-    public mutating func backendReplied(_ reply: Reply, into actions: inout [ServerAction]) {
+    ///
+    /// - Parameter namesMailbox: whether a recipient's refusal is about that very mailbox.
+    public mutating func backendReplied(_ reply: Reply, namesMailbox: Bool = true, into actions: inout [ServerAction]) {
         guard case .relaying(let pending) = state else { return }
-        proceed(pending, reply, &actions)
+        proceed(pending, reply, namesMailbox: namesMailbox, &actions)
         settle(&actions)
     }
 
@@ -200,7 +202,7 @@ public struct ServerSession: Sendable {
         if open.recipients == 0, state != .relaying(.recipient) { return }
         transaction?.failure = reply
         transaction?.contentOpen = false
-        if case .relaying(let pending) = state { proceed(pending, reply, &actions) }
+        if case .relaying(let pending) = state { proceed(pending, reply, namesMailbox: false, &actions) }
         settle(&actions)
     }
 

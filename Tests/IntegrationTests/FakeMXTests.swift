@@ -201,7 +201,7 @@ struct FakeMXTests {
         let backend = try await PostfixServer.start(.init(recipients: ["bob@example.test"], clientInformation: .xclient))
         let port = try FreePort.next()
         let postern = try PosternProcess(
-            "domains: [example.test]\ngreylist: { delay: 1h }\ndelays: { greeting: 0s }",
+            "domains: [example.test]\ngreylist: { delay: 1h }\ndelays: { greeting: 0s }\nnetworks: { proxies: [127.0.0.99] }",
             listener:
                 "address: \"127.0.0.1:0\" }, { name: mx, role: gateway, address: \"127.0.0.1:\(port)\", backend: \"127.0.0.1:\(backend.port)\", tarpit: true"
         )
@@ -229,8 +229,20 @@ struct FakeMXTests {
         let held = try await swaks.send(source: "127.0.0.72", extra: ["--timeout", "3"])
         #expect(!held.accepted && held.reply(to: "EHLO") == nil, "\(held.transcript)")
         #expect(try await swaks.send(source: "127.0.0.71").reply(to: "RCPT")?.code == 451)
+        // Behind a proxy, too.
+        func proxied(_ address: String) async throws -> Swaks.Outcome {
+            try await swaks.send(
+                source: "127.0.0.99",
+                extra: [
+                    "--proxy-version", "1", "--proxy-family", "TCP4", "--proxy-source", address, "--proxy-source-port", "4711", "--proxy-dest",
+                    "127.0.0.1", "--proxy-dest-port", "25", "--timeout", "3",
+                ])
+        }
+        let behind = try await proxied("127.0.0.72")
+        #expect(!behind.accepted && behind.reply(to: "EHLO") == nil, "\(behind.transcript)")
+        #expect(try await proxied("127.0.0.74").reply(to: "RCPT")?.code == 451)
         let status = try await postern.verb("status", "--json")
-        #expect(status.output.contains("\"held_ever\" : 1") && status.output.contains("\"trap_mail\" : 1"), "\(status.output)")
+        #expect(status.output.contains("\"held_ever\" : 2") && status.output.contains("\"trap_mail\" : 1"), "\(status.output)")
         // It takes itself off, once.
         #expect(try await postern.verb("block", "remove-self", "127.0.0.72", "--requester", "127.0.0.73").status == 77)
         #expect(try await postern.verb("block", "remove-self", "127.0.0.72", "--requester", "127.0.0.72").status == 0)

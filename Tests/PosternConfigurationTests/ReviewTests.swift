@@ -90,10 +90,6 @@ struct ReviewTests {
             "f:3:69: warning: listeners[].address: without tls_certificate and tls_key", "name those of your mail server"
         ),
         (
-            "user: p\nhostname: a.example\nnetworks: { proxies: [10.0.0.8] }\nlisteners: [{ \(gateway), address: \"10.0.0.9:25\", backend: \"10.0.0.1:25\", tarpit: true }]\n",
-            "f:4:116: warning: listeners[].tarpit: whoever comes through networks.proxies", "never held"
-        ),
-        (
             "hostname: a.example\nlisteners: [{ \(gateway), address: \"10.0.0.9:25\", backend: \"10.0.0.1:25\" }]\n",
             "f:2:12: warning: listeners: a port below 1024 is opened by root", "user: postern"
         ),

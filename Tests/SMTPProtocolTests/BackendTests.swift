@@ -196,7 +196,7 @@ struct BackendTests {
             if isRefusal {
                 #expect(runner.failures == [])
                 #expect(sent == "QUIT\r\n")
-                guard case .replied(let told, to: .recipient)? = runner.takeActions().last else {
+                guard case .replied(let told, to: .recipientInVain)? = runner.takeActions().last else {
                     Issue.record("no reply for \(reply)")
                     continue
                 }
@@ -206,7 +206,7 @@ struct BackendTests {
                 runner.says("221 bye\r\n")
                 #expect(runner.isClosed)
                 runner.event { $0.recipient(other, of: mail, into: &$1) }
-                #expect(runner.takeActions() == [.replied(told, to: .recipient), .replied(told, to: .recipient)])
+                #expect(runner.takeActions() == [.replied(told, to: .recipientInVain), .replied(told, to: .recipientInVain)])
                 #expect(runner.takeSent() == "")
             } else {
                 #expect(runner.failures == [BackendFailure(.clientInformationNotNegotiated)], "\(reply)")
@@ -330,7 +330,7 @@ struct BackendTests {
         #expect(runner.takeSent() == "EHLO helo.example\r\nHELO helo.example\r\n")
         runner.event { $0.recipient(recipient, of: mail, into: &$1) }
         runner.says("550 5.7.1 no such name\r\n")
-        #expect(runner.takeActions() == [.replied(Reply(550, "5.7.1", "no such name"), to: .recipient)])
+        #expect(runner.takeActions() == [.replied(Reply(550, "5.7.1", "no such name"), to: .recipientInVain)])
         #expect(runner.failures == [])
     }
 
@@ -538,7 +538,7 @@ struct BackendTests {
         if !keywords.isEmpty { runner.says("503 5.5.1 no MAIL\r\n503 5.5.1 no MAIL\r\n") }
         let refusal = Reply(550, "5.1.8", "bad sender")
         runner.event { $0.recipient(other, of: mail, into: &$1) }
-        #expect(runner.takeActions() == Array(repeating: .replied(refusal, to: .recipient), count: 3))
+        #expect(runner.takeActions() == Array(repeating: .replied(refusal, to: .recipientInVain), count: 3))
         runner.event { $0.beginContent(into: &$1) }
         #expect(runner.takeActions() == [.replied(refusal, to: .beginContent)])
         #expect(!runner.takeSent().contains("DATA"))
@@ -774,7 +774,7 @@ struct BackendTests {
         let utf8 = MailCommand(.null, isSMTPUTF8: true)
         runner.event { $0.recipient(recipient, of: utf8, into: &$1) }
         #expect(runner.takeSent() == "")
-        #expect(runner.takeActions() == [.replied(.notOfferedNow, to: .recipient)])
+        #expect(runner.takeActions() == [.replied(.notOfferedNow, to: .recipientInVain)])
         #expect(Reply.notOfferedNow.isTransient)
     }
 

@@ -306,7 +306,7 @@ struct ContentTests {
     @Test("Received fields are counted in the header only", arguments: Cut.allCases)
     func hops(_ cut: Cut) {
         var generator = SeededGenerator(seed: 10)
-        let header = String(repeating: "Received: by a\r\n\tfor b\r\n", count: 2) + "rEcEiVeD: x\r\nReceivedX: y\r\nX-Received: z\r\n"
+        let header = String(repeating: "Received: by a\r\n\tfor b\r\n", count: 2) + "rEcEiVeD \t: x\r\nReceivedX: y\r\nX-Received: z\r\n"
         let body = "\r\nReceived: in the body\r\n.\r\n"
         for (limit, fault) in [(3, ContentFault?.none), (2, .tooManyHops), (0, nil)] {
             let wire = bytes(header + body)

@@ -52,12 +52,6 @@ extension ConfigurationReview {
                 "the mail server behind takes Postern for the client, and domains is \"*\": if it lets this machine relay, so may everybody; list your domains, or use xclient"
             )
         }
-        if gateway.tarpit, !configuration.networks.proxies.isEmpty {
-            find(
-                listener: index, "tarpit",
-                "whoever comes through networks.proxies is not known when it would be handed to the tarpit, and is never held; take those of blocks at the proxy, or do without it before this gateway"
-            )
-        }
         for backend in gateway.backends {
             for other in configuration.listeners where other.role == .gateway && other.address.takesWhatIsSent(to: backend) {
                 find(

@@ -37,6 +37,7 @@ final class Gateway: Sendable {
     let mailboxes = MailboxCache()
     let clients = ClientRecipients()
     let clientName: ClientNameLookup?
+    private let diversion: GatewayDiversion?
     /// For a listener with role `inner`.
     let door: InnerDoor?
     private let box: NIOLockedValueBox<Current>
@@ -45,17 +46,26 @@ final class Gateway: Sendable {
     let seldom: RateLimitedLog
 
     init(
-        name: String, current: Current, decisions: DecisionService, clientName: ClientNameLookup?, logger: Logger
+        name: String, current: Current, decisions: DecisionService, clientName: ClientNameLookup?, diversion: GatewayDiversion?,
+        logger: Logger
     ) {
         self.name = name
         self.decisions = decisions
         self.logger = logger
         self.clientName = clientName
+        self.diversion = diversion
         sessions = SessionTable(counters: counters)
         door = current.settings.inner == nil ? nil : InnerDoor(name: name, counters: counters, logger: logger)
         directory = BackendDirectory(current.settings.allBackends)
         box = NIOLockedValueBox(current)
         seldom = RateLimitedLog(logger: logger, interval: .minutes(1))
+    }
+
+    /// Whether the tarpit has taken a client, about whom nothing is known but the address: its channel is to be closed.
+    func diverts(_ channel: any Channel, from address: IPAddress) -> Bool {
+        guard let diversion, diversion.takes(channel, from: address) else { return false }
+        counters.count { $0.diverted += 1 }
+        return true
     }
 
     var current: Current { box.withLockedValue { $0 } }

@@ -57,7 +57,8 @@ public final class GatewayListener: Sendable {
         decisions: DecisionService, clientName: ClientNameLookup? = nil, diversion: GatewayDiversion? = nil, logger: Logger
     ) async throws -> GatewayListener {
         let current = try Gateway.Current(reading: settings)
-        let gateway = Gateway(name: name, current: current, decisions: decisions, clientName: clientName, logger: logger)
+        let gateway = Gateway(
+            name: name, current: current, decisions: decisions, clientName: clientName, diversion: diversion, logger: logger)
         let loops = GatewayLoops(gateway, group: group)
         let upkeep = GatewayUpkeep(gateway, loops: loops)
         await upkeep.learn(within: learningPatience)
@@ -72,8 +73,7 @@ public final class GatewayListener: Sendable {
                 // Behind a proxy the client is not known yet.
                 let peer = channel.remoteAddress.flatMap(Endpoint.init)?.address
                 let client = peer.flatMap { settings.proxies.contains($0) ? nil : $0 }
-                if let diversion, let client, diversion.takes(channel, from: client) {
-                    gateway.counters.count { $0.diverted += 1 }
+                if let client, gateway.diverts(channel, from: client) {
                     return channel.eventLoop.makeCompletedFuture {
                         try channel.pipeline.syncOperations.addHandler(HandedOverHandler())
                     }

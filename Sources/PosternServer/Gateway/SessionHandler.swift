@@ -90,7 +90,8 @@ final class SessionHandler: ChannelDuplexHandler {
     /// What the machine can go on with.
     enum Ready {
         case decision(SMTPProtocol.Decision)
-        case reply(Reply)
+        /// `inVain` where it is a recipient's, whose mailbox it does not tell of.
+        case reply(Reply, inVain: Bool = false)
         case logIn(Reply)
     }
 
@@ -196,6 +197,10 @@ final class SessionHandler: ChannelDuplexHandler {
             if case .proxied(let source, let destination) = header {
                 client.source = source
                 client.destination = destination
+                if let context, gateway.diverts(context.channel, from: source.address) {
+                    held = nil
+                    return context.close(promise: nil)
+                }
             }
             secureOrBegin()
         } catch {
@@ -294,9 +299,9 @@ final class SessionHandler: ChannelDuplexHandler {
         if let ready = ready.take() {
             switch ready {
             case .decision(let decision): machine?.decided(decision, into: &actions)
-            case .reply(let reply):
+            case .reply(let reply, let inVain):
                 if isPutOff { question.backendsWord = reply }
-                machine?.backendReplied(reply, into: &actions)
+                machine?.backendReplied(reply, namesMailbox: !inVain, into: &actions)
             case .logIn(let reply): machine?.authenticated(reply, into: &actions)
             }
             perform(nil)
@@ -460,6 +465,9 @@ final class SessionHandler: ChannelDuplexHandler {
 
     private func startTLS() {
         guard let tls = current.tls, let context else { return close() }
+        // Its 220 leaves in the clear, and at once, however slow other replies are (RFC 3207 §4).
+        output.hurry()
+        gateway.sessions.release(id)
         writeOutput()
         writer.close()
         do {

@@ -221,9 +221,10 @@ extension SessionHandler: BackendUser {
     func backend(_ connection: BackendConnection, replied reply: Reply, to step: BackendStep) {
         guard connection === backend, let open = relay.open.take() else { return }
         relay.errand = nil
-        ready = .reply(reply)
+        ready = .reply(reply, inVain: step == .recipientInVain)
         switch (step, open) {
-        case (.recipient, .recipient(let mail, let recipient)): answered(recipient, of: mail, reply)
+        case (.recipient, .recipient(let mail, let recipient)), (.recipientInVain, .recipient(let mail, let recipient)):
+            answered(recipient, of: mail, reply)
         case (.beginContent, _):
             guard reply.code == 354 else { return }
             message?.hasContent = true
@@ -231,7 +232,7 @@ extension SessionHandler: BackendUser {
             message?.octets = connection.octets
             message?.backend = connection.name
             output.isPrompt = true
-        case (.recipient, _): break
+        case (.recipient, _), (.recipientInVain, _): break
         }
     }
 
@@ -268,7 +269,7 @@ extension SessionHandler: BackendUser {
                 relay.open = nil
                 memory.withdrawRecipient()
                 relay.errand = nil
-                ready = .reply(reply)
+                ready = .reply(reply, inVain: true)
                 return
             }
             // Nothing was accepted: another one may do, or a new connection in place of one that had grown old.

@@ -212,6 +212,22 @@ import Testing
         await test.stop()
     }
 
+    /// Whoever is refused, or whose sender is, has not written to unknown mailboxes, though the backend says so with a bare 550.
+    @Test(arguments: ["MAIL FROM", "EHLO c"])
+    func aRefusalOfTheMessageIsNoneOfItsMailboxes(command: String) async throws {
+        var script = ScriptedBackend.Script()
+        script.replies = [(command, "550 Administrative prohibition")]
+        let backend = try ScriptedBackend(script)
+        let test = try await TestGateway([backend.address]) { $0.probe.isOn = false }
+        let client = try await test.greeted()
+        _ = try await client.ask("MAIL FROM:<a@example.com>")
+        for name in ["a", "b", "c"] {
+            #expect(try await client.ask("RCPT TO:<\(name)@example.org>") == "550 Administrative prohibition")
+        }
+        #expect(test.counters.unknownRecipients == 0)
+        await test.stop()
+    }
+
     /// A backend that takes no bounces for a mailbox, and says so without a code (Exim), has not said that there is none.
     @Test func aRefusalOfTheNullSenderIsNotTheClients() async throws {
         let backend = try NullSenderBackend(noBounces: "news", unknown: "no")

@@ -35,6 +35,28 @@ import Testing
         await test.stop()
     }
 
+    /// RFC 3207 §4: the 220 leaves in the clear, and before anything of TLS.
+    @Test func aSuspectMayStartTLS() async throws {
+        let folder = try CertificateFolder(TestCertificates.one)
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway(
+            [backend.address],
+            engine: {
+                $0.bands.slow = 1
+                $0.delays.stutter = .milliseconds(5)
+            }
+        ) { $0.certificate = folder.certificate }
+        let client = try await test.client()
+        _ = try await client.reply()
+        #expect(try await client.ask("MAIL FROM:<a@example.com>")?.hasPrefix("503 ") == true)
+        #expect(try await client.ask("EHLO client.example")?.contains("STARTTLS") == true)
+        #expect(try await client.ask("STARTTLS") == "220 2.0.0 Ready to start TLS")
+        try await client.startTLS()
+        #expect(try await client.ask("EHLO client.example")?.contains("8BITMIME") == true)
+        #expect(try await client.ask("MAIL FROM:<a@example.com>") == "250 2.1.0 Ok")
+        await test.stop()
+    }
+
     @Test func whatFollowsSTARTTLSInTheClearEndsTheSession() async throws {
         let folder = try CertificateFolder(TestCertificates.one)
         let backend = try ScriptedBackend()
