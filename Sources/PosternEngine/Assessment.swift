@@ -158,7 +158,7 @@ extension ListColour {
 extension Assessment {
     fileprivate mutating func add(_ check: Check, _ setting: CheckSetting, count: Int = 1, evidence: String = "") {
         guard setting.mode != .off else { return }
-        if setting.mode == .on { score += setting.score }
+        if setting.mode == .on { score = (score + setting.score).asScore }
         causes.append(.scored(check, setting, count: count, evidence: evidence))
     }
 }

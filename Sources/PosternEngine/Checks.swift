@@ -141,9 +141,15 @@ public struct Bands: Equatable, Sendable {
 
     /// Which band a score lies in, from the kindest, 0, up: two scores of one band lead to one verdict.
     public func band(of score: Double) -> Int {
+        let score = score.asScore
         if score <= pass { return 0 }
         return 1 + [greylist, slow, reject].count { score >= $0 }
     }
+}
+
+extension Double {
+    /// A sum of scores, to a millionth: 0.7 and 0.1 are 0.8, and not what binary fractions make of them.
+    public var asScore: Double { (self * 1_000_000).rounded() / 1_000_000 }
 }
 
 /// Pauses that cost a person nothing and a bot much. A policy service never makes one: it would pin a process of the

@@ -64,7 +64,7 @@ extension Engine {
         default: break
         }
         var score = settings.score(of: shared.value.signals).score
-        if let check = shared.value.harvested?.check, settings.isOn(check) { score += settings.setting(of: check).score }
+        if let check = shared.value.harvested?.check, settings.isOn(check) { score = (score + settings.setting(of: check).score).asScore }
         verdict.stutters = score >= settings.bands.slow
     }
 
