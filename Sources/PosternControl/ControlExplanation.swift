@@ -21,7 +21,7 @@ extension ControlHandler {
         var asked = attempt
         var step = engine.begin(asked, now: moment.steady, showsChecks: true)
         // The null sender is judged in reply to DATA, with what RCPT left behind.
-        if case .decided(let decision) = step, decision.verdict.causes.first == .nullSenderAwaitsData {
+        if case .decided(let decision) = step, attempt.sender == .null, decision.verdict.leavesNullSenderToData {
             asked.stage = .data
             asked.recipientCount = 1
             step = engine.begin(asked, memory: decision.memory, now: moment.steady, showsChecks: true)
@@ -136,7 +136,7 @@ extension Explanation {
             var evidence: [String] = []
             for case .scored(check, let fired, _, let text) in assessment.causes {
                 report.fired = true
-                if fired.mode == .on { report.added += fired.score }
+                if fired.mode == .on { report.added = (report.added + fired.score).asScore }
                 if !text.isEmpty { evidence.append(text) }
             }
             report.evidence = evidence.joined(separator: ", ")

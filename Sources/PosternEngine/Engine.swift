@@ -97,7 +97,8 @@ public struct Engine: Sendable {
                 var verdict = Verdict(.accept, [.nullSenderAwaitsData])
                 var overtaken: [TripletKey] = []
                 if let cause = greylistExemption(of: recipient) {
-                    if memory.exemptAtRcpt == nil { memory.exemptAtRcpt = cause }
+                    // It speaks for the message before all others: checks count.
+                    if memory.exemptAtRcpt?.sparesGreylistingOnly != true { memory.exemptAtRcpt = cause }
                     verdict.causes = [cause]
                     overtaken = self.overtaken(attempt, by: verdict, recipients: [recipient.folded])
                 } else if memory.awaitingData.count < MessageMemory.maximumRecipients, !memory.awaitingData.contains(recipient) {
@@ -119,8 +120,8 @@ public struct Engine: Sendable {
                 return .decided(Decision(verdict: exemption, memory: memory, overtaken: overtaken))
             }
             // One who must wait makes all wait, the exempt too: the answer to DATA is for all. Where every recipient was
-            // exempt at RCPT, so is the message.
-            if memory.awaitingData.isEmpty, settings.greylist.mode != .off, let cause = memory.exemptAtRcpt { return accept(cause) }
+            // exempt at RCPT, so is the message; from greylisting alone where one of them was exempt from that alone.
+            if memory.awaitingData.isEmpty, let cause = memory.exemptAtRcpt, !cause.sparesGreylistingOnly { return accept(cause) }
             return step(inquiry(shared, recipients: recipientsAtData(attempt, memory), memory: memory), now: now, showsChecks)
 
         case .endOfMessage, .vrfy, .etrn:
@@ -259,7 +260,7 @@ public struct Engine: Sendable {
         _ shared: SharedAttempt, recipients: some Collection<String>, memory: MessageMemory, findings: Findings? = nil
     ) -> Inquiry {
         let attempt = shared.value
-        let spared = attempt.recipient.flatMap { greylistExemption(of: $0) } ?? (settings.greylist.mode == .off ? .greylistOff : nil)
+        let spared = spared(attempt, memory)
         var name = attempt.client.confirmedName
         if name == nil, case .confirmed(let found)? = findings?.reverseName { name = found }
         let hasGenericName = Client.hasGenericName(name, attempt.client.address)
@@ -306,6 +307,16 @@ public struct Engine: Sendable {
     private func greylistExemption(of recipient: Mailbox) -> Cause? {
         if settings.greylist.mode == .off { return .greylistOff }
         return settings.greylist.covers(recipient) ? nil : .recipientOptedOut
+    }
+
+    /// Why a message, or its one recipient, is not greylisted, if it is not.
+    private func spared(_ attempt: Attempt, _ memory: MessageMemory) -> Cause? {
+        if let recipient = attempt.recipient, let cause = greylistExemption(of: recipient) { return cause }
+        if settings.greylist.mode == .off { return .greylistOff }
+        // At DATA, where the recipients of a null sender's message need not be named.
+        guard attempt.stage == .data, memory.awaitingData.isEmpty, let cause = memory.exemptAtRcpt, cause.sparesGreylistingOnly
+        else { return nil }
+        return cause
     }
 
     /// A user of ours writes to somebody, whose answer shall not wait: it is known before it comes, from whoever SPF says

@@ -36,8 +36,8 @@ public struct MessageMemory: Equatable, Sendable {
         set { seldom.awaitingData = newValue }
     }
 
-    /// Why the first exempt recipient of a null-sender message was exempt: where none awaits the verdict at DATA, it
-    /// speaks for the message. Of a message with a sender, whether it has gone to postmaster or abuse.
+    /// Why the first exempt recipient of a null-sender message was exempt, or the first that was only not greylisted: where none awaits
+    /// the verdict at DATA, it speaks for the message. Of a message with a sender, whether it has gone to postmaster or abuse.
     public var exemptAtRcpt: Cause? {
         get { seldom.exemptAtRcpt }
         set { seldom.exemptAtRcpt = newValue }

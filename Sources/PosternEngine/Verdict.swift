@@ -65,6 +65,14 @@ extension Verdict {
     }
 }
 
+extension Verdict {
+    /// Whether it lets a null sender's message by at RCPT only to be judged in reply to DATA.
+    public var leavesNullSenderToData: Bool {
+        guard action == .accept, let cause = causes.first else { return false }
+        return cause == .nullSenderAwaitsData || cause.sparesGreylistingOnly
+    }
+}
+
 /// One thing that bore on a verdict. What is large and seldom is indirect, so that causes stay small.
 public enum Cause: Equatable, Sendable {
     // Exempt by what they are.
@@ -112,6 +120,9 @@ public enum Cause: Equatable, Sendable {
     case wellListed(Double)
     /// The store failed; the mail passes (fail open).
     case storeUnavailable
+
+    /// Whether it keeps a recipient from greylisting, and not from the checks.
+    var sparesGreylistingOnly: Bool { self == .greylistOff || self == .recipientOptedOut }
 
     /// The check's name, as configuration and reports know it.
     public var check: String {

@@ -16,7 +16,7 @@ public struct NaiveModel: Sendable {
 
     struct Message {
         var awaitingData: [String] = []
-        /// Why the first exempt recipient was exempt.
+        /// Why the first exempt recipient was exempt, or the first that was exempt from greylisting alone.
         var exempt: String?
         var headerGiven = false
         var counted = false
@@ -134,7 +134,10 @@ public struct NaiveModel: Sendable {
     /// What is to be said at RCPT before anything is looked up; `nil` where something must be.
     mutating func beginRcpt(message: Int, host: Int, person: World.Person, recipient: Int, at now: WallTime) -> Answer? {
         if let word = exemption(host: host, person: person, recipient: recipient, at: now) {
-            if person == .null && word != "blocked" || word == "always-reachable", messages[message]?.exempt == nil {
+            let exempt = messages[message]?.exempt
+            if person == .null && word != "blocked" || word == "always-reachable",
+                exempt == nil || Self.isScored(word) && !Self.isScored(exempt)
+            {
                 messages[message, default: Message()].exempt = word
             }
             return Answer(action: word == "blocked" ? .reject : .accept, word: word)
@@ -154,14 +157,17 @@ public struct NaiveModel: Sendable {
                 && exemption(host: host, person: person, recipient: only, at: now) == "blocked"
             return isBlocked ? Answer(action: .reject, word: "blocked") : Answer(action: .accept, word: "stage")
         }
-        if let word = exemption(host: host, person: person, recipient: only, at: now) {
+        let word = exemption(host: host, person: person, recipient: only, at: now)
+        // What is said of the message as a whole, where none of its recipients is to be greylisted.
+        let exempt = messages[message]?.awaitingData.isEmpty == false ? nil : messages[message]?.exempt
+        if let word, !Self.isScored(word) || exempt == nil || Self.isScored(exempt) {
             return Answer(action: word == "blocked" ? .reject : .accept, word: word)
         }
-        if messages[message]?.awaitingData.isEmpty != false, let word = messages[message]?.exempt {
-            return Answer(action: .accept, word: word)
-        }
-        return nil
+        return exempt.map { Answer(action: .accept, word: $0) }
     }
+
+    /// Whether mail that is exempt for this reason is exempt from greylisting alone, so that checks count.
+    private static func isScored(_ word: String?) -> Bool { word == "greylist-off" || word == "opted-out" }
 
     /// Whom a question is about that needs the diary.
     func recipients(message: Int, ofData recipients: [Int]) -> [String] {

@@ -125,6 +125,20 @@ struct HandlerTests {
         #expect(e.triplets.allSatisfy { $0.sender == "" && $0.recipient == "b@example.net" })
         question.recipient = "postmaster@example.net"
         #expect(try await explain(question).causes.map(\.word) == ["always-reachable"])
+
+        // Not greylisted, it is judged by the checks all the same.
+        question.recipient = "b@example.net"
+        question.helo = "my_pc"
+        for spare in [{ $0.greylist.mode = .off }, { $0.greylist.optOut = [.mailbox("b@example.net")] }] as [(inout EngineSettings) -> Void]
+        {
+            state.set {
+                $0.greylist = GreylistSettings()
+                $0.bands.reject = 2
+                spare(&$0)
+            }
+            let e = try await explain(question)
+            #expect(e.verdict == "reject" && e.stage == "DATA" && e.score == 2)
+        }
     }
 
     @Test func explainKnowsListsNetworksAndAccounts() async throws {

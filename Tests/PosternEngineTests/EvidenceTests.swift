@@ -272,6 +272,44 @@ struct EvidenceTests {
         #expect(optedOut.rcpt().action == .reject)
     }
 
+    /// Of the null sender, whichever of its recipients came first.
+    @Test(
+        "a message without a sender to whom is opted out is judged by its score, at DATA",
+        arguments: [["x@example.net"], ["x@example.net", "y@example.net"], ["postmaster@example.net", "x@example.net"]], [Mode.on, .off])
+    func optedOutNullSender(recipients: [String], mode: Mode) {
+        for recipients in [recipients, recipients.reversed()] {
+            var site = site {
+                $0.greylist.mode = mode
+                $0.greylist.optOut = [.localPart("x@"), .localPart("y@")]
+            }
+            func data(_ instance: String) -> Verdict {
+                for recipient in recipients { #expect(site.rcpt(recipient, from: "", instance: instance).action == .accept) }
+                return site.data(recipients.count == 1 ? recipients[0] : nil, count: recipients.count, instance: instance)
+            }
+            #expect(data("a").word == (mode == .on ? "opted-out" : "greylist-off"))
+            site.findings.listings = [Listing(list: "a.example", score: 20, reply: "127.0.0.2")]
+            #expect(data("b").action == .reject)
+        }
+    }
+
+    @Test("postmaster and abuse together are reachable at DATA, whatever the score", arguments: [Mode.on, .off])
+    func postmasterAndAbuse(mode: Mode) {
+        var site = site { $0.greylist.mode = mode }
+        site.findings.listings = [Listing(list: "a.example", score: 20, reply: "127.0.0.2")]
+        for recipient in ["postmaster@example.net", "abuse@example.net"] { _ = site.rcpt(recipient, from: "", instance: "a") }
+        #expect(site.data(count: 2, instance: "a").word == "always-reachable")
+    }
+
+    @Test("a sum of scores reaches the band that it is written to reach")
+    func sums() {
+        var site = site { $0.bands.reject = 0.8 }
+        site.findings.listings = [0.7, 0.1].map { Listing(list: "\($0).example", score: $0, reply: "127.0.0.2") }
+        #expect(site.rcpt().action == .reject)
+        var bands = Bands()
+        bands.reject = 0.8
+        #expect(bands.band(of: 0.7 + 0.1) == bands.band(of: 0.8))
+    }
+
     @Test("a conversation with a bad score is refused where greylisting is off")
     func conversation() {
         var site = Site { $0.greylist.mode = .off }

@@ -60,7 +60,7 @@ struct EngineRun {
         }
         var (decision, triplet) = decide(attempt, findings, now: now)
         // The null sender is judged in reply to DATA.
-        if case .nullSenderAwaitsData? = decision.verdict.causes.first {
+        if attempt.sender == .null, decision.verdict.leavesNullSenderToData {
             messageMemory = decision.memory
             attempt.stage = .data
             attempt.recipientCount = 1
