@@ -19,7 +19,11 @@ public final class LogFile: ByteSource {
     /// A file to be read; a name of `-` is standard input. Throws where there is no such file, or none that may be read.
     public static func file(_ path: String) throws(InputFailure) -> InputFile {
         guard path != "-" else {
-            return InputFile(name: "standard input", isRepeatable: false) { () throws(InputFailure) in
+            // What comes through a pipe is taken to have been written up to now.
+            var status = stat()
+            let isFile = fstat(STDIN_FILENO, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+            let modified = isFile ? modified(status) : WallTime(seconds: Int64(time(nil)))
+            return InputFile(name: "standard input", modified: modified, isRepeatable: false) { () throws(InputFailure) in
                 LogFile(name: "standard input", descriptor: dup(STDIN_FILENO))
             }
         }
@@ -27,15 +31,18 @@ public final class LogFile: ByteSource {
         guard stat(path, &status) == 0, access(path, R_OK) == 0 else { throw failure(path) }
         guard status.st_mode & S_IFMT != S_IFDIR else { throw InputFailure(file: path, message: "it is a folder") }
         let isRegular = status.st_mode & S_IFMT == S_IFREG
-        let modified = WallTime(milliseconds: Int64(status.st_mtim.tv_sec) * 1000 + Int64(status.st_mtim.tv_nsec) / 1_000_000)
         return InputFile(
-            name: path, size: isRegular ? Int64(status.st_size) : nil, modified: modified, isRepeatable: isRegular
+            name: path, size: isRegular ? Int64(status.st_size) : nil, modified: modified(status), isRepeatable: isRegular
         ) { () throws(InputFailure) in
             let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC)
             guard descriptor >= 0 else { throw failure(path) }
             posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL)
             return LogFile(name: path, descriptor: descriptor)
         }
+    }
+
+    private static func modified(_ status: stat) -> WallTime {
+        WallTime(milliseconds: Int64(status.st_mtim.tv_sec) * 1000 + Int64(status.st_mtim.tv_nsec) / 1_000_000)
     }
 
     private static func failure(_ path: String) -> InputFailure {

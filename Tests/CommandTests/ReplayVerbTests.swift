@@ -190,6 +190,8 @@ struct ReplayVerbTests {
             tried.code == 0 && tried.output == "would take: 2 triplets, 1 proven clients, 1 correspondents\n",
             "\(tried.output) \(tried.errors)")
         #expect(!place.exists("postern-data"))
+        let piped = try await place.run(["import", "maillog", "--dry-run", "-"], input: text)
+        #expect(piped.output == tried.output, "\(piped)")
         let taken = try await place.run("import", "maillog", "--json", file)
         #expect(
             taken.code == 0 && taken.object["triplets"] as? Int == 2 && taken.object["clients"] as? Int == 1

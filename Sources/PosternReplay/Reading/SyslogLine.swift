@@ -35,6 +35,8 @@ struct SyslogReader {
     mutating func read(_ bytes: Span<UInt8>, _ line: Piece) -> SyslogLine? {
         var index = line.lowerBound
         let end = line.upperBound
+        // Some programs begin a file of UTF-8 with a byte order mark.
+        if bytes.begins(line, "\u{feff}") { index += 3 }
         guard end <= bytes.count, index < end else { return nil }
 
         // RFC 3164 §4.1.1, RFC 5424 §6.2.1: a priority in angle brackets.
@@ -91,7 +93,9 @@ struct SyslogReader {
             day = day * 10 + Int(bytes[index] - 48)
             index += 1
         }
-        guard (1...31).contains(day), end - index >= 9, bytes[index] == UInt8(ascii: " "), bytes[index + 3] == UInt8(ascii: ":"),
+        // 29 February is always let through: the year may be wrong.
+        guard day >= 1, day <= Calendar.days(inMonth: month, of: 2000), end - index >= 9, bytes[index] == UInt8(ascii: " "),
+            bytes[index + 3] == UInt8(ascii: ":"),
             bytes[index + 6] == UInt8(ascii: ":"), let hour = bytes.number(index + 1..<index + 3), hour < 24,
             let minute = bytes.number(index + 4..<index + 6), minute < 60, let second = bytes.number(index + 7..<index + 9), second <= 60
         else { return nil }
@@ -115,8 +119,9 @@ struct SyslogReader {
         if month == lastMonth, day == lastDay { return lastDays }
         let year: Int
         if let known = self.year, lastMonth > 0 {
-            // Over New Year the month falls back; a straggler of December after it belongs to the old year.
-            if lastMonth >= 11, month <= 2 {
+            // Over New Year the month falls back far, however long ago the last line was; a straggler of December after it belongs to
+            // the old year.
+            if lastMonth - month > 6 {
                 year = known + 1
             } else if lastMonth <= 2, month >= 11 {
                 year = known - 1
