@@ -21,7 +21,8 @@ struct ImportPostgrey: AsyncParsableCommand {
         discussion: """
             Lists: addresses, networks, parts of addresses (192.0.2 is 192.0.2.0/24, 10.1 is 10.1.0.0/16) and domains become allow \
             entries; of regular expressions those that are a fixed end, such as /\\.example\\.com$/. Each line that cannot be said here \
-            is reported with its number, and the rest is taken.
+            is reported with its number, and the rest is taken. In whitelist_recipients postgrey's user@domain and user@ also match \
+            user+ext@; entries here do not.
 
             Memory: stop postgrey, turn its database into text as below, and import that. What has passed there is known here; what \
             waits goes on waiting; clients with enough messages (5) are proven, with their /24 or /64. What is older than \
