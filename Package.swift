@@ -37,7 +37,7 @@ let package = Package(
         .target(name: "PosternEngine", dependencies: ["AddressTables", "Counting", "PosternCore"], swiftSettings: strict),
         .target(name: "SPF", dependencies: ["PosternCore"], swiftSettings: strict),
 
-        .target(name: "PosternReplay", dependencies: ["PosternCore", "PosternEngine"], swiftSettings: strict),
+        .target(name: "PosternReplay", dependencies: ["DNSProtocol", "PosternCore", "PosternEngine"], swiftSettings: strict),
         .target(name: "AddressTables", dependencies: ["PosternCore"], swiftSettings: strict),
         .target(
             name: "PublishedLists", dependencies: ["AddressTables", "DNSProtocol", "PosternCore", "PosternEngine", "PosternReplay"],
@@ -165,8 +165,8 @@ let package = Package(
             name: "PosternResolverTests", dependencies: ["DNSProtocol", "IntegrationSupport", "PosternCore", "PosternResolver"],
             swiftSettings: strict),
         .testTarget(
-            name: "PosternReplayTests", dependencies: ["EngineTestSupport", "PosternCore", "PosternEngine", "PosternReplay"],
-            swiftSettings: strict),
+            name: "PosternReplayTests",
+            dependencies: ["DNSProtocol", "EngineTestSupport", "PosternCore", "PosternEngine", "PosternReplay"], swiftSettings: strict),
         .testTarget(name: "MailExchangersTests", dependencies: ["MailExchangers", "PosternCore"], swiftSettings: strict),
         .testTarget(name: "LogFilesTests", dependencies: ["CZlib", "CZstd", "LogFiles", "PosternReplay"], swiftSettings: strict),
         .testTarget(

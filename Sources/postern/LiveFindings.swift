@@ -71,13 +71,12 @@ final class LiveFindings: FindingsSource {
         attempt.client.address.map { Key(address: $0, sender: attempt.sender.description, helo: attempt.client.helo) }
     }
 
-    /// All that was found out, as a table of evidence.
-    var table: String {
-        let rows = found.withLockedValue { found in
-            found.map { key, findings in
-                let domain = Mailbox(key.sender)?.domain ?? ""
-                return findings.recordedRow(address: key.address, senderDomain: domain, helo: key.helo)
-            }
+    /// All that was found out, for one policy or for several, as a table of evidence.
+    static func table(of sources: [LiveFindings]) -> String {
+        var found: [Key: Findings] = [:]
+        for source in sources { found.merge(source.found.withLockedValue { $0 }) { $0.completed(by: $1) } }
+        let rows = found.map { key, findings in
+            findings.recordedRow(address: key.address, senderDomain: Mailbox(key.sender)?.domain ?? "", helo: key.helo)
         }
         return ([Findings.recordedHeading] + Set(rows).sorted()).joined(separator: "\n") + "\n"
     }

@@ -131,8 +131,8 @@ struct ReplayVerb: AsyncParsableCommand {
         if let problems = table?.problems, problems.count > 0 {
             Output.error("\(evidence ?? ""): \(problems.count) rows left out: \(problems.reasons[0].reason)")
         }
-        let weights = ListWeights(configuration.dnsLists, named: try lists.map { try Self.list($0) })
-        var recorded = RecordedFindings(table: table) { weights.weight(of: $0) }
+        let lists = RecordedLists(configuration.dnsLists, named: try lists.map { try Self.list($0) })
+        var recorded = RecordedFindings(table: table, lists: lists)
         // Look-ups made now ask the databases themselves.
         if !lookUp { recorded.registry = registry(configuration) }
         return ReplayPolicy(
@@ -166,11 +166,12 @@ struct ReplayVerb: AsyncParsableCommand {
         return started.gatherer
     }
 
-    /// The first policy's look-ups: the second one's are the same where both ask the same resolvers.
+    /// All policies' look-ups in one table.
     private func keep(_ policies: [ReplayPolicy]) throws {
-        guard let keepEvidence, let live = policies[0].findings as? LiveFindings else { return }
+        guard let keepEvidence else { return }
+        let table = LiveFindings.table(of: policies.compactMap { $0.findings as? LiveFindings })
         do {
-            try live.table.write(toFile: keepEvidence, atomically: true, encoding: .utf8)
+            try table.write(toFile: keepEvidence, atomically: true, encoding: .utf8)
         } catch {
             throw ControlFailure(.cannotCreate, "cannot write \(keepEvidence): \(error.localizedDescription)")
         }
@@ -220,27 +221,15 @@ struct ReplayVerb: AsyncParsableCommand {
     }
 }
 
-/// What the lists that recorded data names add to the score: those of the policy's own `dns_lists`, and in their place those that are
-/// named beside it.
-private struct ListWeights: Sendable {
-    private var zones: [String: [ListFilters.Entry]]
-
-    init(_ lists: [Configuration.DNSList], named: [ListSpecification]) {
-        zones = Dictionary(lists.map { ($0.zone.text, $0.filters.entries) }, uniquingKeysWith: +)
+extension RecordedLists {
+    /// Those of the policy's own `dns_lists`, and in their place those that are named beside it.
+    fileprivate init(_ lists: [Configuration.DNSList], named: [ListSpecification]) {
+        var zones = Dictionary(lists.map { ($0.zone.text, $0.filters.entries) }, uniquingKeysWith: +)
         for specification in named { zones[specification.zone.text] = [] }
         for specification in named {
             zones[specification.zone.text]?.append(.init(filter: specification.filter, weight: specification.weight ?? 1))
         }
-    }
-
-    /// The sum of the entries that zone and reply match; `nil` where there is none.
-    func weight(of listing: RecordedListing) -> Double? {
-        let matching = (zones[listing.zone] ?? []).filter { entry in
-            guard let filter = entry.filter else { return true }
-            guard let reply = listing.reply, reply.family == .v4 else { return false }
-            return filter.matches(UInt32(truncatingIfNeeded: reply.low))
-        }
-        return matching.isEmpty ? nil : matching.reduce(0) { $0 + $1.weight }
+        self.init(zones.mapValues { ListFilters($0) }, names: lists.map { ($0.name, $0.zone.text) })
     }
 }
 

@@ -12,6 +12,9 @@ struct ReplayLookUpTests {
         let zone = ScriptedZone()
         zone.add("2.0.0.127.bl.example", .a(0x7f00_0002))
         zone.add("7.113.0.203.bl.example", .a(0x7f00_0004))
+        zone.add("2.0.0.127.k3y7w9q2.keyed.example", .a(0x7f00_0002))
+        zone.add("7.113.0.203.k3y7w9q2.keyed.example", .a(0x7f00_0002))
+        zone.add("7.113.0.203.k3y7w9q2.keyed.example", .a(0x7f00_0009))
         zone.add("good.example", text: "v=spf1 ip4:192.0.2.0/24 -all")
         zone.add("good.example", exchange: "mx.good.example")
         zone.add("mail.good.example", .a(0xc000_0209))
@@ -42,6 +45,29 @@ struct ReplayLookUpTests {
         let checks = policy?["checks"] as? [[String: Any]]
         #expect(checks?.first { $0["check"] as? String == "dns-lists" }?["fired_spam"] as? Int == 1)
         #expect(place.read("e.csv").contains("bl.example"))
+        server.stop()
+    }
+
+    /// Lists that are called by a name of their own or without their key, with more than one reply, of two policies.
+    @Test func whatIsKeptIsReadAgainAsItWas() async throws {
+        func config(_ name: String, _ lists: String) throws -> String {
+            try place.write("dns: { resolvers: [\"127.0.0.1:\(server.port)\"] }\ndns_lists: \(lists)\n", to: name)
+        }
+        let one = try config("one.yaml", "[{ zone: bl.example, name: My/List, score: 12 }]")
+        let two = try config("two.yaml", "[\"k3y7w9q2.keyed.example=127.0.0.2*5\", \"k3y7w9q2.keyed.example=127.0.0.9*6\"]")
+        let table = try place.write(
+            "time,client_address,helo,sender,recipient,label\n1700000060,203.0.113.7,x.example,c@bad.example,b@example.net,spam\n",
+            to: "t.csv")
+        let kept = place.path("e.csv")
+        let live = try await place.run(
+            "replay", "--config", one, "--against", two, "--look-up", "--keep-evidence", kept, "--json", table)
+        let read = try await place.run("replay", "--config", one, "--against", two, "--evidence", kept, "--json", table)
+        for outcome in [live, read] {
+            let policies = outcome.object["policies"] as? [[String: Any]] ?? []
+            #expect(policies.map { ($0["spam"] as? [String: Any])?["refused"] as? Int } == [1, 1], "\(outcome)")
+        }
+        #expect(
+            place.read("e.csv").contains("\tmy/list=127.0.0.4;keyed.example=127.0.0.2;keyed.example=127.0.0.9\t"), "\(place.read("e.csv"))")
         server.stop()
     }
 

@@ -1,3 +1,4 @@
+import DNSProtocol
 import EngineTestSupport
 import PosternCore
 import PosternEngine
@@ -141,6 +142,28 @@ struct ReplayTests {
         #expect(report.policies[0].reasons.map(\.reason).sorted() == ["always-reachable", "new", "passed"])
     }
 
+    @Test func bouncesThatAreNotGreylistedAreJudgedAtDataToo() async throws {
+        let files = [file("time,client_address,helo,sender,recipient,spf\n0,192.0.2.1,h.example,<>,b@example.net,fail\n")]
+        for reject in [3.0, 30] {
+            let report = try await replay(
+                files,
+                [
+                    {
+                        $0.looksUp = true
+                        $0.bands.reject = reject
+                        $0.greylist.mode = .off
+                    },
+                    {
+                        $0.looksUp = true
+                        $0.bands.reject = reject
+                        $0.greylist.optOut = [.mailbox("b@example.net")]
+                    },
+                ])
+            #expect(report.policies.map(\.all.refused) == (reject == 3 ? [1, 1] : [0, 0]))
+            #expect(report.policies.map(\.all.atOnce) == (reject == 3 ? [0, 0] : [1, 1]))
+        }
+    }
+
     @Test func evidenceSpeaksForAClient() async throws {
         let files = rows("0,192.0.2.1,mx.example.org,mx.example.org,a@example.org,b@example.net,ham,pass,,")
         let selective: (inout EngineSettings) -> Void = {
@@ -155,8 +178,8 @@ struct ReplayTests {
         let report = try await replay([file(clean)], [selective])
         #expect(report.policies[0].ham?.atOnce == 1 && report.policies[0].reasons == [.init(reason: "clean", attempts: 1)])
         #expect(report.input.attemptsWithEvidence == 1)
-        let weigh = RecordedFindings { $0.zone == "zen.example" ? 12 : nil }
-        let refused = try await replay([file(listed)], [selective], findings: weigh)
+        let weighed = RecordedFindings(lists: RecordedLists(["zen.example": ListFilters([.init(filter: nil, weight: 12)])]))
+        let refused = try await replay([file(listed)], [selective], findings: weighed)
         #expect(
             refused.policies[0].spam?.refused == 1 && refused.policies[0].checks.contains { $0.check == "dns-lists" && $0.firedSpam == 1 })
         // A list without a weight says nothing; nobody looks anything up where that is off.
@@ -173,7 +196,7 @@ struct ReplayTests {
         let attempt = LoggedAttempt(
             time: WallTime(seconds: 0), client: Client(address: IPAddress("192.0.2.1")), sender: ReversePath("a@Example.org"),
             recipient: Mailbox(localPart: "b", domain: "example.net"))
-        let source = RecordedFindings(table: table) { _ in 4 }
+        let source = RecordedFindings(table: table, lists: RecordedLists(["zen.example": ListFilters([.init(filter: nil, weight: 4)])]))
         let findings = source.findings(for: attempt, client: attempt.client)
         #expect(
             findings.spf?.result == .fail && findings.country == "DE" && findings.listsAnswered == 1
@@ -181,6 +204,43 @@ struct ReplayTests {
         #expect(source.knows(attempt) && source.name.contains("evidence.csv"))
         #expect(throws: InputFailure.self) { try EvidenceTable(file("a,b\n", name: "x")) }
         #expect(throws: InputFailure.self) { try EvidenceTable(file("", name: "x")) }
+    }
+
+    /// As the daemon judges a zone: each of its entries counts once, and a reply that speaks of the one who asks is none.
+    @Test(arguments: [
+        ("bl.example=127.0.0.2", "3.0 127.0.0.2"), ("bl.example=127.0.0.2;bl.example=127.0.0.4", "3.0 127.0.0.2,127.0.0.4"),
+        ("bl.example=127.0.0.2;bl.example=127.0.1.9", "8.0 127.0.0.2,127.0.1.9"), ("bl.example", "3.0 "),
+        ("my-list=127.0.0.2", "3.0 127.0.0.2"),
+        ("bl.example=127.0.0.2;my-list=127.0.0.2", "3.0 127.0.0.2"), ("bl.example=127.255.255.254", nil), ("bl.example=10.0.0.1", nil),
+        ("bl.example=2001:db8::1", nil), ("bl.example=127.0.0.2;bl.example=127.255.255.254", nil), ("other.example=127.255.255.252", nil),
+        ("other.example=127.0.0.2", ""), ("other.example=127.0.0.2;bl.example=127.255.255.254", ""), ("none", ""),
+    ])
+    func listsAreJudgedByAllOfTheirReplies(recorded: String, expected: String?) throws {
+        let table = try EvidenceTable(file("client_address,dnsbl\n192.0.2.1,\(recorded)\n", name: "x"))
+        #expect(table.problems.count == 0)
+        let entries = [ListFilters.Entry(filter: nil, weight: 3), .init(filter: try ListSpecification("a.b=127.0.1.9").filter, weight: 5)]
+        let lists = RecordedLists(["bl.example": ListFilters(entries)], names: [("My=List", "bl.example"), ("bl.example", "bl.example")])
+        let attempt = LoggedAttempt(
+            time: WallTime(seconds: 0), client: Client(address: IPAddress("192.0.2.1")), sender: .null,
+            recipient: Mailbox(localPart: "b", domain: "example.net"))
+        let findings = RecordedFindings(table: table, lists: lists).findings(for: attempt, client: attempt.client)
+        #expect(findings.listsAnswered == (expected == nil ? 0 : 1))
+        #expect(findings.listings.map { "\($0.score) \($0.reply)" }.joined(separator: "; ") == expected ?? "")
+    }
+
+    /// postscreen counts such replies where its lists have no filters.
+    @Test func aRankOfErrorsIsNone() {
+        func findings(_ listings: [RecordedListing]?) -> Findings {
+            var evidence = AttemptEvidence()
+            evidence.dnsRank = 3
+            evidence.listings = listings
+            let attempt = LoggedAttempt(
+                time: WallTime(seconds: 0), client: Client(address: IPAddress("192.0.2.1")), sender: .null,
+                recipient: Mailbox(localPart: "b", domain: "example.net"), evidence: evidence)
+            return RecordedFindings().findings(for: attempt, client: attempt.client)
+        }
+        #expect(findings(nil).listings.map(\.score) == [3])
+        #expect(findings([RecordedListing(zone: "zen.example", reply: IPAddress("127.255.255.254"))]) == Findings())
     }
 
     /// What one replay looked up, the next one reads.
@@ -196,7 +256,9 @@ struct ReplayTests {
         first.helo = .elsewhere
         first.senderDomain = .nullMX
         first.spf = SPFFinding(.pass, domain: DomainName("example.org"), identifies: false)
-        first.listings = [Listing(list: "zen.example", score: 3, reply: "127.0.0.2"), Listing(list: "dbl.example", score: 1, reply: "")]
+        first.listings = [
+            Listing(list: "zen.example", score: 3, reply: "127.0.0.2,127.0.0.4"), Listing(list: "dbl.example", score: 1, reply: ""),
+        ]
         first.listsAnswered = 1
         first.country = "DE"
         first.network = NetworkOwner(number: 64_500, name: "")
@@ -212,7 +274,11 @@ struct ReplayTests {
         ]
         let table = try EvidenceTable(file(([Findings.recordedHeading] + rows).joined(separator: "\n"), name: "kept"))
         #expect(table.count == 2 && table.problems.count == 0, "\(table.problems)")
-        let source = RecordedFindings(table: table) { $0.zone == "zen.example" ? 3 : 1 }
+        let source = RecordedFindings(
+            table: table,
+            lists: RecordedLists([
+                "zen.example": ListFilters([.init(filter: nil, weight: 3)]), "dbl.example": ListFilters([.init(filter: nil, weight: 1)]),
+            ]))
         let one = attempt("x@example.org", "a?b")
         #expect(source.findings(for: one, client: one.client) == first)
         let two = attempt("", "h.example")

@@ -29,15 +29,15 @@ public protocol AddressRegistry: Sendable {
 /// What the logs and tables themselves tell, and a table of evidence beside them.
 public struct RecordedFindings: FindingsSource {
     private let table: EvidenceTable?
-    private let weigh: @Sendable (RecordedListing) -> Double?
+    private let lists: RecordedLists
     /// What is asked for a client's country and network where neither logs nor tables tell them.
     public var registry: (any AddressRegistry)?
 
-    /// `weigh` says what a listing adds to the score; `nil` for a list that is not used. Where postscreen's rank is known and none of
-    /// the lists has a weight, the rank is taken for the score.
-    public init(table: EvidenceTable? = nil, weigh: @escaping @Sendable (RecordedListing) -> Double? = { _ in nil }) {
+    /// `lists` say what a listing adds to the score. Where postscreen's rank is known and none of the lists that make it up has a weight,
+    /// the rank is taken for the score.
+    public init(table: EvidenceTable? = nil, lists: RecordedLists = RecordedLists()) {
         self.table = table
-        self.weigh = weigh
+        self.lists = lists
     }
 
     public var name: String {
@@ -76,15 +76,15 @@ public struct RecordedFindings: FindingsSource {
         if let helo = evidence.helo { findings.helo = helo }
         if let domain = evidence.senderDomain { findings.senderDomain = domain }
         if evidence.listings != nil || evidence.dnsRank != nil {
-            findings.listsAnswered = 1
-            findings.listings = []
-        }
-        for listing in evidence.listings ?? [] {
-            guard let score = weigh(listing) else { continue }
-            findings.listings.append(Listing(list: listing.zone, score: score, reply: listing.reply?.description ?? ""))
-        }
-        if findings.listings.isEmpty, let rank = evidence.dnsRank, rank != 0 {
-            findings.listings = [Listing(list: "postscreen", score: Double(rank), reply: "rank \(rank)")]
+            let word = lists.word(of: evidence.listings ?? [])
+            // Lists that refused the question did not answer it, though postscreen may have counted their replies.
+            if word.answered > 0 || word.failed == 0 {
+                findings.listsAnswered = 1
+                findings.listings = word.listings
+            }
+            if word.listings.isEmpty, word.failed == 0, let rank = evidence.dnsRank, rank != 0 {
+                findings.listings = [Listing(list: "postscreen", score: Double(rank), reply: "rank \(rank)")]
+            }
         }
         if let country = evidence.country { findings.country = country }
         if let network = evidence.network { findings.network = NetworkOwner(number: network, name: "") }

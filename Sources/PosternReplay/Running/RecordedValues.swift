@@ -53,8 +53,9 @@ extension Findings {
 
     /// A row of a table of evidence, to be read again by `EvidenceTable`. Scores of lists are not kept: they are the policy's.
     public func recordedRow(address: IPAddress, senderDomain domain: String, helo: String) -> String {
-        var lists = listings.map { $0.reply.isEmpty ? $0.list : "\($0.list)=\($0.reply)" }.joined(separator: ";")
-        if lists.isEmpty, listsAnswered > 0 { lists = "none" }
+        var words: [String] = []
+        for word in listings.flatMap(\.recorded) where !words.contains(word) { words.append(word) }
+        let lists = words.isEmpty && listsAnswered > 0 ? "none" : words.joined(separator: ";")
         let identifies = spf?.result == .pass ? (spf?.identifies == true ? "yes" : "no") : ""
         let fields = [
             address.description, domain, helo, reverseName.recorded, self.helo.recorded, senderDomain.recorded, spf?.result.rawValue ?? "",
@@ -64,5 +65,34 @@ extension Findings {
         return fields.map { field in
             String(decoding: field.utf8.map { $0 < 0x20 || $0 == 0x7f ? UInt8(ascii: "?") : $0 }, as: UTF8.self)
         }.joined(separator: "\t")
+    }
+}
+
+extension Findings {
+    /// With what `other`, of the same attempt, found beyond it: two policies may look up different things.
+    public func completed(by other: Findings) -> Findings {
+        var result = self
+        if reverseName == .unknown { result.reverseName = other.reverseName }
+        if helo == .unknown { result.helo = other.helo }
+        if senderDomain == .unknown { result.senderDomain = other.senderDomain }
+        result.spf = spf ?? other.spf
+        result.listings += other.listings
+        result.listsAnswered = max(listsAnswered, other.listsAnswered)
+        result.country = country ?? other.country
+        result.network = network ?? other.network
+        return result
+    }
+}
+
+extension Listing {
+    /// Each reply for itself: `zone=127.0.0.2`; the list's name where no reply is known.
+    fileprivate var recorded: [String] {
+        let name = Self.recordedName(list)
+        return reply.isEmpty ? [name] : reply.split(separator: ",").map { "\(name)=\($0)" }
+    }
+
+    /// A list's name as a table of evidence has it: without what ends a name there, and in lower case.
+    static func recordedName(_ name: String) -> String {
+        String(decoding: name.lowercasedASCII.utf8.map { "=;,@ ".utf8.contains($0) ? UInt8(ascii: "-") : $0 }, as: UTF8.self)
     }
 }
