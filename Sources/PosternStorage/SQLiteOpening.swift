@@ -10,12 +10,17 @@ struct SQLiteOpening: Sendable {
     let secret: [UInt8]
     let hasher: KeyHasher
     let index = DecisionIndex()
+    /// Held for as long as the store lives, through failures of the database.
+    private let lock: StoreLock?
 
     /// Looks at both files and finds or makes the secret; writes nothing to the database.
     init(path: String, keyPath: String, settings: SQLiteSettings) throws(StoreFailure) {
         self.path = path
         self.keyPath = keyPath
         self.settings = settings
+        lock = try settings.lock.map { kind throws(StoreFailure) in
+            try StoreLock(path + ".lock", isShared: kind == .shared, patience: settings.lockPatience)
+        } ?? nil
         let exists = try Schema.inspect(path, busyTimeout: Int32(clamping: settings.busyTimeout.milliseconds))
         if let found = try KeyFile.read(keyPath) {
             secret = found

@@ -10,7 +10,19 @@ public struct SQLiteSettings: Sendable, Equatable {
         case full
     }
 
+    /// Who else may have the store open.
+    public enum Lock: Sendable {
+        /// Nobody who takes a lock.
+        case exclusive
+        /// Others that share it.
+        case shared
+    }
+
     public var sync = Sync.normal
+    /// `nil` takes no lock.
+    public var lock: Lock?
+    /// How long a lock that another has is waited for.
+    public var lockPatience = WallTime.Span.seconds(3)
     /// Transactions that may wait for the writer; 1 or more. Beyond it they fail with `.overloaded`.
     public var maximumWaiting = 10_000
     /// Transactions that are committed together at most; 1...10,000.

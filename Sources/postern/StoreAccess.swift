@@ -25,14 +25,29 @@ final class StoreAccess {
         case daemonOnly
     }
 
+    /// How long a daemon that holds the store and does not answer is waited for: it starts, or ends.
+    private static let patience = Duration.seconds(3)
+
     static func open(_ configuration: Configuration, for purpose: Purpose) async throws(ControlFailure) -> StoreAccess {
-        if let client = try ControlClient.connect(to: configuration.controlSocketPath) { return StoreAccess(.daemon(client)) }
-        guard purpose != .daemonOnly else {
-            throw ControlFailure(
-                .unavailable,
-                "no daemon answers on \(configuration.controlSocketPath); start `postern serve`, or name its configuration with --config")
+        let until = ContinuousClock.now + patience
+        while true {
+            if let client = try ControlClient.connect(to: configuration.controlSocketPath) { return StoreAccess(.daemon(client)) }
+            guard purpose != .daemonOnly else {
+                throw ControlFailure(
+                    .unavailable,
+                    "no daemon answers on \(configuration.controlSocketPath); start `postern serve`, or name its configuration with --config")
+            }
+            do throws(ControlFailure) {
+                return try await open(try store(configuration, purpose), configuration)
+            } catch {
+                guard error.code == .temporary, ContinuousClock.now < until else { throw error }
+            }
+            try? await Task.sleep(for: .milliseconds(50))
         }
-        let store = try store(configuration, purpose)
+    }
+
+    /// The way to a store that was opened here.
+    private static func open(_ store: any Store, _ configuration: Configuration) async throws(ControlFailure) -> StoreAccess {
         Output.note("no daemon runs; this is the store in \(configuration.dataDirectory)")
         guard let domains = PublicSuffixList() else {
             throw ControlFailure(.unavailable, "libpsl has no public suffix list; install Debian's publicsuffix package")
@@ -80,9 +95,10 @@ final class StoreAccess {
             return MemoryStore()
         }
         do throws(StoreFailure) {
-            return try configuration.openStore()
+            return try configuration.openStore(for: .command)
         } catch {
-            throw ControlFailure(ControlFailure(error).code, "no daemon runs, and the store cannot be opened: \(error.message)")
+            let found = error.kind == .locked ? "no daemon answers on \(configuration.controlSocketPath)" : "no daemon runs"
+            throw ControlFailure(ControlFailure(error).code, "\(found), and the store cannot be opened: \(error.message)")
         }
     }
 }

@@ -234,7 +234,8 @@ struct FakeMXTests {
             try await swaks.send(
                 source: "127.0.0.99",
                 extra: [
-                    "--proxy-version", "1", "--proxy-family", "TCP4", "--proxy-source", address, "--proxy-source-port", "4711", "--proxy-dest",
+                    "--proxy-version", "1", "--proxy-family", "TCP4", "--proxy-source", address, "--proxy-source-port", "4711",
+                    "--proxy-dest",
                     "127.0.0.1", "--proxy-dest-port", "25", "--timeout", "3",
                 ])
         }

@@ -22,13 +22,21 @@ extension Configuration {
         return all
     }
 
-    /// The store that the configuration names, for the daemon and for a command that runs without one.
-    public func openStore() throws(StoreFailure) -> any PosternEngine.Store {
+    /// The store that the configuration names, for the daemon, or for a command that runs without one.
+    public func openStore(for user: StoreUser) throws(StoreFailure) -> any PosternEngine.Store {
         var settings = SQLiteSettings()
+        settings.lock = user == .daemon ? .exclusive : .shared
+        // A command asks the daemon that has it, as soon as that one answers.
+        if user == .command { settings.lockPatience = .zero }
         settings.sync = store.sync == .full ? .full : .normal
         settings.keepsDecisions = decisions.keep > .zero
         return try SQLiteStore(path: databasePath, keyPath: keyPath, settings: settings)
     }
+}
+
+public enum StoreUser: Sendable {
+    case daemon
+    case command
 }
 
 extension EvidenceGatherer.Settings {

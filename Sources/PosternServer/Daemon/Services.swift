@@ -56,7 +56,7 @@ struct Services: Sendable {
 
     private static func openStore(_ configuration: Configuration) throws -> any Store {
         do throws(StoreFailure) {
-            return try configuration.openStore()
+            return try configuration.openStore(for: .daemon)
         } catch {
             let code: Int32 =
                 switch error.kind {
