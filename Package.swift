@@ -117,7 +117,7 @@ let package = Package(
         .target(
             name: "PosternAdmin",
             dependencies: [
-                "PosternControl", "PosternCore", "PosternEngine", "PosternMetrics", "PosternReplay",
+                "PosternControl", "PosternCore", "PosternEngine", "PosternMetrics", "PosternReplay", "PublishedLists",
                 .product(name: "HTTPTypes", package: "swift-http-types"), .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"), .product(name: "Mustache", package: "swift-mustache"),
@@ -137,6 +137,7 @@ let package = Package(
         .target(
             name: "Notices",
             dependencies: [
+                "PosternCore",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"), .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
@@ -216,7 +217,7 @@ let package = Package(
         .testTarget(
             name: "PosternMetricsTests", dependencies: ["PosternMetrics", .product(name: "Metrics", package: "swift-metrics")],
             swiftSettings: strict),
-        .testTarget(name: "PosternAdminTests", dependencies: ["PosternAdmin"], swiftSettings: strict),
+        .testTarget(name: "PosternAdminTests", dependencies: ["PosternAdmin", "PosternControl", "PosternEngine"], swiftSettings: strict),
         .testTarget(
             name: "PosternServerTests",
             dependencies: [

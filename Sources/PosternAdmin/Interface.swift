@@ -82,7 +82,10 @@ extension AdminSite {
         router.get("/api/v1/report") { request, _ in
             let fields = FormFields(request.uri.query ?? "")
             return await self.answer { () async throws(ControlFailure) in
-                .json(try await self.effects.report(ChartSpan(rawValue: fields["since"] ?? "") ?? .week))
+                guard let span = ChartSpan(rawValue: fields["since"] ?? ChartSpan.week.rawValue) else {
+                    throw ControlFailure(.badData, "since is one of \(ChartSpan.allCases.map(\.rawValue).joined(separator: ", "))")
+                }
+                return .json(try await self.effects.report(span))
             }
         }
         router.post("/api/v1/undo") { request, _ in

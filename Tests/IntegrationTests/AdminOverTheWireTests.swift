@@ -76,6 +76,11 @@ struct AdminOverTheWireTests {
         #expect(try failure("POST", "/api/v1/act", "{", ours) == "422 the body is not JSON")
         #expect(try failure("GET", "/api/v1/nothing", "", [:]).hasPrefix("404 "))
         #expect(try failure("GET", "/api/v1/changes?before=x", "", [:]) == "422 before is the number of a change")
+        for span in ["8d", "abc"] {
+            #expect(try failure("GET", "/api/v1/report?since=\(span)", "", [:]) == "422 since is one of 1h, 24h, 7d, 30d")
+        }
+        let gone = try door.get("/find/1K4X0M7Q0A0")
+        #expect(gone.status == 404 && gone.body.contains("There is no decision 1K4X0M7Q0A0 any more"))
         #expect(try failure("DELETE", "/api/v1/status", "", [:]).hasPrefix("405 "))
         #expect(try failure("GET", "/api/v1/status", "", ["Host": "evil.example"]).hasPrefix("421 "))
         // What has a meaning when it is left out may be left out.
@@ -114,7 +119,11 @@ struct AdminOverTheWireTests {
         let changes = try #require(try door.get("/api/v1/changes").json() as? [[String: Any]])
         #expect(changes.map { $0["who"] as? String } == ["command line", "dashboard", "dashboard"])
         #expect(changes[0]["what"] as? String == "Added to the block list: the client 203.0.113.5.")
-        #expect(try door.get("/lists/export/block").body == "entry,list,expires,reason\n203.0.113.5,block,,\n")
+        #expect(try door.get("/lists/export/block").body == "entry,list,expires,reason,source,as\n203.0.113.5,block,,,own,client\n")
+        _ = try await door.postern.verb("allow", "add", "--as", "recipient", "--note", "=1+1", "+noc@example.test")
+        let export = try door.get("/lists/export/allow").body
+        #expect(export == "entry,list,expires,reason,source,as\n'+noc@example.test,allow,,'=1+1,own,recipient\n")
+        #expect(export == (try await door.postern.verb("export", "csv", "--colour", "white", "--source", "own").output))
         #expect(try door.get("/ready").status == 200)
         try await door.postern.stop()
     }

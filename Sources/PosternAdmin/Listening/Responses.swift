@@ -18,6 +18,13 @@ extension Response {
         Response(status: status, headers: [.contentType: type], body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
     }
 
+    /// To be kept as a file.
+    static func csv(_ text: String, name: String) -> Response {
+        var response = Response.text(text, type: "text/csv; charset=utf-8")
+        response.headers[.contentDisposition] = "attachment; filename=\"postern-\(name).csv\""
+        return response
+    }
+
     static func html(_ text: String, status: HTTPResponse.Status = .ok) -> Response {
         .text(text, status: status, type: "text/html; charset=utf-8")
     }

@@ -36,7 +36,9 @@ extension AdminSite {
     func decision(_ reference: String) async throws(ControlFailure) -> Content {
         guard case .decisions(let found) = try await ask(.decisions(Search(reference: reference, limit: 1))), let decision = found.first
         else {
-            throw ControlFailure(.badData, "There is no decision \(reference) any more: it was too long ago, or never was.")
+            let text = "There is no decision \(reference) any more: it was too long ago, or never was."
+            return Content(
+                title: Page.find.name, html: Template.render("message", ["title": Page.find.name, "text": text]), status: .notFound)
         }
         guard case .waiting(let waiting) = try await ask(.waiting(Search(reference: reference, limit: 1))) else { throw Self.unexpected }
         var facts: [[String: Any]] = []

@@ -3,6 +3,7 @@ import HummingbirdCore
 import PosternControl
 import PosternCore
 import PosternEngine
+import PublishedLists
 
 extension AdminSite {
     func lists() async throws(ControlFailure) -> Content {
@@ -45,19 +46,15 @@ extension AdminSite {
         return entries
     }
 
-    static func quoted(_ text: String) -> String {
-        text.contains(where: { ",\"\r\n".contains($0) }) ? "\"" + text.replacing("\"", with: "\"\"") + "\"" : text
-    }
-
-    /// As `postern import csv` reads it.
+    /// As `postern export csv --source own` writes them, so that `postern import csv` makes the same of them elsewhere.
     func export(_ list: ListEntry.List) async throws(ControlFailure) -> Response {
-        var text = "entry,list,expires,reason\n"
+        var text = EntryCSV.line(EntryCSV.columns)
         for entry in try await entries(of: list) {
-            text += [Self.quoted(entry.entry), list.rawValue, entry.expires ?? "", Self.quoted(entry.note)].joined(separator: ",") + "\n"
+            text += EntryCSV.line([
+                entry.entry, list.rawValue, entry.expires ?? "", entry.note, entry.source ?? "own", entry.kind.rawValue,
+            ])
         }
-        var response = Response.text(text, type: "text/csv; charset=utf-8")
-        response.headers[.contentDisposition] = "attachment; filename=\"postern-\(list.rawValue).csv\""
-        return response
+        return .csv(text, name: list.rawValue)
     }
 
     /// What a form of the page asks for: an entry added, extended or removed.

@@ -1,8 +1,8 @@
-import HTTPTypes
 import HummingbirdCore
 import PosternControl
 import PosternCore
 import PosternEngine
+import PublishedLists
 
 // What traps have cost their clients, and whom they have put on lists.
 
@@ -64,19 +64,25 @@ extension AdminSite {
         }
     }
 
-    /// As `postern import csv` reads it; white entries are allowed, black ones blocked, and the others for people alone.
-    func exportHarvest() async throws(ControlFailure) -> Response {
-        var text = "entry,list,expires,reason,colour,evidence,seen_at\n"
-        for entry in try await harvested() {
-            let fields = [
-                entry.entry, entry.list.rawValue, entry.expires ?? "", Self.quoted(entry.note), entry.colour?.rawValue ?? "",
-                "\(entry.evidence ?? 0)", Self.quoted((entry.seenAt ?? []).joined(separator: " ")),
-            ]
-            text += fields.joined(separator: ",") + "\n"
+    func exportHarvest() async throws(ControlFailure) -> Response { .csv(Self.csv(ofHarvest: try await harvested()), name: "harvest") }
+
+    /// White entries are allowed and black ones blocked, as `postern import csv` reads them; yellow and brown ones, which it leaves out,
+    /// are for people alone.
+    static func csv(ofHarvest entries: [EntryReport]) -> String {
+        var text = EntryCSV.line(["entry", "list", "expires", "reason", "colour", "evidence", "seen_at"])
+        for entry in entries {
+            let list: String
+            switch entry.colour {
+            case .yellow?: list = ListColour.yellow.rawValue
+            case .brown?: list = ListColour.brown.rawValue
+            case .white?, .black?, nil: list = entry.list.rawValue
+            }
+            text += EntryCSV.line([
+                entry.entry, list, entry.expires ?? "", entry.note, entry.colour?.rawValue ?? "", "\(entry.evidence ?? 0)",
+                (entry.seenAt ?? []).joined(separator: " "),
+            ])
         }
-        var response = Response.text(text, type: "text/csv; charset=utf-8")
-        response.headers[.contentDisposition] = "attachment; filename=\"postern-harvest.csv\""
-        return response
+        return text
     }
 
     func actOnHarvest(_ fields: FormFields) async -> Response {

@@ -107,14 +107,14 @@ public struct ListTable: Sendable {
             }
             return ""
         }
-        let entry = ListExport.unquoted(field("entry"))
+        let entry = EntryCSV.unquoted(field("entry"))
         guard !entry.isEmpty else { return .bad("the line names no entry") }
         guard let end = Self.end(field("expires")) else {
             return .bad("'\(field("expires"))' is neither a time (RFC 3339, or Unix seconds) nor a duration such as 4d")
         }
         return .row(
             ListRow(
-                entry: entry, list: field("list"), end: end, reason: ListExport.unquoted(field("reason", "note")),
+                entry: entry, list: field("list"), end: end, reason: EntryCSV.unquoted(field("reason", "note")),
                 kind: field("as").lowercased()))
     }
 

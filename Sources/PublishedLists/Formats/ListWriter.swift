@@ -47,12 +47,12 @@ public struct ListExport: Sendable {
     private func writeLines<Failure: Error>(_ body: (ArraySlice<UInt8>) throws(Failure) -> Void) throws(Failure) -> Int {
         var out = OutputPieces()
         var count = 0
-        if format == .csv { out.add("entry,list,expires,reason,source\n") }
+        if format == .csv { out.add(EntryCSV.line(EntryCSV.columns.dropLast())) }
         func line(_ entry: String, _ statement: PublishedStatement, _ expires: UInt32, _ source: PublishedSource) {
             count += 1
             guard format == .csv else { return out.add(entry + "\n") }
             let end = expires == 0 ? "" : time.wall(expires).description
-            out.add("\(entry),\(statement.colour.rawValue),\(end),\(Self.quoted(statement.reason)),\(source.name)\n")
+            out.add(EntryCSV.line([entry, statement.colour.rawValue, end, statement.reason, source.name]))
         }
         let holes = NetworkHoles(holes(in: colours))
         try forEach { (entry) throws(Failure) in
@@ -73,7 +73,7 @@ public struct ListExport: Sendable {
     ) throws(Failure) -> Int {
         var out = OutputPieces()
         var count = 0
-        out.add("entry,list,expires,reason,source,as\n")
+        out.add(EntryCSV.line(EntryCSV.columns))
         let wanted = entries.filter { entry in
             switch entry.list {
             case .allow: colours.contains(.white)
@@ -86,28 +86,14 @@ public struct ListExport: Sendable {
             guard second == 0 || time.now < second else { continue }
             // To the millisecond, so that it ends at the same time where it is read back.
             let end = entry.expires.map { ($0 + time.offset).description } ?? ""
-            let name = Self.quoted(entry.pattern.description)
-            out.add("\(name),\(entry.list.rawValue),\(end),\(Self.quoted(entry.note)),own,\(entry.kind.rawValue)\n")
+            out.add(
+                EntryCSV.line([entry.pattern.description, entry.list.rawValue, end, entry.note, "own", entry.kind.rawValue]))
             count += 1
             try out.hand(over: body)
         }
         try out.finish(body)
         return count
     }
-
-    /// RFC 4180 §2. A text that a spreadsheet would take for a formula is kept from being one.
-    static func quoted(_ text: String) -> String {
-        let text = looksLikeFormula(text) ? "'" + text : text
-        guard text.contains(where: { ",\"".contains($0) }) else { return text }
-        return "\"" + text.replacing("\"", with: "\"\"") + "\""
-    }
-
-    /// The text of such a field.
-    static func unquoted(_ text: String) -> String {
-        text.first == "'" && looksLikeFormula(text.dropFirst()) ? String(text.dropFirst()) : text
-    }
-
-    private static func looksLikeFormula(_ text: some StringProtocol) -> Bool { text.first.map { "=+-@".contains($0) } == true }
 
     // MARK: - rbldnsd
 
