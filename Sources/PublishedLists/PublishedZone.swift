@@ -188,7 +188,7 @@ public final class PublishedZone: Sendable {
     /// - Parameter longest: Octets at most, where it has to be less.
     public func text(of answer: Answer, for subject: String, _ time: ZoneTime, longest: Int = PublishedZone.longestText) -> String {
         var text = "\(subject) is listed \(answer.statement.colour.rawValue)"
-        if !answer.statement.reason.isEmpty { text += ": \(answer.statement.reason)" }
+        if !answer.statement.reason.isEmpty { text += ": \(answer.statement.reason.printableASCII)" }
         var rest = ""
         // To the minute.
         if answer.expires != 0 { rest += "; until \(time.wall(answer.expires).description.prefix(16))Z" }
@@ -202,6 +202,13 @@ public final class PublishedZone: Sendable {
 
     /// One string of a TXT record (RFC 1035 §3.3).
     public static let longestText = 255
+}
+
+extension String {
+    /// With `?` for every other character.
+    fileprivate var printableASCII: String {
+        String(UnicodeScalarView(unicodeScalars.lazy.map { (0x20...0x7e).contains($0.value) ? $0 : "?" }))
+    }
 }
 
 extension [UInt8] {

@@ -177,6 +177,12 @@ struct ListExportTests {
         #expect(read.statements[Int(read.table.listing(of: IPAddress("198.51.100.1")!, at: 1)!.mark)] == .init(.white, reason: "friends"))
     }
 
+    @Test func onlyWhatDNSServesIsASCII() {
+        let sources = [ListResponderTests.source([("192.0.2.7", .black, "gr\u{fc}\u{df}e", 0)])]
+        #expect(export(.csv, sources).text.hasSuffix("\n192.0.2.7,black,,gr\u{fc}\u{df}e,own\n"))
+        #expect(export(.rbldnsd, sources).text.contains("$ is listed black: gr??e;"))
+    }
+
     @Test func nftables() {
         let (text, count) = export(.nftables, sources)
         // What lies within another network is left out.

@@ -300,8 +300,8 @@ struct ListResponderTests {
     }
 
     @Test func statementsAreBounded() {
-        let long = PublishedStatement(.black, reason: String(repeating: "ä", count: 500) + "\n")
-        #expect(long.reason == String(repeating: "?", count: PublishedEntry.maximumReason))
+        let long = PublishedStatement(.black, reason: "a\r\u{2028}\u{9b}" + String(repeating: "ä", count: 500))
+        #expect(long.reason == "a???" + String(repeating: "ä", count: 78) && long.reason.utf8.count == PublishedEntry.maximumReason)
         var table = StatementTable()
         for number in 0..<StatementTable.mostStatements + 100 { _ = table.mark(PublishedStatement(.black, reason: "\(number)")) }
         #expect(table.statements.count == StatementTable.mostStatements + 1)

@@ -4,19 +4,33 @@ import PosternCore
 /// What a published or subscribed entry says, for all entries that say the same.
 public struct PublishedStatement: Hashable, Sendable {
     public var colour: ListColour
-    /// One line of printable ASCII, at most `PublishedEntry.maximumReason` octets.
+    /// One line of UTF-8, at most `PublishedEntry.maximumReason` octets.
     public var reason: String
 
-    /// The reason is cut to its length, and what is not printable ASCII becomes `?`.
+    /// The reason is cut to its length, and what is no character to print becomes `?`.
     public init(_ colour: ListColour, reason: String) {
         self.colour = colour
         let octets = reason.utf8
         if octets.count <= PublishedEntry.maximumReason, octets.allSatisfy({ (0x20...0x7e).contains($0) }) {
             self.reason = reason
         } else {
-            self.reason = String(
-                String.UnicodeScalarView(
-                    reason.unicodeScalars.lazy.map { (0x20...0x7e).contains($0.value) ? $0 : "?" }.prefix(PublishedEntry.maximumReason)))
+            var line = ""
+            for scalar in reason.unicodeScalars {
+                let scalar = scalar.isOfLine ? scalar : "?"
+                guard line.utf8.count + UTF8.width(scalar) <= PublishedEntry.maximumReason else { break }
+                line.unicodeScalars.append(scalar)
+            }
+            self.reason = line
+        }
+    }
+}
+
+extension Unicode.Scalar {
+    /// Neither a control character nor the end of a line.
+    fileprivate var isOfLine: Bool {
+        switch properties.generalCategory {
+        case .control, .lineSeparator, .paragraphSeparator: false
+        default: true
         }
     }
 }
