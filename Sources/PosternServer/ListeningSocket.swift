@@ -74,10 +74,12 @@ enum ListeningSocket {
         }
     }
 
-    static func isDatagram(_ descriptor: Int32) -> Bool {
+    /// Such as `SOCK_STREAM`; `nil` where the descriptor is no socket.
+    static func kind(_ descriptor: Int32) -> __socket_type? {
         var kind: Int32 = 0
         var length = socklen_t(MemoryLayout<Int32>.size)
-        return getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &kind, &length) == 0 && kind == Int32(SOCK_DGRAM.rawValue)
+        guard getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &kind, &length) == 0 else { return nil }
+        return __socket_type(UInt32(kind))
     }
 
     /// Octets of datagrams for the kernel to keep; it takes what it is allowed to.

@@ -49,6 +49,20 @@ import Testing
         #expect(try await place.withDaemon(["--config", file], through: limited(need)) { _ in } == 0)
     }
 
+    /// sd_listen_fds(3): of descriptor 3, whose name is that of a listener.
+    @Test func whatTheServiceManagerHandsOverMustBeSuchASocket() async throws {
+        let stream = "the service manager handed over something other than a stream socket; it needs ListenStream="
+        for (name, opened, words) in [
+            ("policy", "3</etc/passwd", stream), ("admin", "3<>/dev/udp/127.0.0.1/9", stream),
+            ("lists", "3</etc/passwd", "something other than a socket for streams or datagrams"),
+            ("lists", "3<>/dev/udp/127.0.0.1/9", "it needs ListenStream= and ListenDatagram="),
+        ] {
+            let handing = "exec \(opened); LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=\(name) exec \"$0\" \"$@\""
+            let outcome = try await place.run(["serve", "--config", file], through: ["/bin/bash", "-c", handing])
+            #expect(outcome.code == 78 && outcome.errors.contains(words), "\(name) \(opened): \(outcome)")
+        }
+    }
+
     /// Whoever comes meanwhile waits, at the cost of next to nothing, and is served when there is room again.
     @Test func whereNoneIsLeftConnectionsWait() async throws {
         let need = try await need()

@@ -37,7 +37,14 @@ struct OpenSocket {
                 var open = OpenSocket(
                     name: listener.name, address: SocketAddresses.local(socket.descriptor) ?? listener.address,
                     descriptor: socket.descriptor)
-                if listener.role == .dnsbl { open = try withDatagrams(open, listener, &inherited) }
+                if listener.role == .dnsbl {
+                    open = try withDatagrams(open, listener, &inherited)
+                } else if ListeningSocket.kind(socket.descriptor) != SOCK_STREAM {
+                    throw StartFailure(
+                        StartFailure.configuration,
+                        "the service manager handed over something other than a stream socket; it needs ListenStream=",
+                        listener: listener.name)
+                }
                 open.isInherited = true
                 sockets.append(open)
                 continue
@@ -66,9 +73,16 @@ struct OpenSocket {
     private static func withDatagrams(
         _ first: OpenSocket, _ listener: Configuration.Listener, _ inherited: inout [(name: String, descriptor: Int32)]
     ) throws -> OpenSocket {
-        let isDatagram = ListeningSocket.isDatagram(first.descriptor)
+        let kind = ListeningSocket.kind(first.descriptor)
+        guard kind == SOCK_STREAM || kind == SOCK_DGRAM else {
+            throw StartFailure(
+                StartFailure.configuration,
+                "the service manager handed over something other than a socket for streams or datagrams; the DNS service needs ListenStream= and ListenDatagram=",
+                listener: listener.name)
+        }
+        let isDatagram = kind == SOCK_DGRAM
         let other = inherited.firstIndex {
-            ListeningSocket.isDatagram($0.descriptor) != isDatagram
+            ListeningSocket.kind($0.descriptor) == (isDatagram ? SOCK_STREAM : SOCK_DGRAM)
                 && SocketAddresses.local($0.descriptor)?.description == first.address.description
         }
         guard let other else {
