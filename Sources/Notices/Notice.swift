@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import Foundation
 import NIOCore
 import NIOHTTP1
+import PosternCore
 
 /// What is told of an account that was stopped.
 public struct Notice: Codable, Equatable, Sendable {
@@ -41,11 +42,16 @@ public enum Webhook {
         public var description: String { "it answered \(status)" }
     }
 
+    /// What the address says of who asks goes as basic authorization (RFC 7617).
     public static func post(_ notice: Notice, to url: String) async throws {
+        let address = try WebAddress(url)
         for attempt in 1...tries {
             do {
-                var request = HTTPClientRequest(url: url)
+                var request = HTTPClientRequest(url: address.text)
                 request.method = .POST
+                if let credentials = address.credentials {
+                    request.headers.add(name: "authorization", value: "Basic \(Data(credentials).base64EncodedString())")
+                }
                 request.headers.add(name: "content-type", value: "application/json")
                 request.headers.add(name: "user-agent", value: "postern")
                 request.body = .bytes(ByteBuffer(bytes: notice.json))

@@ -20,6 +20,8 @@ public final class ConfigurationLoader {
     }
 
     var listenerPositions: [String: Position] = [:]
+    /// Sources that zones and exports name: whether they are there is known once all is read.
+    var namedSources: [(name: String, value: Value)] = []
 
     /// What a configuration says, and what is risky in it.
     public struct Loaded: Equatable, Sendable {
@@ -79,9 +81,8 @@ public final class ConfigurationLoader {
         readDNS(root.section("dns"), lists: root.take("dns_lists"))
         readGeography(root.section("geo"))
         readSubscriptions(root.take("subscriptions"))
-        let exports = root.take("exports")
-        readExports(exports)
-        checkSources(exports?.mark ?? root.mark)
+        readExports(root.take("exports"))
+        checkSources()
         readProfile(root.take("profile"))
         readChecks(root.section("checks"))
         readBands(root.section("bands"))

@@ -108,10 +108,10 @@ extension ConfigurationLoader {
             }
         }
         if let value = values["lookup"], let text = value.text("an address of the web, with $ for the address") {
-            if text.utf8.count <= 120, text.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) {
-                service.lookup = text
-            } else {
+            if text.utf8.count > 120 || !text.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) {
                 value.error("is longer than 120 octets, or not printable ASCII")
+            } else if value.webAddress(text) != nil {
+                service.lookup = text
             }
         }
         if let span = values["ttl"]?.duration(Configuration.DNSService.timeRange) { service.timeToLive = span }
@@ -145,7 +145,7 @@ extension ConfigurationLoader {
                 return nil
             }
         }
-        if let sources { zone.sources = sources.compactMap { $0.listenerName() } }
+        if let sources { zone.sources = sourceNames(sources) }
         return zone
     }
 

@@ -134,10 +134,16 @@ extension ConfigurationLoader {
             }
         }
         if let value = section.take("networks"), let scores = value.scores() {
+            var numbers: Set<UInt32> = []
             for (key, score, keyValue) in scores {
                 let digits = key.hasPrefix("AS") ? key.dropFirst(2) : key[...]
                 guard let number = UInt32(digits), String(number) == digits else {
                     keyValue.error("'\(key.shortened)' is not the number of a network, such as AS64500")
+                    continue
+                }
+                // With the letters and without it is one key.
+                guard numbers.insert(number).inserted else {
+                    keyValue.conflict("the key '\(key)' is given twice")
                     continue
                 }
                 configuration.geography.networks[number] = score

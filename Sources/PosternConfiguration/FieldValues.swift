@@ -21,6 +21,17 @@ extension Value {
         return name
     }
 
+    /// `otherwise` is what is said of what begins neither with `http://` nor with `https://`.
+    func webAddress(_ text: String, otherwise: String = "does not begin with http:// or https://") -> WebAddress? {
+        do throws(WebAddressError) {
+            return try WebAddress(text)
+        } catch {
+            // No more of it than the scheme: it may hold a password.
+            self.error(error == .scheme ? "'\(text.shortened)' \(otherwise)" : error.description)
+            return nil
+        }
+    }
+
     func prefix() -> Prefix? {
         guard let text = text("a network such as 192.0.2.0/24") else { return nil }
         if let prefix = Prefix(text) { return prefix }

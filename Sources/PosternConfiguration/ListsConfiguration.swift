@@ -36,7 +36,7 @@ extension Configuration {
             self.colour = colour
         }
 
-        public var isOfTheWeb: Bool { source.hasPrefix("http://") || source.hasPrefix("https://") }
+        public var isOfTheWeb: Bool { !source.hasPrefix("/") }
 
         public var interval: WallTime.Span { every ?? (isOfTheWeb ? .hours(1) : .minutes(1)) }
     }
@@ -121,15 +121,11 @@ extension ConfigurationLoader {
             name.error("must not begin with a dot")
             return nil
         }
-        let isAddress = sourceText.hasPrefix("http://") || sourceText.hasPrefix("https://")
-        guard sourceText.hasPrefix("/") || isAddress else {
-            source.error(
-                "'\(sourceText.shortened)' is neither a path that begins with / nor an address that begins with http:// or https://")
-            return nil
-        }
         var subscription = Configuration.Subscription(name: nameText, source: sourceText, colour: colour)
-        if sourceText.hasPrefix("http://") {
-            source.warning("without TLS anybody on the way can change what the list says")
+        if subscription.isOfTheWeb {
+            let otherwise = "is neither a path that begins with / nor an address that begins with http:// or https://"
+            guard let address = source.webAddress(sourceText, otherwise: otherwise) else { return nil }
+            if !address.isEncrypted { source.warning("without TLS anybody on the way can change what the list says") }
         }
         if let format { subscription.format = format }
         subscription.every = every
@@ -146,6 +142,7 @@ extension ConfigurationLoader {
         configuration.exports = []
         for element in elements {
             guard let export = export(element) else { continue }
+            checkZone(of: export, element)
             if configuration.exports.contains(where: { $0.file == export.file }) {
                 element.error("'\(export.file.shortened)' is written by two exports")
             }
@@ -153,25 +150,32 @@ extension ConfigurationLoader {
         }
     }
 
-    /// Whether the sources and zones that are named are there. `mark` is where the exports are, or the file's begin.
-    func checkSources(_ mark: Position) {
+    /// The names of sources, to be looked for by `checkSources`.
+    func sourceNames(_ elements: [Value]) -> [String] {
+        let named = elements.compactMap { element in element.listenerName().map { (name: $0, value: element) } }
+        namedSources += named
+        return named.map(\.name)
+    }
+
+    /// Whether the sources that are named are there.
+    func checkSources() {
         let names = Self.ownSources + configuration.subscriptions.map(\.name)
+        for (name, value) in namedSources where !names.contains(name) {
+            value.error("there is no source '\(name)': it is none of \(names.joined(separator: ", "))")
+        }
+    }
+
+    /// Whether a DNS service has the zone of an export, and a zone shows its colours.
+    private func checkZone(of export: Configuration.Export, _ element: Value) {
+        guard export.format == .rbldnsd || export.zone != nil else { return }
         let zones = configuration.listeners.flatMap { $0.dnsService?.zones ?? [] }
-        let sources = zones.flatMap { $0.sources ?? [] } + configuration.exports.flatMap { $0.sources ?? [] }
-        for name in Set(sources).subtracting(names).sorted() {
-            report.error(mark, "there is no source '\(name)': it is none of \(names.joined(separator: ", "))")
-        }
-        for case let zone? in configuration.exports.map(\.zone) where !zones.contains(where: { $0.name == zone }) {
-            report.error(mark, "exports[].zone: no DNS service has the zone '\(zone)'")
-        }
-        for export in configuration.exports where export.format == .rbldnsd || export.zone != nil {
-            let wanted = export.colours ?? (export.zone == nil ? [.black] : [])
-            let candidates = zones.filter { export.zone == nil || $0.name == export.zone }
-            guard !candidates.isEmpty, !candidates.contains(where: { Set(wanted).isSubset(of: $0.colours) }) else { continue }
-            let which = export.zone.map { "the zone '\($0)' does not show" } ?? "no zone shows"
-            report.error(
-                mark, "exports[].colours of \(export.file.shortened): \(which) \(wanted.map(\.rawValue).joined(separator: " and "))")
-        }
+        let candidates = zones.filter { export.zone == nil || $0.name == export.zone }
+        if let zone = export.zone, candidates.isEmpty { element.conflict("exports[].zone: no DNS service has the zone '\(zone)'") }
+        let wanted = export.colours ?? (export.zone == nil ? [.black] : [])
+        guard !candidates.isEmpty, !candidates.contains(where: { Set(wanted).isSubset(of: $0.colours) }) else { return }
+        let which = export.zone.map { "the zone '\($0)' does not show" } ?? "no zone shows"
+        element.conflict(
+            "exports[].colours of \(export.file.shortened): \(which) \(wanted.map(\.rawValue).joined(separator: " and "))")
     }
 
     private func export(_ element: Value) -> Configuration.Export? {
@@ -203,7 +207,7 @@ extension ConfigurationLoader {
             export.colours = ListColour.allCases.filter(named.contains)
             if named.isEmpty { element.error("an export needs at least one colour") }
         }
-        if let sources { export.sources = sources.compactMap { $0.listenerName() } }
+        if let sources { export.sources = sourceNames(sources) }
         export.zone = zone?.domainName()
         return export
     }

@@ -69,11 +69,7 @@ extension ConfigurationLoader {
             configuration.accounts.exempt = Set(texts + texts.map(configuration.account))
         }
         if let value = section.take("webhook"), let url = value.text("an address such as https://example.net/hook") {
-            if url.hasPrefix("http://") || url.hasPrefix("https://") {
-                configuration.accounts.webhook = url
-            } else {
-                value.error("'\(url.prefix(60))' does not begin with http:// or https://")
-            }
+            if value.webAddress(url) != nil { configuration.accounts.webhook = url }
         }
         if let words = section.take("command")?.command() { configuration.accounts.command = words }
         section.finish()
@@ -260,7 +256,9 @@ extension Parameter {
             "What becomes of mail past a limit: `reject` with 554, or `hold` in Postfix's hold queue. Never 4xx: it would come again and again."
         ),
         .init("accounts.exempt", "list of accounts", "[]", "Accounts that are neither limited nor stopped."),
-        .init("accounts.webhook", "URL", "(none)", "Told of each account that is stopped, with a POST of JSON."),
+        .init(
+            "accounts.webhook", "URL", "(none)",
+            "Told of each account that is stopped, with a POST of JSON. `https://user:password@…` sends the two (RFC 7617)."),
         .init(
             "accounts.command", "list of words", "[]",
             "Run for each account that is stopped: a program by its whole path and its arguments, with JSON on its input; no shell."),

@@ -91,7 +91,7 @@ public actor Subscription {
     private var sourceText: String {
         switch settings.source {
         case .file(let path): path
-        case .web(let address): WebAddress(address).text
+        case .web(let address): (try? WebAddress(address).text) ?? address
         }
     }
 
@@ -159,10 +159,12 @@ public actor Subscription {
 
     /// `nil` where it has not changed (RFC 9110 §13.1).
     private func download(_ address: String, _ client: HTTPClient) async throws -> Kept? {
-        let address = WebAddress(address)
+        let address = try WebAddress(address)
         var request = HTTPClientRequest(url: address.text)
         // Not for other hosts that it may lead to: the client takes care of that.
-        if let credentials = address.credentials { request.headers.add(name: "Authorization", value: "Basic \(credentials)") }
+        if let credentials = address.credentials {
+            request.headers.add(name: "Authorization", value: "Basic \(Data(credentials).base64EncodedString())")
+        }
         request.headers.add(name: "User-Agent", value: "postern")
         request.headers.add(name: "Accept-Encoding", value: "gzip")
         if let kept, kept.source == address.text {
@@ -268,26 +270,6 @@ public actor Subscription {
             throw SubscriptionFailure.system("cannot keep the list", errno)
         }
         kept = fresh
-    }
-}
-
-/// An address of the web, and what it says of who asks (RFC 3986 §3.2.1).
-struct WebAddress {
-    /// Without the credentials.
-    let text: String
-    /// As RFC 7617 §2 has them; `nil` where there are none.
-    let credentials: String?
-
-    init(_ address: String) {
-        guard var parts = URLComponents(string: address), let user = parts.user else {
-            text = address
-            credentials = nil
-            return
-        }
-        credentials = Data("\(user):\(parts.password ?? "")".utf8).base64EncodedString()
-        parts.user = nil
-        parts.password = nil
-        text = parts.string ?? address
     }
 }
 

@@ -49,12 +49,4 @@ struct SubscriptionTests {
         #expect(list.count == 2 && list.table.listing(of: IPAddress("198.51.100.20")!, at: 1050)?.expires == 1100)
         #expect(await refresh(again, at: 1050) == "unchanged")
     }
-
-    @Test func credentialsOfAnAddressAreSentAndNotKept() {
-        let plain = WebAddress("https://lists.example.net/drop.txt?a=b")
-        #expect(plain.text == "https://lists.example.net/drop.txt?a=b" && plain.credentials == nil)
-        let named = WebAddress("https://user:p%40ss@lists.example.net:8443/drop.txt")
-        #expect(named.text == "https://lists.example.net:8443/drop.txt")
-        #expect(named.credentials == Data("user:p@ss".utf8).base64EncodedString())
-    }
 }

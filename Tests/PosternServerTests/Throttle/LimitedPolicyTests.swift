@@ -395,7 +395,9 @@ struct LimitedPolicyTests {
         let hook = try ScriptedWebhook(failures: 1)
         let notice = Notice(account: "ann", reason: "x", time: "2026-11-20T00:00:00Z", hostname: "mx")
         try await Webhook.post(notice, to: "http://127.0.0.1:\(hook.port)/")
-        #expect(hook.bodies.count == 2)
+        #expect(hook.bodies.count == 2 && hook.authorizations.isEmpty)
+        try await Webhook.post(notice, to: "HTTP://user:p%40ss@127.0.0.1:\(hook.port)/")
+        #expect(hook.authorizations == ["Basic \(Data("user:p@ss".utf8).base64EncodedString())"])
         #expect(await Command(["/bin/false"]).run(input: []) == .ended(status: 1))
         #expect(await Command(["/nowhere/at/all"]).run(input: []).isSuccess == false)
         #expect(await Command(["/bin/true"]).run(input: notice.json) == .ended(status: 0))
@@ -453,11 +455,11 @@ struct LimitedPolicyTests {
 /// An HTTP server that keeps what it is told. One thread a connection.
 final class ScriptedWebhook: Sendable {
     let port: UInt16
-    private let state: NIOLockedValueBox<(bodies: [String], failures: Int)>
+    private let state: NIOLockedValueBox<(bodies: [String], authorizations: [String], failures: Int)>
     private let descriptor: Int32
 
     init(failures: Int = 0) throws {
-        let state = NIOLockedValueBox<(bodies: [String], failures: Int)>(([], failures))
+        let state = NIOLockedValueBox<(bodies: [String], authorizations: [String], failures: Int)>(([], [], failures))
         self.state = state
         let (descriptor, bound) = try ListeningSocket.open(.tcp(IPAddress("127.0.0.1")!, port: 0))
         _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
@@ -477,6 +479,10 @@ final class ScriptedWebhook: Sendable {
                         while !line.isEmpty {
                             if line.lowercased().hasPrefix("content-length:") {
                                 length = Int(line.dropFirst(15).trimmingCharacters(in: .whitespaces)) ?? 0
+                            }
+                            if line.lowercased().hasPrefix("authorization: ") {
+                                let value = String(line.dropFirst(15))
+                                state.withLockedValue { $0.authorizations.append(value) }
                             }
                             guard let next = stream.line() else { return }
                             line = next
@@ -498,4 +504,5 @@ final class ScriptedWebhook: Sendable {
     deinit { shutdown(descriptor, Int32(SHUT_RDWR)) }
 
     var bodies: [String] { state.withLockedValue { $0.bodies } }
+    var authorizations: [String] { state.withLockedValue { $0.authorizations } }
 }
