@@ -6,6 +6,8 @@ import Yams
 public final class ConfigurationLoader {
     let report: Report
     var configuration: Configuration
+    /// As soon as the data folder is known.
+    private var controlSocketPath: String?
 
     /// Octets of a file; beyond it is no configuration.
     public static let maximumSize = 1_048_576
@@ -64,7 +66,9 @@ public final class ConfigurationLoader {
             loader.report.error(error.mark, error.message)
         }
         let diagnostics = loader.report.diagnostics
-        guard !diagnostics.contains(where: { $0.severity == .error }) else { throw ConfigurationFailure(diagnostics) }
+        guard !diagnostics.contains(where: { $0.severity == .error }) else {
+            throw ConfigurationFailure(diagnostics, controlSocketPath: loader.controlSocketPath)
+        }
         let positions = loader.listenerPositions.mapValues { "\(file):\($0.line):\($0.column)" }
         return (
             Loaded(configuration: loader.configuration, warnings: diagnostics, listenerPositions: positions), loader.report.askedPaths
@@ -111,14 +115,18 @@ public final class ConfigurationLoader {
     // MARK: - Sections
 
     private func readDataDirectory(_ root: Mapping) {
-        guard let value = root.take("data_directory"), let path = value.text("a path") else { return }
-        configuration.dataDirectory = path
-        let socket = configuration.controlSocketPath
-        if socket.utf8.count > Configuration.maximumSocketPath {
-            value.error(
-                "the path of the control socket in it would be \(socket.utf8.count) octets long; a socket's may have \(Configuration.maximumSocketPath)"
-            )
+        if let value = root.take("data_directory") {
+            guard let path = value.text("a path") else { return }
+            configuration.dataDirectory = path
+            guard configuration.controlSocketPath.utf8.count <= Configuration.maximumSocketPath else { return tooLong(value) }
         }
+        controlSocketPath = configuration.controlSocketPath
+    }
+
+    private func tooLong(_ value: Value) {
+        value.error(
+            "the path of the control socket in it would be \(configuration.controlSocketPath.utf8.count) octets long; a socket's may have \(Configuration.maximumSocketPath)"
+        )
     }
 
     private func readStore(_ section: Mapping) {

@@ -35,9 +35,12 @@ extension Diagnostic: CustomStringConvertible {
 public struct ConfigurationFailure: Error, Equatable, Sendable, CustomStringConvertible {
     /// Holds at least one error.
     public var diagnostics: [Diagnostic]
+    /// Where a daemon answers that runs with what the file said before; `nil` where the file does not tell.
+    public var controlSocketPath: String?
 
-    public init(_ diagnostics: [Diagnostic]) {
+    public init(_ diagnostics: [Diagnostic], controlSocketPath: String? = nil) {
         self.diagnostics = diagnostics
+        self.controlSocketPath = controlSocketPath
     }
 
     /// The errors, a line each: what stands in the way, not what could be better.

@@ -18,9 +18,10 @@ struct SQLiteOpening: Sendable {
         self.path = path
         self.keyPath = keyPath
         self.settings = settings
-        lock = try settings.lock.map { kind throws(StoreFailure) in
-            try StoreLock(path + ".lock", isShared: kind == .shared, patience: settings.lockPatience)
-        } ?? nil
+        lock =
+            try settings.lock.map { kind throws(StoreFailure) in
+                try StoreLock(path + ".lock", isShared: kind == .shared, patience: settings.lockPatience)
+            } ?? nil
         let exists = try Schema.inspect(path, busyTimeout: Int32(clamping: settings.busyTimeout.milliseconds))
         if let found = try KeyFile.read(keyPath) {
             secret = found

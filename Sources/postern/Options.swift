@@ -23,9 +23,13 @@ struct CommonOptions: ParsableArguments {
         do throws(ConfigurationFailure) {
             return try file.load().configuration
         } catch {
-            for diagnostic in error.diagnostics { Output.diagnostic(diagnostic) }
-            throw ExitCode(ControlFailure.Code.configuration.rawValue)
+            throw refused(error)
         }
+    }
+
+    func refused(_ failure: ConfigurationFailure) -> ExitCode {
+        for diagnostic in failure.diagnostics { Output.diagnostic(diagnostic) }
+        return ExitCode(ControlFailure.Code.configuration.rawValue)
     }
 }
 

@@ -9,7 +9,7 @@ import PublicSuffix
 
 /// The way to the store: through the daemon where one runs, else by opening it.
 final class StoreAccess {
-    private enum Way {
+    fileprivate enum Way {
         case daemon(ControlClient)
         case direct(ControlHandler, any Store)
     }
@@ -35,7 +35,8 @@ final class StoreAccess {
             guard purpose != .daemonOnly else {
                 throw ControlFailure(
                     .unavailable,
-                    "no daemon answers on \(configuration.controlSocketPath); start `postern serve`, or name its configuration with --config")
+                    "no daemon answers on \(configuration.controlSocketPath); start `postern serve`, or name its configuration with --config"
+                )
             }
             do throws(ControlFailure) {
                 return try await open(try store(configuration, purpose), configuration)
@@ -63,7 +64,7 @@ final class StoreAccess {
         }
     }
 
-    private init(_ way: Way) {
+    fileprivate init(_ way: Way) {
         self.way = way
     }
 
@@ -162,9 +163,8 @@ private final class DirectState: DaemonState {
 extension CommonOptions {
     /// Loads the configuration, finds the store, carries out `body`; a failure becomes a message and an exit code.
     func withStore(for purpose: StoreAccess.Purpose, _ body: (StoreAccess) async throws -> Void) async throws {
-        let configuration = try configuration()
         do {
-            let access = try await StoreAccess.open(configuration, for: purpose)
+            let access = try await access(for: purpose)
             do {
                 try await body(access)
             } catch {
@@ -175,6 +175,21 @@ extension CommonOptions {
         } catch let failure as ControlFailure {
             throw Output.exit(failure)
         }
+    }
+
+    /// A daemon that runs is asked though its file has become wrong since: it goes on with what that said before, and whoever mends the
+    /// file must be able to see, block and release meanwhile.
+    private func access(for purpose: StoreAccess.Purpose) async throws -> StoreAccess {
+        let configuration: Configuration
+        do throws(ConfigurationFailure) {
+            configuration = try file.load().configuration
+        } catch {
+            guard let path = error.controlSocketPath, let client = try ControlClient.connect(to: path) else { throw refused(error) }
+            for diagnostic in error.diagnostics { Output.diagnostic(diagnostic) }
+            Output.note("the daemon that runs goes on with what this file said before")
+            return StoreAccess(.daemon(client))
+        }
+        return try await StoreAccess.open(configuration, for: purpose)
     }
 
     /// The common shape: one request, its answer printed.

@@ -218,6 +218,12 @@ struct DaemonVerbTests {
             try place.write("hostname: \"\"\n", to: "c.yaml")
             let bad = try await place.run("reload", "--config", place.path("good.yaml"))
             #expect(bad.code == 78 && bad.errors.contains("1:11: hostname: must not be empty"))
+            // Whoever mends it can see what happens, and act, as long as it says where.
+            try place.write("hostname: \"\"\ndata_directory: ./data\n", to: "c.yaml")
+            let added = try await run("block", "add", "192.0.2.1")
+            #expect(added.code == 0 && added.errors.contains("1:11: hostname: must not be empty"))
+            #expect(try await run("status", "--json").code == 0)
+            #expect(try await run("reload").code == 78)
             let status = try await place.run("status", "--config", place.path("good.yaml"))
             #expect(status.code == 0 && status.output.contains("could NOT be read again"), "the old one stays in force")
         }
