@@ -124,7 +124,7 @@ public struct Harvest: Sendable {
         // It tried the primary: before, or since.
         guard !touches.contains(prefix), sightings[prefix]?.triedPrimary != true else { return nil }
         if !pending.isForeign { guard pending.primaryLived, watch.livedOn(after: visit.at) else { return nil } }
-        guard removals[prefix]?.keptOffUntil.map({ now < $0 }) != true else { return nil }
+        guard !isKeptOff(prefix, now) else { return nil }
 
         var sighting =
             sightings[prefix] ?? HarvestSighting(prefix: prefix, lastVisit: visit.at - settings.apart, expires: now + settings.memory)
@@ -172,6 +172,7 @@ public struct Harvest: Sendable {
     public mutating func vouched(for address: IPAddress, messages: UInt32, now: WallTime) {
         guard settings.mode != .off, settings.whiteAfter > 0, messages >= UInt32(clamping: settings.whiteAfter) else { return }
         let prefix = Self.prefix(of: address)
+        guard !isKeptOff(prefix, now) else { return }
         if let entry = entries[prefix] {
             if entry.colour == .black || entry.colour == .brown { return put(entry, as: .yellow, .both, [], now) }
             // A write for each message would be too many.
@@ -189,7 +190,7 @@ public struct Harvest: Sendable {
     /// does.
     public mutating func list(_ candidate: HarvestCandidate, isKnown: Bool, now: WallTime) {
         let prefix = Self.prefix(of: candidate.address)
-        guard removals[prefix]?.keptOffUntil.map({ now < $0 }) != true else { return }
+        guard !isKeptOff(prefix, now) else { return }
         let entry = entries[prefix].flatMap { now < $0.expires ? $0 : nil }
         if isKnown || entry?.colour == .white || entry?.colour == .yellow {
             return put(entry, prefix, as: .yellow, .both, candidate.listeners, now)
@@ -269,6 +270,9 @@ public struct Harvest: Sendable {
         keep(HarvestRemoval(prefix: prefix, keptOffUntil: until, bySelf: bySelf, expires: max(until, removals[prefix]?.expires ?? until)))
         return entry
     }
+
+    /// Whether the admin took it off, not long ago.
+    private func isKeptOff(_ prefix: Prefix, _ now: WallTime) -> Bool { removals[prefix]?.keptOffUntil.map { now < $0 } ?? false }
 
     /// The admin wants an address to stay listed until then; `nil` where it is not listed.
     public mutating func extend(_ prefix: Prefix, until: WallTime, now: WallTime) -> HarvestEntry? {

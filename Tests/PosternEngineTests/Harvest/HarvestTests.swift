@@ -346,6 +346,26 @@ struct HarvestTests {
         #expect(traps.colour(bot) == .black)
     }
 
+    @Test(arguments: [false, true]) func norDoesItByItsWantedMail(wroteToTrap: Bool) {
+        var traps = Traps()
+        let (sender, other) = ("198.51.100.25", "198.51.100.26")
+        func vouch(_ address: String, _ traps: inout Traps) {
+            traps.harvest.vouched(for: IPAddress(address)!, messages: 60, now: traps.now)
+        }
+        vouch(sender, &traps)
+        if wroteToTrap { traps.harvest.wroteToTrap(IPAddress(sender)!, listener: "mx", isKnown: true, now: traps.now) }
+        #expect(traps.harvest.remove(Harvest.prefix(of: IPAddress(sender)!), now: traps.now)?.colour == (wroteToTrap ? .yellow : .white))
+        for _ in 0..<29 {
+            vouch(sender, &traps)
+            vouch(other, &traps)
+            #expect(traps.colour(sender) == nil && traps.colour(other) == .white)
+            traps.pass(.days(1))
+        }
+        traps.pass(.days(2))
+        vouch(sender, &traps)
+        #expect(traps.colour(sender) == .white)
+    }
+
     @Test func theListedMayRemoveItselfOnce() {
         var traps = Traps { $0.selfRemovalsPerHour = 3 }
         func list(_ address: String) {
