@@ -94,5 +94,12 @@ public struct EngineSettings: Sendable, Equatable {
     /// Whether a DNS list may say of a client that it is good.
     public var hasAllowlists = false
 
+    /// Messages that must have passed before a client counts as a sender of wanted mail at a trap: where nobody is ever proven, as many
+    /// as make one white; `nil` for never.
+    public var knownAfter: UInt32? {
+        if greylist.provenAfter > 0 { return greylist.provenAfter }
+        return harvest.mode == .off || harvest.whiteAfter <= 0 ? nil : UInt32(clamping: harvest.whiteAfter)
+    }
+
     public init() {}
 }

@@ -201,10 +201,10 @@ extension Engine {
     /// One more message for each of its identities, whichever of them let it pass: a client that is proven by its name
     /// stays proven by its network when the name cannot be looked up. What is proven is only renewed, when that is due.
     private func counted(_ identities: [Identity], evidence: Evidence, now: WallTime) -> [Changes.IdentityCount] {
-        guard settings.greylist.provenAfter > 0 else { return [] }
+        guard let enough = settings.knownAfter else { return [] }
         return zip(identities, evidence.identities).compactMap { identity, row in
             let live = row.flatMap { now - $0.lastSeen < settings.greylist.lifetime ? $0 : nil }
-            if let live, live.passes >= settings.greylist.provenAfter, !isDue(live.lastSeen, now) { return nil }
+            if let live, live.passes >= enough, !isDue(live.lastSeen, now) { return nil }
             return .init(identity: identity, row: seen(live ?? IdentityRow(passes: 0, lastSeen: now, expires: now), now: now))
         }
     }

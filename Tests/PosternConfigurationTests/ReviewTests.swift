@@ -22,6 +22,10 @@ struct ReviewTests {
         ("greylist: { ipv6_prefix: 128 }", "f:1:26: warning: greylist.ipv6_prefix: one host", "use 64"),
         ("greylist: { mode: off, opt_out: [a@example.org] }", "f:1:33: warning: greylist.opt_out: means nothing", "mode: on"),
         ("greylist: { mode: off, opt_in: [a@example.org] }", "f:1:32: warning: greylist.opt_in: means nothing", "mode: on"),
+        (
+            "user: p\nhostname: a.example\ngreylist: { mode: off }\nlisteners: [{ role: trap, mode: sink, address: \"192.0.2.9:25\" }]\n",
+            "f:3:19: warning: greylist.mode: no mail is known to be wanted", "mode: shadow"
+        ),
         ("profile: selective\ndns: { resolvers: [] }", "f:1:10: warning: profile: dns.resolvers is []", "name a resolver"),
         ("profile: selective", "f:1:10: warning: profile: nobody is clean", "name one in dns_lists"),
         (

@@ -259,11 +259,11 @@ struct MessageTests {
         #expect(site.rows.identities.values.map(\.passes) == [1])
     }
 
-    @Test("never, where it is set to never")
-    func neverProven() {
-        var site = Site { $0.greylist.provenAfter = 0 }
+    @Test("never, where it is set to never", arguments: [Mode.off, .on])
+    func neverProven(harvest: Mode) {
+        var site = Site { ($0.greylist.provenAfter, $0.harvest.mode) = (0, harvest) }
         prove(&site, more: 20)
         #expect(site.rcpt("other@example.net").word == "new")
-        #expect(site.rows.identities.isEmpty)
+        #expect(site.rows.identities.isEmpty == (harvest == .off), "counted for traps alone")
     }
 }

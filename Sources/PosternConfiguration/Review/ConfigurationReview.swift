@@ -50,6 +50,14 @@ struct ConfigurationReview {
             for (key, isSet) in [("opt_in", !greylist.optIn.isEmpty), ("opt_out", !greylist.optOut.isEmpty)] where isSet {
                 find("greylist", key, say: "means nothing while greylist.mode is off; take it out, or write mode: on")
             }
+            if configuration.harvest.mode != .off, configuration.listeners.contains(where: { $0.role == .trap && $0.trap?.mode != .tarpit })
+            {
+                find(
+                    "greylist", "mode",
+                    say:
+                        "no mail is known to be wanted while it is off, so that one mail to a trap lists a large provider as black, not yellow, and nobody becomes white; write mode: shadow"
+                )
+            }
             return
         }
         if greylist.delay > Self.longDelay {

@@ -130,15 +130,15 @@ public final class HarvestService: PublishedEntries {
         return await isKnown(client, engine)
     }
 
-    /// Whether one of its identities is proven. Who cannot be looked up is taken for known: it is listed as less.
+    /// Whether enough messages of one of its identities have passed. Who cannot be looked up is taken for known: it is listed as less.
     private func isKnown(_ client: Client, _ engine: Engine) async -> Bool {
-        let greylist = engine.settings.greylist
-        guard greylist.provenAfter > 0 else { return false }
+        guard let enough = engine.settings.knownAfter else { return false }
+        let lifetime = engine.settings.greylist.lifetime
         let identities = engine.identities(of: client)
         let now = clock.now().steady
         do throws(StoreFailure) {
             return try await store.read(Needs(identities: identities)).identities.contains { row in
-                row.map { $0.passes >= greylist.provenAfter && now - $0.lastSeen < greylist.lifetime } ?? false
+                row.map { $0.passes >= enough && now - $0.lastSeen < lifetime } ?? false
             }
         } catch {
             return true

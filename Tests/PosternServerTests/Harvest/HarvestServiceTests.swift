@@ -109,6 +109,30 @@ struct HarvestServiceTests {
         #expect(colour("192.0.2.24") == nil)
     }
 
+    /// Where greylisting never takes anybody for proven, messages are counted for the traps.
+    @Test func whereNobodyIsProvenSendersAreKnownByWhatMakesThemWhite() async throws {
+        let lists = Lists(entries: [ListEntry(.trap, .recipient, .mailbox("old@example.org"), added: WallTime(seconds: 0))])
+        let site = try Site(
+            { settings in
+                (settings.greylist.provenAfter, settings.harvest.whiteAfter, settings.greylist.delay) = (0, 3, .milliseconds(1))
+            }, lists: lists)
+        let decisions = DecisionService(
+            engine: site.engine, store: site.store, clock: site.clock,
+            log: DecisionLog(writer: try LineCapture().writer, isEnabled: false), counters: Counters(), harvest: site.service)
+        for (address, messages) in [("198.51.100.1", 5), ("192.0.2.66", 3)] {
+            for _ in 0..<messages {
+                await withCheckedContinuation { continuation in
+                    decisions.decide(site.attempt(address, to: "user@example.org"), listener: "mx") { _ in continuation.resume() }
+                }
+                try await Task.sleep(for: .milliseconds(3))
+            }
+            site.service.named(site.attempt(address, to: "old@example.org"), at: "mx", site.engine)
+        }
+        try await eventually("both are listed") { site.service.entries.count == 2 }
+        #expect(site.service.colour(of: IPAddress("198.51.100.1")!) == .yellow, "four passed")
+        #expect(site.service.colour(of: IPAddress("192.0.2.66")!) == .black, "two did")
+    }
+
     @Test func whoIsNamedInNetworksLaterIsTakenOff() async throws {
         var site = try Site()
         try await site.hangUpTwice(Self.bot)
