@@ -68,7 +68,11 @@ extension LimitCounts {
     public mutating func accepted(_ subject: LimitSubject, recipients: Int, size: Int, at now: WallTime) -> Suspension? {
         charge(subject, nil, .messages, 1, at: now)
         charge(subject, nil, .recipients, UInt32(clamping: recipients), at: now)
-        charge(subject, nil, .kibibytes, UInt32(clamping: Self.kibibytes(size)), at: now)
+        if charged[Int(CountUnit.kibibytes.rawValue)] != 0,
+            let sender = key(subject.account == nil ? .addresses : .accounts, subject, nil)
+        {
+            charge(subject, nil, .kibibytes, UInt32(clamping: remainders.kibibytes(size, from: sender)), at: now)
+        }
         return subject.account.flatMap { suspend($0, at: now) }
     }
 

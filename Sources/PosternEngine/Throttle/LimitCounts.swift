@@ -80,6 +80,7 @@ public struct LimitCounts: Sendable {
     let attempts: Limit?
     /// Networks of one account that are remembered.
     let mostPlaces: Int
+    var remainders: OctetRemainders
     var refused = Fading<CountKey, WallTime>(maximum: LimitCounts.maximumRefused)
     /// Whose refusal is to be written down.
     var changedRefusals: Set<CountKey> = []
@@ -101,6 +102,7 @@ public struct LimitCounts: Sendable {
         self.throttle = throttle
         self.accounts = accounts
         hash = SipHash(k0: seed.0, k1: seed.1)
+        remainders = OctetRemainders(seed: seed.0 ^ seed.1)
         let all = throttle.limits + accounts.limits + accounts.suspend
         var usual: [CountUnit: Int] = [:]
         var bearings: [Bearing] = []

@@ -18,6 +18,7 @@ extension LimitCounts {
             swap(&kinds[index].table, &other.kinds[index].table)
             for (block, data) in other.kinds[index].table.all() { kinds[index].table.restore(block: block, data: data, at: now) }
         }
+        swap(&remainders, &other.remainders)
         swap(&refused, &other.refused)
         swap(&changedRefusals, &other.changedRefusals)
         swap(&hasForgottenRefusal, &other.hasForgottenRefusal)

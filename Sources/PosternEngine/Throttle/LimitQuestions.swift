@@ -112,12 +112,6 @@ extension LimitCounts {
         return Throttled(.defer, limit, count: count, allowance: allowance, until: now + limit.window)
     }
 
-    /// Rounded up. Octets are whatever a client claims: there may be no more than that of them.
-    static func kibibytes(_ octets: Int) -> Int {
-        let octets = max(octets, 0)
-        return octets / 1024 + (octets % 1024 == 0 ? 0 : 1)
-    }
-
     /// Whether a message asks for all that it will: its sender cannot leave some of it for another.
     static func isWhole(_ limit: Limit, _ request: LimitRequest) -> Bool { limit.unit == .bytes || request.isWhole }
 
@@ -125,7 +119,7 @@ extension LimitCounts {
         switch limit.unit {
         case .attempts, .messages: 1
         case .recipients: Double(limit.key == .recipientDomain ? request.recipientsOfDomain : request.recipients)
-        case .bytes: Double(kibibytes(request.size))
+        case .bytes: Double(max(request.size, 0)) / 1024
         case .newRecipients: Double(request.newRecipients)
         case .refusals, .failures, .places, .countries: 0
         }

@@ -148,7 +148,29 @@ struct LimitCountsTests {
         }
         for _ in 0..<3 { counts.accept(stranger, size: .max, at: midnight) }
         #expect(counts.assess(stranger, at: midnight)?.grade == .defer)
-        #expect(LimitCounts.kibibytes(.max) == 1 << 53 && LimitCounts.kibibytes(1) == 1 && LimitCounts.kibibytes(1024) == 1)
+    }
+
+    @Test func `Small messages are charged by their octets, not by their number`() throws {
+        let counts = CountsUnderTest(
+            [Limit(.address, .bytes, 10 << 10, per: .hours(1)), Limit(.identity, .bytes, 1 << 40, per: .hours(1))],
+            accounts: [Limit(.account, .bytes, 10 << 10, per: .hours(1))])
+        for subject in [client("192.0.2.7"), client("192.0.2.8"), client("192.0.2.9", account: "ann")] {
+            for number in 0..<45 {
+                #expect(counts.assess(subject, size: 200, at: midnight) == nil, "\(200 * number) octets")
+                counts.accept(subject, size: 200, at: midnight)
+            }
+            for _ in 0..<12 { counts.accept(subject, size: 200, at: midnight) }
+            #expect(counts.assess(subject, size: 200, at: midnight) != nil)
+        }
+        // Of many who send one each all is counted, too.
+        var shared = client("192.0.2.1")
+        shared.identity = "example.org"
+        for number in 0..<2000 {
+            shared.address = IPAddress("198.51.\(100 + number / 200).\(number % 200)")
+            counts.accept(shared, size: 300, at: midnight)
+        }
+        let used = try #require(counts.standings(shared, at: midnight).first { $0.limit.key == .identity }?.used)
+        #expect((550_000...650_000).contains(used), "of 600,000")
     }
 
     @Test func `More limits than are counted side by side are left out, and told of`() {
@@ -253,7 +275,7 @@ struct LimitCountsTests {
 
     @Test func `What is left is told`() {
         let counts = CountsUnderTest([messages, Limit(.address, .bytes, 1 << 20, per: .days(1))])
-        counts.accept(client("192.0.2.7"), recipients: 2, size: 5000, at: midnight)
+        counts.accept(client("192.0.2.7"), recipients: 2, size: 5120, at: midnight)
         let standings = counts.standings(client("192.0.2.7"), at: midnight)
         #expect(standings.map(\.used) == [1, 5120])
         #expect(standings.map(\.left) == [9, Double(1 << 20) - 5120])
