@@ -319,8 +319,8 @@ extension PublishedZone {
         _ answer: inout AnswerInMaking, _ writer: inout AnswerWriter, _ type: RecordType, _ colour: ListColour, _ end: UInt32,
         _ time: ZoneTime, text: () -> String?
     ) -> AnswerKind {
-        // Nobody is told to keep it for longer than it counts.
-        let timeToLive = end == 0 ? settings.timeToLive : min(settings.timeToLive, end - time.now)
+        // Nobody is told to keep it for longer than it counts: of the second that it is, nothing may be left.
+        let timeToLive = end == 0 ? settings.timeToLive : min(settings.timeToLive, end - time.now - 1)
         switch type {
         case .a, .any:
             writer.uint16(Self.pointerToQuestion)

@@ -157,7 +157,7 @@ final class ListPublisher: PublishedEntriesReader {
             for entry in lists.allEntries where entry.list == list && entry.kind != .recipient {
                 let colour: ListColour = list == .block ? .black : .white
                 let reason = entry.note.isEmpty ? (list == .block ? "blocked by the operator" : "allowed by the operator") : entry.note
-                let expires = entry.expires.map(\.roundedUpSecond) ?? 0
+                let expires = entry.expires.map(\.roundedDownSecond) ?? 0
                 switch entry.pattern {
                 case .prefix(let prefix):
                     builder.add(prefix, mark: statements.mark(PublishedStatement(colour, reason: reason)), expires: expires)
@@ -174,8 +174,8 @@ final class ListPublisher: PublishedEntriesReader {
 }
 
 extension WallTime {
-    /// The first whole second that is not before it.
-    var roundedUpSecond: UInt32 { UInt32(clamping: max(1, (milliseconds + 999) / 1000)) }
+    /// The last whole second that is not after it: no entry is told of for longer than it counts.
+    var roundedDownSecond: UInt32 { UInt32(clamping: max(1, milliseconds / 1000)) }
 }
 
 /// The harvest's entries as a table that changes.
@@ -189,7 +189,7 @@ private struct Harvested {
         for entry in entries {
             builder.add(
                 entry.prefix, mark: statements.mark(PublishedStatement(entry.colour, reason: entry.reason)),
-                expires: entry.expires.roundedUpSecond)
+                expires: entry.expires.roundedDownSecond)
         }
         table = ChangingAddressTable(builder.table())
     }
@@ -198,7 +198,7 @@ private struct Harvested {
         switch change {
         case .put(let entry):
             let mark = statements.mark(PublishedStatement(entry.colour, reason: entry.reason))
-            table.set(entry.prefix, .init(mark: mark, expires: entry.expires.roundedUpSecond))
+            table.set(entry.prefix, .init(mark: mark, expires: entry.expires.roundedDownSecond))
         case .remove(let prefix): table.set(prefix, nil)
         }
     }
