@@ -11,6 +11,9 @@ public struct LimitPlace: Hashable, Sendable, CustomStringConvertible {
         self.key = key
     }
 
+    /// Whom an address' counts are of.
+    public var network: Prefix? { table == LimitCounts.Table.addresses.rawValue ? key.network : nil }
+
     /// An account's own counts, whose subject is a name that `log.redact` hides.
     public var isAccount: Bool { table == LimitCounts.Table.accounts.rawValue }
 
@@ -124,7 +127,9 @@ extension LimitCounts {
     }
 
     /// How somebody stands; `nil` for one that is further from all limits than `share` of them. Changes nothing that counts.
-    public mutating func near(_ place: LimitPlace, share: Double, at now: WallTime) -> NearLimit? {
+    ///
+    /// - Parameter refuses: whether anybody is refused at connect, as nobody is where the throttle is off or in shadow.
+    public mutating func near(_ place: LimitPlace, share: Double, refuses: Bool = true, at now: WallTime) -> NearLimit? {
         guard let table = Table(rawValue: place.table) else { return nil }
         let index = Self.index(table)
         let name: String
@@ -141,7 +146,7 @@ extension LimitCounts {
         if isAccount, suspended[name] != nil { return nil }
         var used = [Double](repeating: 0, count: kinds[index].table.columns.count)
         kinds[index].table.counts(place.key, at: now) { used[$0] = $1 }
-        let refusedUntil = table == .addresses ? refused.peek(place.key).flatMap { now < $0 ? $0 : nil } : nil
+        let refusedUntil = table == .addresses && refuses ? refused.peek(place.key).flatMap { now < $0 ? $0 : nil } : nil
         var worst: NearLimit?
         var worstRank = (-1, 0.0)
         // Only once it is past no limit any more.

@@ -27,6 +27,8 @@ struct RunningState: DaemonState {
 
     var decisions: DecisionService { services.decisions }
     private var limits: LimitService { services.limits }
+    /// Whether a listener throttles whatever `throttle.mode` says.
+    private var hasThrottle: Bool { running.all.contains { $0.role == .throttle } }
     private var harvest: HarvestService { services.harvest }
     private var publisher: ListPublisher { services.publisher }
 
@@ -91,12 +93,14 @@ struct RunningState: DaemonState {
     }
 
     private func limitsReport(_ settings: EngineSettings) -> StatusReport.Limits {
-        let report = limits.report(now: now().steady)
+        let now = now().steady
+        let report = limits.report(now: now)
+        let refused = limits.refusals(now: now).count { decisions.mayRefuse($0.network, isThrottle: hasThrottle) }
         let all = settings.throttle.limits + settings.accounts.limits + settings.accounts.suspend
         return StatusReport.Limits(
             throttleMode: settings.throttle.mode.rawValue, accountsMode: settings.accounts.mode.rawValue, limits: all.map(\.description),
             rows: report.rows, bytes: report.bytes, evicted: report.evicted, heldNow: report.heldNow,
-            heldAtMost: settings.throttle.heldSessions, refusedNow: report.refusedNow, suspendedAccounts: report.suspended,
+            heldAtMost: settings.throttle.heldSessions, refusedNow: refused, suspendedAccounts: report.suspended,
             held: report.numbers.held, deferred: report.numbers.deferred, refused: report.numbers.refused,
             accountsRefused: report.numbers.accountsRefused, holdsDenied: report.numbers.holdsDenied)
     }
@@ -105,7 +109,7 @@ struct RunningState: DaemonState {
     func standing(of attempt: Attempt) async -> (throttled: Throttled?, limits: [LimitStanding]) {
         var (throttled, limits) = await decisions.standing(of: attempt)
         let settings = decisions.engine.settings
-        if settings.throttle.mode == .off, !running.all.contains(where: { $0.role == .throttle }) {
+        if settings.throttle.mode == .off, !hasThrottle {
             limits.removeAll { settings.throttle.limits.contains($0.limit) }
         }
         if settings.accounts.mode == .off {
@@ -117,7 +121,12 @@ struct RunningState: DaemonState {
     func suspensions() -> [Suspension] { limits.suspensionsInForce }
     func releaseAccount(_ account: String) -> Bool { limits.release(account, now: now().steady) }
     func suspend(_ suspension: Suspension) { limits.suspend(suspension) }
-    func nearLimits() -> [NearLimit] { limits.nearLimits(now: now().steady) }
+    func nearLimits() -> [NearLimit] {
+        let (engine, now) = (decisions.engine, now().steady)
+        return limits.nearLimits(refuses: hasThrottle || engine.settings.throttle.mode == .on, now: now) {
+            engine.standing(of: Client(address: $0.address), now: now) == .spared
+        }
+    }
     func forgetCounts(_ place: LimitPlace) -> (subject: String, had: [UInt8])? { limits.forget(place) }
 
     func giveBackCounts(_ place: LimitPlace, _ had: [UInt8]) -> Bool {

@@ -291,24 +291,28 @@ public final class LimitService: Sendable {
     public static let maximumNear = 4096
 
     /// Who is near a limit or past it, the furthest first, at most `maximumNear`. Looks at all that is counted, in turns.
-    public func nearLimits(now: WallTime) -> [NearLimit] {
+    ///
+    /// - Parameters:
+    ///   - refuses: whether anybody is refused at connect.
+    ///   - isSpared: whom no limit of strangers bears on, by the network that its counts are of.
+    public func nearLimits(refuses: Bool = true, now: WallTime, isSpared: (Prefix) -> Bool = { _ in false }) -> [NearLimit] {
         var found: [NearLimit] = []
-        look(at: state.withLockedValue { $0.counts.watched(at: now) }, &found, now: now)
+        func look(at places: [LimitPlace]) {
+            for start in stride(from: 0, to: places.count, by: Self.nearStep) {
+                let slice = places[start..<min(start + Self.nearStep, places.count)]
+                let near = state.withLockedValue { state in
+                    slice.compactMap { state.counts.near($0, share: Self.nearShare, refuses: refuses, at: now) }
+                }
+                found += near.filter { near in near.place.network.map { !isSpared($0) } ?? true }
+                if found.count >= 2 * Self.maximumNear { found = Self.furthest(found) }
+            }
+        }
+        look(at: state.withLockedValue { $0.counts.watched(at: now) })
         var walk = state.withLockedValue { $0.counts.walk(share: Self.nearShare) }
         while let places = state.withLockedValue({ $0.counts.next(&walk, looks: Self.walkStep, at: now) }) {
-            look(at: places, &found, now: now)
+            look(at: places)
         }
         return Self.furthest(found)
-    }
-
-    private func look(at places: [LimitPlace], _ found: inout [NearLimit], now: WallTime) {
-        for start in stride(from: 0, to: places.count, by: Self.nearStep) {
-            let slice = places[start..<min(start + Self.nearStep, places.count)]
-            found += state.withLockedValue { state in
-                slice.compactMap { state.counts.near($0, share: Self.nearShare, at: now) }
-            }
-            if found.count >= 2 * Self.maximumNear { found = Self.furthest(found) }
-        }
     }
 
     /// Each once, the furthest first.
@@ -332,7 +336,6 @@ public final class LimitService: Sendable {
         public var bytes: Int
         public var evicted: UInt64
         public var heldNow: Int
-        public var refusedNow: Int
         public var suspended: Int
         public var numbers: Numbers
     }
@@ -341,8 +344,8 @@ public final class LimitService: Sendable {
         state.withLockedValue { state in
             let (rows, evicted, bytes) = state.counts.statistics
             return Report(
-                rows: rows, bytes: bytes, evicted: evicted, heldNow: state.held, refusedNow: state.counts.refusals(at: now).count,
-                suspended: state.counts.suspended.count, numbers: state.numbers)
+                rows: rows, bytes: bytes, evicted: evicted, heldNow: state.held, suspended: state.counts.suspended.count,
+                numbers: state.numbers)
         }
     }
 

@@ -34,10 +34,10 @@ struct NearLimitsTests {
         if let address = IPAddress(address), let throttled { counts.refuse(address, until: throttled.until, at: now) }
     }
 
-    private mutating func near() -> [String: NearLimit] {
+    private mutating func near(refuses: Bool = true) -> [String: NearLimit] {
         var found: [String: NearLimit] = [:]
         for place in counts.watched(at: start) {
-            guard let near = counts.near(place, share: 0.5, at: start) else { continue }
+            guard let near = counts.near(place, share: 0.5, refuses: refuses, at: start) else { continue }
             found[near.subject] = near
         }
         return found
@@ -78,6 +78,9 @@ struct NearLimitsTests {
         assessAndRefuse("2001:db8::1", at: start)
         found = near()
         #expect(found["2001:db8::/64"]?.state == .refused && counts.refusals(at: start).count == 1)
+        // Nor is it where nobody is any more.
+        found = near(refuses: false)
+        #expect(found["2001:db8::/64"]?.state == .held && found["2001:db8::/64"]?.until == nil)
     }
 
     @Test mutating func sizesAreInOctets() throws {

@@ -464,7 +464,12 @@ struct ThrottledGatewayTests {
 
         let second = LimitService(throttle: settings, accounts: AccountSettings(), seed: (5, 6))
         try await second.restore(from: store, now: clock.now().steady)
-        #expect(second.report(now: clock.now().steady).refusedNow == 2)
+        #expect(second.refusals(now: clock.now().steady).count == 2)
+        // What people are shown is what is met: nobody is refused in shadow, and whoever is spared meets nothing.
+        #expect(second.nearLimits(now: clock.now().steady).map(\.state) == [.refused, .refused])
+        #expect(second.nearLimits(refuses: false, now: clock.now().steady).allSatisfy { $0.state == .held })
+        #expect(
+            second.nearLimits(now: clock.now().steady) { $0.contains(IPAddress("192.0.2.7")!) }.map(\.subject) == ["2001:db8::/64"])
         let connect = Attempt(stage: .connect, client: Client(address: IPAddress("192.0.2.7")))
         #expect(second.assess(connect, MessageMemory(), engine, nil, now: clock.now().steady)?.grade == .refuse)
         var firewall = Configuration.Firewall()
