@@ -65,9 +65,9 @@ extension ControlHandler {
             .sorted { ($0.kind.rawValue, $0.entry) < ($1.kind.rawValue, $1.entry) }
         return own
             + state.engine().lists.subscribed.flatMap { subscribed in
-                subscribed.entries(of: list, at: moment.steady, limit: Self.mostShown, where: isWanted).map { entry in
+                subscribed.entries(of: list, at: moment.steady, limit: Self.mostShown, where: isWanted).map { entry, colour in
                     var report = EntryReport(entry, at: moment)
-                    report.source = subscribed.name
+                    (report.source, report.colour) = (subscribed.name, colour)
                     return report
                 }
             }

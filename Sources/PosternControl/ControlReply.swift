@@ -423,10 +423,11 @@ public struct EntryReport: Codable, Equatable, Sendable {
     public var added: String
     public var expires: String?
     public var note: String
-    /// The subscription that it comes from; `nil` for the admin's own.
+    /// `harvest`, or the subscription that it comes from; `nil` for the admin's own.
     public var source: String?
-    /// Of the harvest (`source` is `harvest`): what it is published as, how often there was evidence for it, and where, in that order.
+    /// Of the harvest and of subscriptions.
     public var colour: ListColour?
+    /// Of the harvest: how often there was evidence for it, and where, in that order.
     public var evidence: Int?
     public var seenAt: [String]?
 }

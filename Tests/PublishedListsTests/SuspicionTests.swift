@@ -47,6 +47,16 @@ struct SuspicionTests {
         #expect(lists.suspicion(of: attempt().client, at: now) == nil)
     }
 
+    @Test(arguments: ListColour.allCases)
+    func everyEntryIsShownWithItsColour(colour: ListColour) {
+        let list = list(colour)
+        let (allowed, blocked) = (list.entries(of: .allow, at: now, limit: 9), list.entries(of: .block, at: now, limit: 9))
+        let shown = colour == .white ? allowed : blocked
+        #expect(allowed.count + blocked.count == 1 && shown.map(\.colour) == [colour])
+        #expect(shown.first?.entry.source == "others" && shown.first?.entry.pattern == .prefix(Prefix("192.0.2.0/24")!))
+        #expect(list.entries(of: .block, at: now, limit: 0).isEmpty)
+    }
+
     @Test func whatHasExpiredOrIsNotListedSaysNothing() {
         var lists = Lists()
         lists.subscribed = [list(.brown, expires: 1_799_999_999)]

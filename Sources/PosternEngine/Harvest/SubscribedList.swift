@@ -118,40 +118,38 @@ public final class SubscribedList: Sendable {
 
     /// `nil` for a colour that only adds to a score.
     private func entry(_ kind: ListEntry.Kind, _ pattern: Pattern, _ listing: AddressListing) -> ListEntry? {
+        let (entry, colour) = shown(kind, pattern, listing)
+        return colour == .black || colour == .white ? entry : nil
+    }
+
+    /// As it is shown: what is white stands among allow entries, all else among blocks.
+    private func shown(_ kind: ListEntry.Kind, _ pattern: Pattern, _ listing: AddressListing) -> (entry: ListEntry, colour: ListColour) {
         let statement = statements[Int(listing.mark)]
-        let list: ListEntry.List
-        switch statement.colour {
-        case .black: list = .block
-        case .white: list = .allow
-        case .yellow, .brown: return nil
-        }
+        let list: ListEntry.List = statement.colour == .white ? .allow : .block
         let expires = listing.expires == 0 ? nil : WallTime(seconds: Int64(listing.expires))
         var entry = ListEntry(
             list, kind, pattern, expires: expires, note: statement.reason.isEmpty ? "from \(name)" : "from \(name): \(statement.reason)",
             added: checked)
         entry.source = name
-        return entry
+        return (entry, statement.colour)
     }
 
-    /// The entries that the engine makes something of, as those of the admin; at most `limit` of those that are wanted.
+    /// The entries as those of the admin, and their colours; at most `limit` of those that are wanted.
     public func entries(
         of list: ListEntry.List, at now: WallTime, limit: Int, where isWanted: (ListEntry.Kind, Pattern) -> Bool = { _, _ in true }
-    ) -> [ListEntry] {
-        var entries: [ListEntry] = []
+    ) -> [(entry: ListEntry, colour: ListColour)] {
+        var entries: [(entry: ListEntry, colour: ListColour)] = []
+        func add(_ kind: ListEntry.Kind, _ pattern: Pattern, _ listing: AddressListing) {
+            guard listing.isLive(at: now.wholeSecond), isWanted(kind, pattern) else { return }
+            let shown = shown(kind, pattern, listing)
+            if shown.entry.list == list { entries.append(shown) }
+        }
         struct Enough: Error {}
         try? table.forEach { (prefix, listing) throws(Enough) in
             guard entries.count < limit else { throw Enough() }
-            if listing.isLive(at: now.wholeSecond), isWanted(.client, .prefix(prefix)),
-                let entry = entry(.client, .prefix(prefix), listing), entry.list == list
-            {
-                entries.append(entry)
-            }
+            add(.client, .prefix(prefix), listing)
         }
-        for (name, listing) in domains where entries.count < limit && listing.isLive(at: now.wholeSecond) {
-            if isWanted(.sender, .domain(name)), let entry = entry(.sender, .domain(name), listing), entry.list == list {
-                entries.append(entry)
-            }
-        }
+        for (name, listing) in domains where entries.count < limit { add(.sender, .domain(name), listing) }
         return entries
     }
 }
