@@ -42,12 +42,15 @@ public struct ZoneMonitor: Sendable {
         while !Task.isCancelled {
             let now = Deadline.now().milliseconds
             let zones = lists.zones
+            let servers = lists.resolver.servers
             let known = Set(zones.map { ObjectIdentifier($0) })
             records = records.filter { known.contains($0.key) }
             let tested = zones.indices.filter { index in
                 let zone = zones[index]
                 guard zone.list.tests else { return false }
                 guard let record = records[ObjectIdentifier(zone)], now < record.due else { return true }
+                // Others may reach it.
+                if !zone.isLive, record.servers != servers { return true }
                 // What looks like trouble is looked into at once, though not again and again.
                 let isSuspicious = zone.isLive && zone.suspicious.load(ordering: .relaxed) >= ListZone.suspiciousListings
                 return isSuspicious && now >= record.due - pace.well.milliseconds + pace.ailing.milliseconds
@@ -62,7 +65,7 @@ public struct ZoneMonitor: Sendable {
                 let before = records[ObjectIdentifier(zone)]?.silences ?? 0
                 let record = Record(
                     due: Deadline.now().milliseconds + (result == .passed ? pace.well : pace.ailing).milliseconds,
-                    silences: result == .failed(.silent) ? before + 1 : 0)
+                    silences: result == .failed(.silent) ? before + 1 : 0, servers: servers)
                 settle(zone, result, silences: record.silences)
                 records[ObjectIdentifier(zone)] = record
             }
@@ -74,6 +77,8 @@ public struct ZoneMonitor: Sendable {
     private struct Record {
         var due: Int64
         var silences: Int
+        /// Who was asked.
+        var servers: [ResolverSettings.Server]
     }
 
     // MARK: - One test

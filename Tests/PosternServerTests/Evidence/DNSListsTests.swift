@@ -243,6 +243,23 @@ private final class ListsUnderTest: Sendable {
         await test.stop()
     }
 
+    @Test func otherResolversAreAskedAtOnceForWhatTheOldOnesDidNotReach() async throws {
+        var pace = ZoneMonitor.Pace()
+        pace.ailing = .hours(1)
+        let test = try ListsUnderTest([try list("bl.example")], pace: pace)
+        try await test.whenAllAreLive()
+        test.lists.update([try list("bl.example"), try list("hidden.example")])
+        try await waitUntil("the other does not pass") { try test.status("hidden.example").ailment == .listsNothing }
+        let zone = ScriptedZone()
+        zone.add("2.0.0.127.hidden.example", .a(0x7f00_0002))
+        let server = try ScriptedDNSServer(zone.script)
+        test.resolver.update(ResolverSettings(servers: [.init(IPAddress(v4: 0x7f00_0001), port: server.port)]))
+        try await waitUntil("it passes") { try test.status("hidden.example").isLive }
+        // Whoever is well need not prove it now.
+        #expect(try test.status("bl.example").isLive)
+        await test.stop()
+    }
+
     @Test func aZoneWithoutTestsCountsAtOnce() async throws {
         var plain = try list("untested.example*2")
         plain.tests = false
