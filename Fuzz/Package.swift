@@ -16,7 +16,7 @@ let package = Package(
         .systemLibrary(name: "CMemory"),
         .target(name: "Counting", dependencies: ["CMemory", "PosternCore"], swiftSettings: strict),
         .target(name: "PosternEngine", dependencies: ["AddressTables", "Counting", "PosternCore"], swiftSettings: strict),
-        .target(name: "PosternReplay", dependencies: ["PosternCore", "PosternEngine"], swiftSettings: strict),
+        .target(name: "PosternReplay", dependencies: ["DNSProtocol", "PosternCore", "PosternEngine"], swiftSettings: strict),
         .target(
             name: "PublishedLists", dependencies: ["AddressTables", "DNSProtocol", "PosternCore", "PosternEngine", "PosternReplay"],
             swiftSettings: strict),
