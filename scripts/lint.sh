@@ -18,7 +18,7 @@ declare -A allowed=(
     [PosternEngine]="AddressTables Counting PosternCore"
     [PublishedLists]="AddressTables DNSProtocol PosternCore PosternEngine PosternReplay"
     [SPF]="PosternCore"
-    [PosternReplay]="PosternCore PosternEngine"
+    [PosternReplay]="DNSProtocol PosternCore PosternEngine"
 )
 for target in "${!allowed[@]}"; do
     [ -d "Sources/$target" ] || continue
