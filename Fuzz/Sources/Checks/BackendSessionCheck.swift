@@ -190,10 +190,11 @@ private struct BackendDriver {
         case .startTLS: wantsTLS = true
         case .ready: check(session.settings.tls != .required || session.isSecured, "open in the clear where TLS is required")
         case .replied(let reply, let step):
-            check(open.first == step, "an answer to \(step) where \(open) is open")
+            check(open.first == (step == .recipientInVain ? .recipient : step), "an answer to \(step) where \(open) is open")
             if !open.isEmpty { open.removeFirst() }
             switch step {
             case .recipient: recipients += reply.isPositive ? 1 : 0
+            case .recipientInVain: check(!reply.isPositive, "a recipient is accepted whose transaction is refused")
             case .beginContent: contentIsOpen = reply.code == 354
             case .endContent: recipients = 0
             }
