@@ -258,7 +258,7 @@ extension Parameter {
         .init("accounts.exempt", "list of accounts", "[]", "Accounts that are neither limited nor stopped."),
         .init(
             "accounts.webhook", "URL", "(none)",
-            "Told of each account that is stopped, with a POST of JSON. `https://user:password@…` sends the two (RFC 7617)."),
+            "Told of each account that is stopped, with a POST of JSON. `https://user:password@host` sends the two (RFC 7617)."),
         .init(
             "accounts.command", "list of words", "[]",
             "Run for each account that is stopped: a program by its whole path and its arguments, with JSON on its input; no shell."),
