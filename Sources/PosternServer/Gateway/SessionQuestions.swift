@@ -260,14 +260,16 @@ extension SessionHandler {
 
     /// Never an open relay: a backend that cannot see the client may take us for one of its own. `nil` to go on.
     func relayRefusal(_ recipient: Mailbox) -> Reply? {
-        guard current.settings.clientInformation == .none, current.settings.routes.isEmpty, current.settings.submission == nil,
-            case .listed(let domains) = current.settings.domains
+        let settings = current.settings
+        guard settings.clientInformation == .none, settings.submission == nil, !settings.routes.isEmpty || settings.domains != .any
         else { return nil }
         let refusal = Reply(550, "5.7.1", "Relaying denied")
         // Routing in the local part (RFC 5321 §3.6.1 and appendix F.2): `user%elsewhere.example@ours.example` is mail to
         // elsewhere for a backend that trusts us.
         guard !recipient.localPart.utf8.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "!") || $0 == UInt8(ascii: "@") })
         else { return refusal }
+        // Routes are domains of ours, too, and say which they are.
+        guard settings.routes.isEmpty, case .listed(let domains) = settings.domains else { return nil }
         // RFC 5321 §4.5.1: postmaster needs no domain.
         if recipient.domain.isEmpty { return recipient.localPart.lowercasedASCII == "postmaster" ? nil : refusal }
         guard let domain = recipient.domainName, domains.contains(domain) else { return refusal }

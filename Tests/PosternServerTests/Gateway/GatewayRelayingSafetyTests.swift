@@ -1,6 +1,8 @@
 import NIOPosix
+import PosternConfiguration
 import PosternCore
 import PosternEngine
+import struct SMTPProtocol.BackendSettings
 import Testing
 
 @testable import PosternServer
@@ -25,6 +27,36 @@ import Testing
             #expect(try await client.ask("RCPT TO:<\(path)>") == "250 2.1.5 Ok", "\(path)")
         }
         await test.stop()
+    }
+
+    /// RFC 5321 §3.6.1 and appendix F.2: a local part may name the way on. A throttle's servers may trust us as any backend may.
+    @Test func aThrottleForwardsNothingThatItsServersWouldSendOn() async throws {
+        let backend = try ScriptedBackend()
+        for information in [BackendSettings.ClientInformation.none, .proxyV2] {
+            backend.change { $0.readsProxy = information == .proxyV2 }
+            for domains in [Configuration.Domains.listed([]), .any] {
+                let test = try await TestGateway([]) { settings in
+                    settings.routes = [DomainName("dest.example")!: [backend.address]]
+                    settings.domains = domains
+                    settings.clientInformation = information
+                    settings.throttles = true
+                }
+                let client = try await test.greeted()
+                _ = try await client.ask("MAIL FROM:<a@example.com>")
+                for path in [
+                    "x%elsewhere.example@dest.example", "elsewhere.example!x@dest.example", "\"x@elsewhere.example\"@dest.example",
+                ] {
+                    let reply = try #require(try await client.ask("RCPT TO:<\(path)>"))
+                    // A backend that sees the client judges by itself.
+                    #expect(reply == (information == .none ? "550 5.7.1 Relaying denied" : "250 2.1.5 Ok"), "\(path)")
+                }
+                for path in ["x@DEST.example", "postmaster", "x+tag@dest.example"] {
+                    #expect(try await client.ask("RCPT TO:<\(path)>") == "250 2.1.5 Ok", "\(path)")
+                }
+                #expect(try await client.ask("RCPT TO:<x@elsewhere.example>") == "550 5.7.1 Relaying denied")
+                await test.stop()
+            }
+        }
     }
 
     /// RFC 6531 §3.2: both spellings of a domain are one; the backend hears the client's own words.
