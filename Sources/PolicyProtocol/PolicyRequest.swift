@@ -68,7 +68,6 @@ public enum PolicyRequestError: Error, Equatable, Sendable, CustomStringConverti
     case lineWithoutEquals(line: String)
     case emptyName
     case nulByte
-    case duplicate(PolicyAttribute)
     /// The `request` attribute is missing or names another kind of request.
     case notAnAccessPolicyRequest(String)
     /// The connection ended within a request.
@@ -82,7 +81,6 @@ public enum PolicyRequestError: Error, Equatable, Sendable, CustomStringConverti
         case .lineWithoutEquals(let line): "a line is not name=value: \"\(line)\""
         case .emptyName: "a line has no attribute name"
         case .nulByte: "a line holds a NUL octet"
-        case .duplicate(let attribute): "\(attribute.rawValue) is given twice"
         case .notAnAccessPolicyRequest(let value):
             value.isEmpty ? "the request attribute is missing" : "request=\(value) where request=smtpd_access_policy is expected"
         case .truncated: "the connection ended within a request"

@@ -166,7 +166,8 @@ public struct PolicyRequestDecoder: Sendable {
                 return nil
             }
             expected = named + 1
-            guard values[named].lowerBound == 0 else { return .duplicate(PolicyAttribute.allCases[named]) }
+            // SMTPD_POLICY_README, "Protocol description": of an attribute that is sent more than once the first value may be kept.
+            guard values[named].lowerBound == 0 else { return nil }
             // Within the longest request.
             values[named] = Range(
                 uncheckedBounds: (Int32(truncatingIfNeeded: equals + 1 - start), Int32(truncatingIfNeeded: searched - start)))

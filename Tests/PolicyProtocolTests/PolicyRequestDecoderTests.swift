@@ -82,6 +82,18 @@ private func decode(_ text: String, pieces size: Int, limits: PolicyLimits = Pol
         #expect(requests.first?[.sender] == "")
     }
 
+    @Test(arguments: [1, 5, 1000])
+    func ofAnAttributeGivenTwiceTheFirstValueCounts(size: Int) {
+        let twice = "request=smtpd_access_policy\nrequest=junk\nsender=a\nsender=b\nrecipient=\nrecipient=c\nsender=\nsize=1\n\n"
+        let (requests, error) = decode(twice + sample, pieces: size)
+        #expect(error == nil)
+        #expect(requests.count == 2)
+        #expect(requests.first?[.sender] == "a")
+        #expect(requests.first?[.recipient] == "")
+        #expect(requests.first?[.size] == "1")
+        #expect(requests.last?[.sender] == "foo=bar@bar.tld")
+    }
+
     @Test(arguments: [
         ("request=smtpd_access_policy\nnonsense\n\n", PolicyRequestError.lineWithoutEquals(line: "nonsense")),
         ("=x\n\n", .emptyName),
@@ -90,8 +102,6 @@ private func decode(_ text: String, pieces size: Int, limits: PolicyLimits = Pol
         ("request=junk\n\n", .notAnAccessPolicyRequest("junk")),
         ("request=smtpd_access_policy\nsender=\u{0}\n\n", .nulByte),
         ("\u{1}=x\n\u{0}\n", .nulByte),
-        ("request=smtpd_access_policy\nsender=a\nsender=b\n\n", .duplicate(.sender)),
-        ("request=smtpd_access_policy\nsender=\nsender=b\n\n", .duplicate(.sender)),
         ("request=smtpd_access_policy\n", .truncated),
         ("GET / HTTP/1.1\r\n\r\n", .lineWithoutEquals(line: "GET / HTTP/1.1\r")),
     ])
