@@ -60,7 +60,8 @@ extension Engine {
         verdict.delay = settings.delays.stage
         switch (verdict.action, verdict.causes.first) {
         case (.defer, _): verdict.delay = verdict.delay + settings.delays.deferral
-        case (.accept, .greylistPassed): verdict.delay = verdict.delay + settings.delays.firstPass
+        // In shadow nobody was deferred who could be slowed for it.
+        case (.accept, .greylistPassed) where settings.greylist.mode == .on: verdict.delay = verdict.delay + settings.delays.firstPass
         default: break
         }
         var score = settings.score(of: shared.value.signals).score

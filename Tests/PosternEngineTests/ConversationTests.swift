@@ -103,6 +103,19 @@ struct ConversationTests {
         #expect(verdict.action == .accept && verdict.delay == .zero && !verdict.stutters)
     }
 
+    @Test("who was deferred waits before it first passes, and in shadow nobody was", arguments: [Mode.on, .shadow])
+    func firstPass(mode: Mode) {
+        var site = Site {
+            $0.greylist.mode = mode
+            $0.delays.firstPass = .seconds(5)
+        }
+        _ = site.ask(attempt())
+        site.wait(.minutes(5))
+        let verdict = site.ask(attempt())
+        #expect(verdict.word == "passed")
+        #expect(verdict.delay == (mode == .on ? .seconds(5) : .zero))
+    }
+
     @Test("the greeting waits for strangers, not for the proven, and whoever talks in that time is dropped")
     func greeting() {
         var site = Site { $0.greylist.provenAfter = 2 }
