@@ -1,7 +1,7 @@
 # What the measuring scripts share; they source it, from the project's folder. `work` is a folder of the run's own; processes whose
 # numbers are in `pids` end with it, and so does what runs in private roots at the other end of descriptor 9, their lifeline.
 # shellcheck shell=bash
-postern=$PWD/.build/release/postern
+postern=${POSTERN:-$PWD/.build/release/postern}
 programs=$PWD/.build-bench/release
 
 build_all() {
