@@ -24,12 +24,25 @@ extension Configuration {
         let restarting = Set(keysNeedingRestart(since: old))
         var changes: [ConfigurationChange] = []
         for parameter in Parameter.all where parameter.section != "listeners[]" {
-            let (before, after) = (old.yaml(of: parameter.path), yaml(of: parameter.path))
+            var (before, after) = (old.yaml(of: parameter.path), yaml(of: parameter.path))
             guard before != after else { continue }
+            // Addresses and zones may hold the keys of a subscriber.
+            switch parameter.path {
+            case "subscriptions": (before, after) = Self.names(old.subscriptions.map { ($0.name, $0) }, subscriptions.map { ($0.name, $0) })
+            case "dns_lists": (before, after) = Self.names(old.dnsLists.map { ($0.name, $0) }, dnsLists.map { ($0.name, $0) })
+            default: break
+            }
             let top = parameter.path.prefix { $0 != "." }
             changes.append(.init(parameter.path, before, after, needsRestart: restarting.contains(String(top))))
         }
         return changes + listenerChanges(since: old)
+    }
+
+    /// Named elements by their names alone; a new one that differs from the old one of its name says that it does.
+    private static func names<Element: Equatable>(_ old: [(String, Element)], _ new: [(String, Element)]) -> (String, String) {
+        let before = Dictionary(old, uniquingKeysWith: { $1 })
+        let told = new.map { name, element in before[name].map { $0 != element } ?? false ? "\(name) (changed)" : name }
+        return ("[\(old.map(\.0).joined(separator: ", "))]", "[\(told.joined(separator: ", "))]")
     }
 
     private func listenerChanges(since old: Configuration) -> [ConfigurationChange] {
@@ -67,7 +80,7 @@ extension Configuration.Listener {
 
 extension ConfigurationChange {
     /// Parts of a key's name that tell that its value is nobody's business.
-    private static let secrets = ["password", "secret", "token", "redis"]
+    private static let secrets = ["password", "secret", "token", "redis", "webhook", "trust_zone"]
 
     fileprivate init(_ key: String, _ old: String?, _ new: String?, needsRestart: Bool) {
         let isSecret = Self.secrets.contains { key.contains($0) }

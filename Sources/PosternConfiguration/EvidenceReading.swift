@@ -36,7 +36,10 @@ extension ConfigurationLoader {
     // MARK: - DNS lists
 
     private func readLists(_ value: Value?) {
-        guard let value, let elements = value.list(of: "DNS lists") else { return }
+        guard let value else { return }
+        // A zone that stands there by itself may hold a key.
+        if case .scalar = value.node { return value.error("a list of DNS lists, such as [a, b], is wanted") }
+        guard let elements = value.list(of: "DNS lists") else { return }
         guard elements.count <= Self.mostLists else {
             value.error("\(elements.count) lists are more than \(Self.mostLists)")
             return
@@ -175,7 +178,7 @@ extension Value {
         do throws(ListSyntaxError) {
             let specification = try ListSpecification(text)
             guard specification.filter == nil, specification.weight == nil else {
-                error("'\(text.shortened)' is more than a zone; its replies and score have keys of their own here")
+                error("this is more than a zone; its replies and score have keys of their own here")
                 return nil
             }
             return specification.zone

@@ -26,8 +26,8 @@ extension Value {
         do throws(WebAddressError) {
             return try WebAddress(text)
         } catch {
-            // No more of it than the scheme: it may hold a password.
-            self.error(error == .scheme ? "'\(text.shortened)' \(otherwise)" : error.description)
+            // Nothing of it: user and password, the path and the query may all be secret.
+            self.error(error == .scheme ? otherwise : error.description)
             return nil
         }
     }

@@ -166,6 +166,16 @@ extension Double {
 }
 
 extension String {
-    /// For a message: never a page of somebody's file.
-    var shortened: String { count <= 60 ? self : prefix(57) + "..." }
+    /// For a message: never a page of somebody's file, nor the password in an address.
+    var shortened: String {
+        let text = withoutCredentials
+        return text.count <= 60 ? text : text.prefix(57) + "..."
+    }
+
+    /// With dots for what may be a user and a password (RFC 3986 §3.2.1): a mailbox has no colon before its `@`.
+    private var withoutCredentials: String {
+        guard let at = lastIndex(of: "@"), let colon = firstIndex(of: ":"), colon < at else { return self }
+        let start = firstRange(of: "://").map(\.upperBound) ?? startIndex
+        return "\(self[..<min(start, at)])...\(self[at...])"
+    }
 }

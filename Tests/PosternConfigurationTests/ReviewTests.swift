@@ -323,6 +323,41 @@ struct ConfigurationChangeTests {
             ])
     }
 
+    @Test func whatMayBeSecretIsNotTold() throws {
+        func lists(_ key: String) -> String {
+            """
+            subscriptions: [{ name: s, source: "https://us:\(key)@lists.example/l", list: block }, { name: t, source: /t, list: block }]
+            dns_lists: ["\(key).zen.dq.spamhaus.net=127.0.0.2*3", { zone: "x\(key).example.net", name: other }]
+            accounts: { mode: on, webhook: "https://hooks.example/\(key)" }
+            listeners:
+              - { name: skip, role: socketmap, address: "127.0.0.1:1", throttle_names: [t.example], trust_zone: "\(key).t.example",
+                  source_addresses: [192.0.2.1] }
+            """
+        }
+        #expect(
+            try changes(lists("abcd1234"), lists("wxyz1234")) == [
+                "dns_lists: [zen.dq.spamhaus.net, other] → [zen.dq.spamhaus.net (changed), other (changed)]",
+                "subscriptions: [s, t] → [s (changed), t]", "accounts.webhook: (secret) → (secret)",
+                "listeners.skip.trust_zone: (secret) → (secret) !",
+            ])
+        #expect(try changes("", "subscriptions: [{ name: t, source: /t, list: block }]") == ["subscriptions: [] → [t]"])
+    }
+
+    @Test(arguments: [
+        "subscriptions: [{ name: s, source: 'ftp://us:S3CRET@lists.example/l', list: block }]",
+        "subscriptions: [{ name: s, source: '//us:S3CRET@lists.example/l', list: block, format: 'us:S3CRET@x' }]",
+        "subscriptions: 'https://us:S3CRET@lists.example/l'", "subscriptions: ['https://us:S3CRET@lists.example/l']",
+        "accounts: { mode: on, webhook: 'htps://lists.example/S3CRET' }", "dns_lists: S3CRET1234.zen.dq.spamhaus.net",
+        "dns_lists: ['S3CRET1234 .zen.dq.spamhaus.net']", "dns_lists: [{ zone: 'S3CRET1234.zen.dq.spamhaus.net*3' }]",
+    ])
+    func noMessageTellsASecret(_ text: String) throws {
+        #expect {
+            try ConfigurationLoader.load(text, file: "f")
+        } throws: { error in
+            !"\(error)".contains("S3CRET")
+        }
+    }
+
     @Test func onlyASocketsOwnKeysWaitForARestart() throws {
         let gateway = "listeners: [{ name: mx, role: gateway, address: \"127.0.0.1:25\", backend: \"127.0.0.1:26\" }]"
         func load(_ text: String) throws -> Configuration { try ConfigurationLoader.load(text, file: "f").configuration }
