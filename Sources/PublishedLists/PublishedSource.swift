@@ -7,18 +7,18 @@ import PosternEngine
 public final class PublishedSource: Sendable {
     /// As the configuration and explanations call it.
     public let name: String
-    /// The newer layer first: of the same prefix the first counts.
+    /// The layer that decides first: of the same prefix the first that is live counts.
     public let layers: [AddressTable]
     /// By mark.
     public let statements: [PublishedStatement]
     private let colours: [ListColour]
-    /// Domains with all below them, and the second from which on each no longer counts.
-    public let domains: [DNSName: AddressListing]
+    /// Domains with all below them, and the second from which on each no longer counts, in layers as addresses are.
+    public let domains: [[DNSName: AddressListing]]
     /// Every domain above one of `domains`.
     private let domainAncestors: Set<DNSName>
 
     public init(
-        name: String, layers: [AddressTable], statements: [PublishedStatement], domains: [DNSName: AddressListing] = [:]
+        name: String, layers: [AddressTable], statements: [PublishedStatement], domains: [[DNSName: AddressListing]] = []
     ) {
         self.name = name
         self.layers = layers
@@ -26,7 +26,7 @@ public final class PublishedSource: Sendable {
         colours = statements.map(\.colour)
         self.domains = domains
         var ancestors: Set<DNSName> = []
-        for name in domains.keys {
+        for name in domains.lazy.flatMap(\.keys) {
             var above = name.parent
             while let current = above, !current.isRoot, ancestors.insert(current).inserted { above = current.parent }
         }
@@ -90,7 +90,9 @@ public final class PublishedSource: Sendable {
         guard !domains.isEmpty else { return nil }
         var candidate: DNSName? = name
         while let current = candidate, !current.isRoot {
-            if let found = domains[current], found.isLive(at: now) { return found }
+            for layer in domains {
+                if let found = layer[current], found.isLive(at: now) { return found }
+            }
             candidate = current.parent
         }
         return nil
@@ -102,10 +104,24 @@ public final class PublishedSource: Sendable {
     public func forEach(at now: UInt32, _ body: (Prefix, AddressListing) -> Void) {
         for (index, table) in layers.enumerated() {
             table.forEach { prefix, listing in
-                guard listing.mark != AddressTable.noMark, listing.isLive(at: now),
-                    !layers[..<index].contains(where: { $0.entry(prefix) != nil })
+                guard listing.mark != AddressTable.noMark, listing.isLive(at: now), !isDecided(prefix, before: index, at: now)
                 else { return }
                 body(prefix, listing)
+            }
+        }
+    }
+
+    /// Whether a layer before this one has the last word about a prefix.
+    func isDecided(_ prefix: Prefix, before index: Int, at now: UInt32) -> Bool {
+        layers[..<index].contains { $0.entry(prefix)?.isLive(at: now) ?? false }
+    }
+
+    /// Every domain that counts at `now`.
+    func forEachDomain(at now: UInt32, _ body: (DNSName, AddressListing) -> Void) {
+        for (index, layer) in domains.enumerated() {
+            for (name, listing) in layer where listing.isLive(at: now) {
+                guard !domains[..<index].contains(where: { $0[name]?.isLive(at: now) ?? false }) else { continue }
+                body(name, listing)
             }
         }
     }
@@ -116,6 +132,6 @@ extension PublishedSource {
     public convenience init(_ list: SubscribedList) {
         self.init(
             name: list.name, layers: [list.table], statements: list.statements,
-            domains: Dictionary(uniqueKeysWithValues: list.domains.map { (DNSName($0.key), $0.value) }))
+            domains: [Dictionary(uniqueKeysWithValues: list.domains.map { (DNSName($0.key), $0.value) })])
     }
 }

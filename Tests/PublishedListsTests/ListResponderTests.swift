@@ -24,7 +24,7 @@ struct ListResponderTests {
             listed[DNSName(text)!] = AddressListing(
                 mark: statements.mark(PublishedStatement(colour, reason: "a domain")), length: 0, expires: 0)
         }
-        return PublishedSource(name: name, layers: [builder.table()], statements: statements.statements, domains: listed)
+        return PublishedSource(name: name, layers: [builder.table()], statements: statements.statements, domains: [listed])
     }
 
     static func settings(_ name: String = "bl.example.net") -> ZoneSettings {

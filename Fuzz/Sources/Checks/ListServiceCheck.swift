@@ -15,7 +15,7 @@ enum ListServiceCheck {
         let statements = [PublishedStatement(.black, reason: "a reason"), PublishedStatement(.white, reason: "another")]
         let source = PublishedSource(
             name: "own", layers: [builder.table()], statements: statements,
-            domains: [name("spam.example"): AddressListing(mark: 0, length: 0, expires: 0)])
+            domains: [[name("spam.example"): AddressListing(mark: 0, length: 0, expires: 0)]])
         var settings = ZoneSettings(name: name("b.example"), nameServers: [name("ns.example.org")], mailbox: name("a.example.org"))
         settings.contact = "dnsbl@example.org"
         var black = settings

@@ -142,34 +142,43 @@ final class ListPublisher: PublishedEntriesReader {
         var domains: [DNSName: AddressListing] = [:]
         for name in trusted.domains { domains[DNSName(name)] = AddressListing(mark: mark, length: 0, expires: 0) }
         return PublishedSource(
-            name: Configuration.DNSService.trustedSource, layers: [builder.table()], statements: statements.statements, domains: domains)
+            name: Configuration.DNSService.trustedSource, layers: [builder.table()], statements: statements.statements, domains: [domains])
     }
 
     /// What traps have found.
     static func harvest(_ entries: [PublishedEntry]) -> PublishedSource { Harvested(entries).source }
 
+    /// Of an allow and a block for the same the allow counts, as everywhere, and once it has ended the block.
     static func own(_ lists: Lists) -> PublishedSource {
         var statements = StatementTable()
-        var builder = AddressTableBuilder()
-        var domains: [DNSName: AddressListing] = [:]
-        // Of an allow and a block for the same the allow counts, as everywhere.
-        for list in [ListEntry.List.block, .allow] {
-            for entry in lists.allEntries where entry.list == list && entry.kind != .recipient {
+        var layers: [AddressTable] = []
+        var domains: [[DNSName: AddressListing]] = []
+        for list in [ListEntry.List.allow, .block] {
+            var builder = AddressTableBuilder()
+            var names: [DNSName: AddressListing] = [:]
+            for entry in longestLived(lists.allEntries.filter { $0.list == list && $0.kind != .recipient }) {
                 let colour: ListColour = list == .block ? .black : .white
                 let reason = entry.note.isEmpty ? (list == .block ? "blocked by the operator" : "allowed by the operator") : entry.note
+                let statement = PublishedStatement(colour, reason: reason)
                 let expires = entry.expires.map(\.roundedDownSecond) ?? 0
                 switch entry.pattern {
-                case .prefix(let prefix):
-                    builder.add(prefix, mark: statements.mark(PublishedStatement(colour, reason: reason)), expires: expires)
+                case .prefix(let prefix): builder.add(prefix, mark: statements.mark(statement), expires: expires)
                 case .domain(let name):
-                    domains[DNSName(name)] = AddressListing(
-                        mark: statements.mark(PublishedStatement(colour, reason: reason)), length: 0, expires: expires)
+                    names[DNSName(name)] = AddressListing(mark: statements.mark(statement), length: 0, expires: expires)
                 case .mailbox, .localPart: break
                 }
             }
+            layers.append(builder.table())
+            domains.append(names)
         }
         return PublishedSource(
-            name: Configuration.DNSService.ownSource, layers: [builder.table()], statements: statements.statements, domains: domains)
+            name: Configuration.DNSService.ownSource, layers: layers, statements: statements.statements, domains: domains)
+    }
+
+    /// Each pattern once: of those that are listed as a client and as a sender what counts for longer.
+    private static func longestLived(_ entries: [ListEntry]) -> some Sequence<ListEntry> {
+        func rank(_ entry: ListEntry) -> (Int64, Int) { (entry.expires?.milliseconds ?? .max, entry.kind == .client ? 1 : 0) }
+        return Dictionary(entries.map { ($0.pattern, $0) }) { rank($0) < rank($1) ? $1 : $0 }.values
     }
 }
 

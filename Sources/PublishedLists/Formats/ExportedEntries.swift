@@ -24,9 +24,9 @@ extension ListExport {
         for (index, source) in sources.enumerated() {
             for (place, table) in source.layers.enumerated() {
                 try table.forEach { (prefix, listing) throws(Failure) in
-                    guard listing.mark != AddressTable.noMark, listing.isLive(at: time.now) else { return }
-                    // Somebody before has the last word about it.
-                    for layer in source.layers[..<place] where layer.entry(prefix) != nil { return }
+                    guard listing.mark != AddressTable.noMark, listing.isLive(at: time.now),
+                        !source.isDecided(prefix, before: place, at: time.now)
+                    else { return }
                     for earlier in sources[..<index]
                     where earlier.listing(covering: prefix, shorterThan: prefix.length + 1, at: time.now) != nil { return }
                     try body(
@@ -63,8 +63,8 @@ extension ListExport {
         var shown: [DomainEntry] = []
         var holes: [DNSName] = []
         for (index, source) in sources.enumerated() {
-            for (name, listing) in source.domains where listing.isLive(at: time.now) {
-                guard !sources[..<index].contains(where: { $0.listing(of: name, at: time.now) != nil }) else { continue }
+            source.forEachDomain(at: time.now) { name, listing in
+                guard !sources[..<index].contains(where: { $0.listing(of: name, at: time.now) != nil }) else { return }
                 let statement = source.statement(of: listing)
                 if colours.contains(statement.colour) {
                     shown.append(DomainEntry(name: name, statement: statement, expires: listing.expires, source: source))
