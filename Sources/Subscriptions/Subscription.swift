@@ -95,10 +95,12 @@ public actor Subscription {
         }
     }
 
-    /// The last good list, as it lies on the disk; `nil` where there is none, or it came from elsewhere.
+    /// The last good list, as it lies on the disk; `nil` where there is none, it came from elsewhere, or it is no list in the format
+    /// that is asked for now.
     public func restore(_ time: ZoneTime, checked: WallTime) -> SubscribedList? {
         guard let data = FileManager.default.contents(atPath: keptPath), let kept = try? JSONDecoder().decode(Kept.self, from: data),
-            kept.source == sourceText, case .success(let read) = read(listPath, time, takenAt: kept.taken)
+            kept.source == sourceText, case .success(let read) = read(listPath, time, takenAt: kept.taken),
+            read.isList
         else { return nil }
         self.kept = kept
         return SubscribedList(read, name: settings.name, checked: checked)
@@ -285,6 +287,11 @@ struct SubscriptionFailure: Error, CustomStringConvertible {
     }
 
     static func tooLong(_ limit: Int) -> SubscriptionFailure { SubscriptionFailure("it is longer than \(limit) octets (max_size)") }
+}
+
+extension ListReader.Outcome {
+    /// Whether it was read as what it is: most lines are entries, of which those that have expired by now were some, too.
+    fileprivate var isList: Bool { entries + expired >= max(bad, 1) }
 }
 
 extension SubscribedList {

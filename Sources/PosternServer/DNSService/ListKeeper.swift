@@ -81,7 +81,10 @@ actor ListKeeper {
             }
             let fresh = Subscription(settings, folder: folder)
             subscriptions.append((settings, fresh))
-            lists[settings.name] = await fresh.restore(ListPublisher.time(clock), checked: clock.now().steady)
+            // What cannot be read with these settings leaves in force what was read of the same source with others.
+            let isOfSameSource = before.contains { $0.settings.name == settings.name && $0.settings.source == settings.source }
+            let restored = await fresh.restore(ListPublisher.time(clock), checked: clock.now().steady)
+            lists[settings.name] = restored ?? (isOfSameSource ? lists[settings.name] : nil)
             reports[settings.name] = nil
             // A file is there at once.
             if case .file = settings.source { await lookAfter(fresh, settings) }

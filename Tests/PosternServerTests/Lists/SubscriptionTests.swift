@@ -48,5 +48,26 @@ struct SubscriptionTests {
         let list = try #require(await again.restore(ZoneTime(now: 1050), checked: WallTime(seconds: 1050)))
         #expect(list.count == 2 && list.table.listing(of: IPAddress("198.51.100.20")!, at: 1050)?.expires == 1100)
         #expect(await refresh(again, at: 1050) == "unchanged")
+        // One that has expired as a whole is still the list that was fetched.
+        _ = try folder.write("198.51.100.20,black,100s\n", to: "list")
+        #expect(await refresh(again, at: 1100) == "1")
+        let last = Subscription(settings, folder: folder.file("kept"))
+        #expect(await last.restore(ZoneTime(now: 1300), checked: WallTime(seconds: 1300))?.count == 0)
+        #expect(await refresh(last, at: 1300) == "unchanged")
+    }
+
+    @Test func whatIsKeptIsJudgedWhereItIsReadInAnotherFormat() async throws {
+        let folder = try TemporaryFolder("subscription")
+        let file = try folder.write("192.0.2.1,block,,x\n192.0.2.2,block,,y\n", to: "list")
+        var settings = SubscriptionSettings(name: "x", source: .file(file), format: .csv, colour: .black)
+        #expect(await refresh(Subscription(settings, folder: folder.file("kept"))) == "2")
+        settings.format = .text
+        let other = Subscription(settings, folder: folder.file("kept"))
+        #expect(await other.restore(ZoneTime(now: 1050), checked: WallTime(seconds: 1050)) == nil)
+        #expect(await refresh(other).hasPrefix("no line of it is an entry"))
+        settings.format = .csv
+        #expect(
+            await Subscription(settings, folder: folder.file("kept")).restore(ZoneTime(now: 1060), checked: WallTime(seconds: 1060))?.count
+                == 2)
     }
 }
