@@ -221,7 +221,7 @@ let package = Package(
         .testTarget(
             name: "PosternServerTests",
             dependencies: [
-                "DNSProtocol", "IntegrationSupport", "Notices", "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore",
+                "DNSListServer", "DNSProtocol", "IntegrationSupport", "Notices", "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore",
                 "PosternEngine",
                 "PosternResolver", "PosternServer", "PosternStorage", "PublishedLists", "SMTPProtocol", "Subscriptions",
                 .product(name: "Logging", package: "swift-log"),

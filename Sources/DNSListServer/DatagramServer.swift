@@ -85,8 +85,7 @@ public final class DatagramServer: Sendable {
         descriptor: Int32, tellsAddresses: Bool, service: ListService, time: @escaping @Sendable () -> ZoneTime, seed: UInt64
     ) {
         self.descriptor = descriptor
-        // It is of one family; the other's option is refused, and does nothing.
-        if tellsAddresses { for family in [4, 6] as [Int32] { _ = cdatagram_want_info(descriptor, family) } }
+        if tellsAddresses { Self.noteAddresses(of: descriptor) }
         shared = NIOLockedValueBox(Shared(service: service))
         let thread = Thread { [self] in
             run(tellsAddresses, time, seed)
@@ -97,6 +96,13 @@ public final class DatagramServer: Sendable {
         }
         thread.name = "postern-dns"
         thread.start()
+    }
+
+    /// From now on the system notes with each datagram which address it came to. Before the socket is bound: what waits in it without
+    /// that is answered from another address.
+    public static func noteAddresses(of descriptor: Int32) {
+        // It is of one family; the other's option is refused, and does nothing.
+        for family in [4, 6] as [Int32] { _ = cdatagram_want_info(descriptor, family) }
     }
 
     /// From the next batch on.

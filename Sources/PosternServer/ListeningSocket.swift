@@ -1,3 +1,4 @@
+import DNSListServer
 import Glibc
 import PosternConfiguration
 import PosternCore
@@ -63,6 +64,7 @@ enum ListeningSocket {
             if host.family == .v6 {
                 setsockopt(datagrams, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &yes, socklen_t(MemoryLayout<Int32>.size))
             }
+            if host == host.masked(to: 0) { DatagramServer.noteAddresses(of: datagrams) }
             guard case .tcp(_, let chosen) = bound else { return (streams, datagrams, bound) }
             let result = SocketAddresses.withSockaddr(host, chosen) { pointer, length in bind(datagrams, pointer, length) }
             if result == 0 { return (streams, datagrams, bound) }
