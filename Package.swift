@@ -221,8 +221,8 @@ let package = Package(
         .testTarget(
             name: "PosternServerTests",
             dependencies: [
-                "DNSListServer", "DNSProtocol", "IntegrationSupport", "Notices", "PolicyProtocol", "PosternConfiguration", "PosternControl", "PosternCore",
-                "PosternEngine",
+                "DNSListServer", "DNSProtocol", "IntegrationSupport", "Notices", "PolicyProtocol", "PosternConfiguration", "PosternControl",
+                "PosternCore", "PosternEngine",
                 "PosternResolver", "PosternServer", "PosternStorage", "PublishedLists", "SMTPProtocol", "Subscriptions",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
