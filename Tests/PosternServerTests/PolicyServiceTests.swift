@@ -382,7 +382,7 @@ extension Findings {
         await test.stop()
     }
 
-    @Test(arguments: ["nonsense\n\n", "\n", "request=other\n\n", "request=smtpd_access_policy\nsender=a\nsender=b\n\n"])
+    @Test(arguments: ["nonsense\n\n", "\n", "request=other\n\n", "request=smtpd_access_policy\nsender\n\n"])
     func aMalformedRequestGetsNoAnswerButThoseBeforeItDo(text: String) async throws {
         let lines = try LineCapture()
         let test = try await TestService(lines: lines)
