@@ -12,6 +12,9 @@ public struct Prefix: Hashable, Sendable {
         self.address = address.masked(to: length)
     }
 
+    /// A single address.
+    public init(_ address: IPAddress) { self.init(address, length: address.family.bits) }
+
     public func contains(_ other: IPAddress) -> Bool {
         other.family == address.family && other.masked(to: length) == address
     }
@@ -19,6 +22,9 @@ public struct Prefix: Hashable, Sendable {
     public func contains(_ other: Prefix) -> Bool {
         other.length >= length && contains(other.address)
     }
+
+    /// Whether some address lies in both.
+    public func overlaps(_ other: Prefix) -> Bool { contains(other) || other.contains(self) }
 
     /// The two networks that it is made of, in the order of their addresses; `nil` for a single address.
     public var halves: (Prefix, Prefix)? {

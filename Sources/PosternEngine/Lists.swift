@@ -144,9 +144,9 @@ public struct Lists: Sendable {
         return nil
     }
 
-    /// Whether some mail of a client's may be let through by a release.
-    func mayRelease(_ address: IPAddress, at now: WallTime) -> Bool {
-        releases.values.contains { $0.contains { now < $0.expires && $0.client?.contains(address) ?? true } }
+    /// Whether some mail of a client's in this network may be let through by a release.
+    public func mayRelease(_ network: Prefix, at now: WallTime) -> Bool {
+        releases.values.contains { $0.contains { now < $0.expires && $0.client?.overlaps(network) ?? true } }
     }
 
     /// Until when this attempt is let through by a release, if it is.

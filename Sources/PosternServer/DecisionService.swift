@@ -214,8 +214,9 @@ public final class DecisionService: Sendable {
 
     /// Whether whoever is past a limit may be kept from connecting.
     func mayRefuse(_ network: Prefix, isThrottle: Bool) -> Bool {
-        (isThrottle || state.withLockedValue { $0.snapshot.engine.settings.throttle.mode } == .on)
-            && !isSpared(Client(address: network.address))
+        let (engine, now) = (engine, clock.now().steady)
+        return (isThrottle || engine.settings.throttle.mode == .on)
+            && engine.standing(of: Client(address: network.address), now: now) != .spared && !engine.lists.mayRelease(network, at: now)
     }
 
     /// Whether mail of some domains is taken from wherever their SPF records name.

@@ -107,7 +107,7 @@ extension Engine {
         case .connect:
             guard throttled.grade == .refuse, standing(of: attempt.client, now: now) != .spared else { return nil }
             // For whom it comes is not known yet.
-            if let address = attempt.client.address, lists.mayRelease(address, at: now) { return nil }
+            if let address = attempt.client.address, lists.mayRelease(Prefix(address), at: now) { return nil }
             return .decided(Decision(verdict: verdict, memory: memory))
         case .rcpt, .data:
             if attempt.account == nil {

@@ -499,6 +499,18 @@ struct ThrottledGatewayTests {
             let text = (try? String(contentsOfFile: file + ".new", encoding: .utf8)) ?? ""
             return !text.contains("192.0.2.7") && text.contains("2001:db8::/64 timeout")
         }
+        // And whoever a release waits for, if only one address of a network.
+        let released = try #require(Prefix("2001:db8::9"))
+        decisions.update {
+            $0.lists.insert(Release(recipient: "a@example.org", client: released, expires: clock.now().steady + .hours(1)))
+        }
+        try await eventually("the released one is out of the file") {
+            (try? String(contentsOfFile: file + ".new", encoding: .utf8))?.contains("2001:db8::") == false
+        }
+        decisions.update { $0.lists = Lists() }
+        try await eventually("it is in the file again") {
+            (try? String(contentsOfFile: file + ".new", encoding: .utf8))?.contains("2001:db8::/64 timeout") == true
+        }
         decisions.update { $0.settings.throttle.mode = .shadow }
         try await eventually("the file names nobody") {
             (try? String(contentsOfFile: file + ".new", encoding: .utf8))?.contains("timeout 9") == false
