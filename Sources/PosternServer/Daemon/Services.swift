@@ -25,6 +25,8 @@ struct Services: Sendable {
     /// Starts each behind what it needs.
     static func start(_ configuration: Configuration, log: LogWriter, logger: Logger) async throws -> Services {
         let store = try openStore(configuration)
+        // First, since what follows goes on without a store that cannot be read, and says so.
+        let lists = try await lists(from: store)
         let clock = await startClock(store, logger)
         guard let domains = PublicSuffixList() else {
             throw StartFailure(StartFailure.unavailable, "libpsl has no public suffix list; install Debian's publicsuffix package")
@@ -40,7 +42,7 @@ struct Services: Sendable {
         let trustedFiles = TrustedFiles(configuration.trustedFiles, logger: logger)
         _ = trustedFiles.refresh()
         let engine = Engine(
-            settings: configuration.engineSettings(with: trustedFiles), lists: try await lists(from: store), domains: domains)
+            settings: configuration.engineSettings(with: trustedFiles), lists: lists, domains: domains)
         let decisions = DecisionService(
             engine: engine, store: store, clock: clock, log: decisionLog, counters: Counters(), evidence: lookUps.gatherer,
             metrics: ServiceMetrics(registry), harvest: harvest, limits: limits)
@@ -58,15 +60,7 @@ struct Services: Sendable {
         do throws(StoreFailure) {
             return try configuration.openStore(for: .daemon)
         } catch {
-            let code: Int32 =
-                switch error.kind {
-                case .locked: 75
-                case .denied: StartFailure.noPermission
-                case .uncreatable: StartFailure.cannotCreate
-                case .newer: StartFailure.configuration
-                default: StartFailure.unavailable
-                }
-            throw StartFailure(code, "cannot open the store: \(error)")
+            throw StartFailure("cannot open the store", error)
         }
     }
 
@@ -96,7 +90,7 @@ struct Services: Sendable {
         do throws(StoreFailure) {
             return Lists(entries: try await store.entries(), releases: try await store.releases())
         } catch {
-            throw StartFailure(StartFailure.unavailable, "cannot read the store: \(error)")
+            throw StartFailure("cannot read the store", error)
         }
     }
 
@@ -105,6 +99,13 @@ struct Services: Sendable {
         lookUps.close()
         try? await store.keep(clock.anchor())
         await store.close()
+    }
+}
+
+extension StartFailure {
+    /// With the exit code that the verbs have for it.
+    init(_ what: String, _ failure: StoreFailure) {
+        self.init(ControlFailure(failure).code.rawValue, "\(what): \(failure)")
     }
 }
 
