@@ -25,7 +25,9 @@ struct DashboardTests {
             try door.mail(from: "news\(number)@letters.example", to: "user\(number % 3)@example.test", client: "198.51.100.\(number)")
         }
         try door.mail(from: "", to: "postmaster@example.test")
-        try door.mail(from: "billing@shop.example", to: "anna@example.test", client: "203.0.113.9", helo: "<script>alert(1)</script>")
+        try door.mail(
+            from: "billing@shop.example", to: "anna@example.test", client: "203.0.113.9",
+            helo: "<script>alert(1)</script>" + String(repeating: "x", count: 225))
         try door.mail(
             from: "a-sender-with-a-rather-long-name+and-a-tag@subdomain.of.some.organisation.example", to: "bertha@example.test",
             client: "2001:db8:1:2:3:4:5:6", helo: "[192.0.2.200]")

@@ -29,6 +29,7 @@ extension Asset {
         h2{font-size:1.15rem;margin:1.8rem 0 .6rem}
         h3{font-size:1rem;margin:1.2rem 0 .4rem}
         p{max-width:50rem}
+        p,li,.hint{overflow-wrap:anywhere}
         .lead{font-size:1.05rem}
         .hint{color:var(--soft);font-size:.9rem;margin:.35rem 0}
         .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:.7rem;margin:0}

@@ -78,7 +78,7 @@ extension Template {
         <table>
         <thead><tr><th scope="col">Check</th><th scope="col">Mode</th><th scope="col">Fired</th><th scope="col">Adds</th><th scope="col">Evidence</th></tr></thead>
         <tbody>
-        {{#checks}}<tr{{#fired}} class="fired"{{/fired}}><th scope="row">{{check}}</th><td>{{mode}}</td><td>{{#fired}}yes{{/fired}}{{^fired}}no{{/fired}}</td><td>{{added}}</td><td>{{evidence}}</td></tr>
+        {{#checks}}<tr{{#fired}} class="fired"{{/fired}}><th scope="row">{{check}}</th><td>{{mode}}</td><td>{{#fired}}yes{{/fired}}{{^fired}}no{{/fired}}</td><td>{{added}}</td><td class="long">{{evidence}}</td></tr>
         {{/checks}}</tbody>
         <tfoot><tr><th scope="row">Score</th><td></td><td></td><td>{{score}}</td><td></td></tr></tfoot>
         </table>
