@@ -362,7 +362,9 @@ struct ListExportTests {
         let texts: [(ListEntry.List, ListEntry.Kind, String, String)] = [
             (.block, .client, "dyn.example.com", ""), (.allow, .sender, "partner.example", "=1"), (.allow, .client, "192.0.2.0/24", note),
             (.block, .sender, "\"a,b\"@example.net", ""), (.allow, .recipient, "noc@", ""), (.block, .sender, "+x@example.net", ""),
-            (.trap, .recipient, "old@example.net", ""),
+            (.block, .sender, "#x@example.net", " lead"), (.block, .sender, "'=x@example.net", "'=x"),
+            (.block, .sender, "'x@", "''-trail\t"),
+            (.block, .sender, "a@example.net", ",\u{301}\"\u{301}"), (.trap, .recipient, "old@example.net", ""),
         ]
         var export = ListExport(
             .csv, colours: [.black, .white], sources: [], time: ZoneTime(now: 1000), zone: ListResponderTests.settings())
@@ -372,7 +374,7 @@ struct ListExportTests {
         var table = ListTable()
         var rows: [ListRow] = []
         for line in text.split(separator: "\n") { if case .row(let row) = table.read(line) { rows.append(row) } }
-        #expect(count == 6 && rows.count == 6)
+        #expect(count == 10 && rows.count == 10)
         for (list, kind, entry, note) in texts where list != .trap {
             #expect(rows.contains(ListRow(entry: entry, list: list.rawValue, reason: note, kind: kind.rawValue)), "\(entry) in \(text)")
         }
