@@ -194,7 +194,7 @@ extension ControlHandler {
         let filter = try forgetFilter(search)
         let rows = try await stored { () async throws(StoreFailure) in try await store.forgetReversibly(filter) }
         guard rows.count > 0 else { return (0, nil) }
-        let what = "Forgot \(rows.count == 1 ? "one triplet" : "\(rows.count) triplets")\(Self.words(search))."
+        let what = "Forgot \(rows.count == 1 ? "one triplet" : "\(rows.count) triplets")\(Self.words(search, redacts: state.redacts))."
         let undo = rows.data.map { Undo.rows(count: rows.count, data: Data($0)) }
         return (rows.count, await note(who, what, undo: undo))
     }
@@ -217,12 +217,14 @@ extension ControlHandler {
         return "Added to the \(first.list.rawValue) list: the \(first.kind.rawValue) \(first.entry)\(until)."
     }
 
-    private static func words(_ search: Search) -> String {
+    /// Part of a mailbox need not look like one, so it is redacted before it is noted, for good.
+    private static func words(_ search: Search, redacts: Bool) -> String {
+        func shown(_ mailbox: String) -> String { redacts ? Redaction.mailboxes(mailbox) : mailbox }
         var words = ""
         if let reference = search.reference { words += " of decision \(reference)" }
         if let address = search.address { words += " of clients with \(address)" }
-        if let sender = search.sender { words += " from \(sender)" }
-        if let recipient = search.recipient { words += " to \(recipient)" }
+        if let sender = search.sender { words += " from \(shown(sender))" }
+        if let recipient = search.recipient { words += " to \(shown(recipient))" }
         if let age = search.age { words += " not older than \(WallTime.Span(milliseconds: age).spoken)" }
         return words
     }

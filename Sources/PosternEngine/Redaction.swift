@@ -18,9 +18,14 @@ public enum Redaction {
     public static func sentence(_ text: String) -> String {
         var out: [Substring] = []
         var words = text.split(separator: " ", omittingEmptySubsequences: false)[...]
+        func endsQuoted(_ word: Substring) -> Bool { word.contains("\"@") }
+        let lastQuoted = words.lastIndex(where: endsQuoted) ?? words.startIndex
         while let word = words.popFirst() {
             if out.suffix(2) == ["authenticated", "as"] {
                 out.append(word.hasSuffix(";") ? "…;" : "…")
+            } else if word.hasPrefix("\""), !endsQuoted(word), words.startIndex <= lastQuoted {
+                // A local part in quotes may hold spaces.
+                words = words.drop { !endsQuoted($0) }
             } else if let at = word.lastIndex(of: "@") {
                 out.append("…" + word[at...])
             } else {

@@ -157,6 +157,12 @@ struct AdminOverTheWireTests {
         #expect(try door.post("/api/v1/accounts/release", #"{"account":"\#(id)"}"#).status == 200)
         #expect(try door.get("/api/v1/accounts").body == "[]\n" && !door.get("/changes").body.contains("billing"))
         #expect(try door.mail(from: "billing@shop.example", to: "anna@example.test") == "action=DUNNO", "released all the same")
+        // Nor does a search that is part of an address.
+        try door.mail(from: "billing@shop.example", to: "carl@example.test")
+        #expect(
+            try door.post("/api/v1/forget", #"{"sender":"billing","recipient":"carl@"}"#).body == "{\"forgotten\":1}\n"
+                && door.get("/changes").body.contains("Forgot one triplet from … to …@."))
+        #expect(try !door.get("/changes").body.contains("billing"))
         // Neither what a client calls itself nor what is wrong with a request lets an address through.
         try door.mail(from: "shop@shop.example", to: "x@far.example", helo: "billing@shop.example")
         let client = try door.postern.client()

@@ -167,5 +167,6 @@ struct AuditTests {
                 == "allowed: sender …@example.org; authenticated as …; first attempt")
         #expect(Redaction.sentence("blocked: recipient info@") == "blocked: recipient …@")
         #expect(Redaction.sentence("authenticated as berta") == "authenticated as …")
+        #expect(Redaction.sentence(#"sender "anna b c"@example.org; "x" "y""#) == #"sender …@example.org; "x" "y""#)
     }
 }
