@@ -186,6 +186,8 @@ public struct Engine: Sendable {
         guard inquiry.spared == nil, inquiry.attempt.throttled == nil else { return nil }
         // Whoever is trusted is not charged, which look-ups tell.
         guard !limitsStrangers(inquiry.attempt) || !namesTrusted(inquiry.attempt, now: now) else { return nil }
+        // And so is whether a sender's allow lifts the block around it.
+        if let sender = inquiry.attempt.sender.mailbox, lists.liftedBlock(sender, at: now) != nil { return nil }
         var (decision, isRecognised) = greylist(inquiry, evidence: evidence, now: now)
         guard isRecognised else { return nil }
         finish(&decision, inquiry)
@@ -196,6 +198,9 @@ public struct Engine: Sendable {
     public func conclude(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision {
         let asked = inquiry.shared
         if asked.value.stage == .connect { return greet(inquiry, evidence: evidence, now: now) }
+        if let block = unliftedBlock(inquiry, now: now) {
+            return Decision(verdict: Verdict(.reject, [.blocked(block)]), memory: inquiry.memory)
+        }
         var (decision, isRecognised) =
             if let spared = inquiry.spared {
                 (spare(inquiry, because: spared, evidence: evidence, now: now), false)
@@ -221,6 +226,16 @@ public struct Engine: Sendable {
         finish(&decision, inquiry)
         if limits { return throttled(decision, inquiry, isTrusted: isTrusted(inquiry, assessment, now: now)) }
         return consume decision
+    }
+
+    /// The block of a sender whose allow lifts nothing, since SPF is known not to vouch for whoever names it.
+    private func unliftedBlock(_ inquiry: Inquiry, now: WallTime) -> ListEntry? {
+        switch inquiry.findings?.spf?.result {
+        // RFC 7208 §2.6.6: the DNS may say so in a moment.
+        case .pass?, .temperror?, nil: nil
+        case .none?, .neutral?, .fail?, .softfail?, .permerror?:
+            inquiry.attempt.sender.mailbox.flatMap { lists.liftedBlock($0, at: now) }
+        }
     }
 
     /// Why a client that is not known need not wait, if it need not.

@@ -96,17 +96,25 @@ public struct Lists: Sendable {
     }
 
     /// What is said of a sender or recipient: its mailbox, then its local part, then its domain, the longest first.
-    func mailbox(_ kind: ListEntry.Kind, _ mailbox: Mailbox, at now: WallTime) -> ListEntry? {
+    ///
+    /// - Parameter blocksOnly: as if there were no allow entries.
+    func mailbox(_ kind: ListEntry.Kind, _ mailbox: Mailbox, at now: WallTime, blocksOnly: Bool = false) -> ListEntry? {
         guard !entries.isEmpty || !subscribed.isEmpty else { return nil }
-        return entry(kind, .mailbox(mailbox.folded), at: now)
-            ?? entry(kind, .localPart(mailbox.foldedLocalPart + "@"), at: now)
-            ?? mailbox.domainName.flatMap { domain(kind, $0, at: now) }
-            ?? (kind == .sender ? mailbox.domainName.flatMap { subscribedDomain(kind, $0, at: now) } : nil)
+        return entry(kind, .mailbox(mailbox.folded), at: now, blocksOnly: blocksOnly)
+            ?? entry(kind, .localPart(mailbox.foldedLocalPart + "@"), at: now, blocksOnly: blocksOnly)
+            ?? mailbox.domainName.flatMap { domain(kind, $0, at: now, blocksOnly: blocksOnly) }
+            ?? (kind == .sender ? mailbox.domainName.flatMap { subscribedDomain(kind, $0, at: now, blocksOnly: blocksOnly) } : nil)
     }
 
-    private func subscribedDomain(_ kind: ListEntry.Kind, _ name: DomainName, at now: WallTime) -> ListEntry? {
+    /// The block that an allow of a sender lifts: to be looked for where the allow does not count.
+    func liftedBlock(_ sender: Mailbox, at now: WallTime) -> ListEntry? {
+        guard mayBlock, mailbox(.sender, sender, at: now)?.list == .allow else { return nil }
+        return mailbox(.sender, sender, at: now, blocksOnly: true)
+    }
+
+    private func subscribedDomain(_ kind: ListEntry.Kind, _ name: DomainName, at now: WallTime, blocksOnly: Bool) -> ListEntry? {
         for list in subscribed {
-            if let entry = list.domain(kind, name, at: now) { return entry }
+            if let entry = list.domain(kind, name, at: now, blocksOnly: blocksOnly) { return entry }
         }
         return nil
     }
@@ -127,18 +135,18 @@ public struct Lists: Sendable {
         return nil
     }
 
-    private func domain(_ kind: ListEntry.Kind, _ name: DomainName, at now: WallTime) -> ListEntry? {
+    private func domain(_ kind: ListEntry.Kind, _ name: DomainName, at now: WallTime, blocksOnly: Bool = false) -> ListEntry? {
         guard !entries.isEmpty else { return nil }
         var candidate: DomainName? = name
         while let current = candidate {
-            if let entry = entry(kind, .domain(current), at: now) { return entry }
+            if let entry = entry(kind, .domain(current), at: now, blocksOnly: blocksOnly) { return entry }
             candidate = current.parent
         }
         return nil
     }
 
-    private func entry(_ kind: ListEntry.Kind, _ pattern: Pattern, at now: WallTime) -> ListEntry? {
-        for list in [ListEntry.List.allow, .block] {
+    private func entry(_ kind: ListEntry.Kind, _ pattern: Pattern, at now: WallTime, blocksOnly: Bool = false) -> ListEntry? {
+        for list in [ListEntry.List.allow, .block] where list == .block || !blocksOnly {
             if let entry = entries[Key(kind: kind, pattern: pattern, list: list)], entry.isLive(at: now) { return entry }
         }
         return nil

@@ -20,8 +20,8 @@ enum AllowList: NamedList {
     static let about = """
         An entry is an address, a network, a domain with all below it, a mailbox, or `user@` at any domain. An address is taken \
         for a client; a domain or mailbox for a *sender*, unless --as client (the client's confirmed name lies in it) or \
-        --as recipient says otherwise. Anybody can write any sender: a sender entry counts only where SPF passes for its domain, \
-        and is refused (exit code 65) where look-ups are off.
+        --as recipient says otherwise. Anybody can write any sender: a sender entry counts only where SPF passes for its domain \
+        (elsewhere a block around it stands), and is refused (exit code 65) where look-ups are off.
         """
     static let addExamples = """
           postern allow add 192.0.2.0/24 --note "our newsletter"

@@ -244,6 +244,35 @@ struct EvidenceTests {
         #expect(site.rcpt().word == (result == .pass ? "allowed" : "new"))
     }
 
+    @Test("an allowed sender within a blocked domain is blocked where SPF does not vouch for it", arguments: SPFFinding.Result.allCases)
+    func allowedSenderOfABlockedDomain(result: SPFFinding.Result) throws {
+        var site = site { $0.profile = .classic }
+        func add(_ list: ListEntry.List, _ text: String) throws {
+            site.engine.lists.insert(ListEntry(list, .sender, try #require(Pattern(text)), added: site.now))
+        }
+        try add(.block, "example.org")
+        try add(.allow, "mail.example.org")
+        try add(.allow, "alice@example.org")
+        site.findings.spf = spf(result)
+        for sender in ["alice@example.org", "bob@mail.example.org"] {
+            #expect(site.rcpt(from: sender).word == (result == .pass ? "allowed" : result == .temperror ? "new" : "blocked"))
+        }
+        #expect(site.rcpt(from: "bob@example.org").word == "blocked")
+    }
+
+    @Test("who is known already is asked about where an allow lifts a block")
+    func knownSenderOfABlockedDomain() throws {
+        var site = site { $0.profile = .classic }
+        site.findings.spf = spf(.neutral)
+        _ = site.rcpt(from: "alice@example.org")
+        site.wait(.minutes(5))
+        #expect(site.rcpt(from: "alice@example.org").word == "passed")
+        for (list, text) in [(ListEntry.List.block, "example.org"), (.allow, "alice@example.org")] {
+            site.engine.lists.insert(ListEntry(list, .sender, try #require(Pattern(text)), added: site.now))
+        }
+        #expect(site.rcpt(from: "alice@example.org").word == "blocked")
+    }
+
     // MARK: Known correspondents
 
     @Test("the answer to a user's mail is not greylisted, from whoever SPF says may send it")

@@ -106,11 +106,15 @@ public final class SubscribedList: Sendable {
         return colour == .yellow || colour == .brown ? Suspicion(colour: colour, source: name) : nil
     }
 
-    func domain(_ kind: ListEntry.Kind, _ name: DomainName, at now: WallTime) -> ListEntry? {
+    func domain(_ kind: ListEntry.Kind, _ name: DomainName, at now: WallTime, blocksOnly: Bool) -> ListEntry? {
         guard !domains.isEmpty else { return nil }
         var candidate: DomainName? = name
         while let current = candidate {
-            if let listing = domains[current], listing.isLive(at: now.wholeSecond) { return entry(kind, .domain(current), listing) }
+            if let listing = domains[current], listing.isLive(at: now.wholeSecond),
+                !blocksOnly || statements[Int(listing.mark)].colour != .white
+            {
+                return entry(kind, .domain(current), listing)
+            }
             candidate = current.parent
         }
         return nil
