@@ -33,12 +33,24 @@ extension ControlHandler {
         let same = all.filter { $0.list == name.list && $0.pattern == pattern }
         guard let entry = same.first(where: { $0.kind == kind }) else {
             if let harvested { return harvested }
-            let hint = same.first.map { "; there is one as \($0.kind.rawValue): say --as \($0.kind.rawValue)" } ?? ""
+            let hint =
+                same.first.map { "; there is one as \($0.kind.rawValue): say --as \($0.kind.rawValue)" }
+                ?? subscription(with: name.list, kind, pattern).map {
+                    "; there is one from the subscription \($0): \(name.list == .block ? "allow" : "block") add overrules it"
+                } ?? ""
             throw ControlFailure(.badData, "there is no \(name.list.rawValue) entry for the \(kind.rawValue) \(pattern)\(hint)")
         }
         _ = try await stored { () async throws(StoreFailure) in try await store.remove(name.list, kind, pattern) }
         try await refreshLists()
         return EntryReport(entry, at: state.now())
+    }
+
+    /// The first subscription that has this very entry.
+    private func subscription(with list: ListEntry.List, _ kind: ListEntry.Kind, _ pattern: Pattern) -> String? {
+        let now = state.now().steady
+        return state.engine().lists.subscribed.first { subscribed in
+            !subscribed.entries(of: list, at: now, limit: 1) { $0 == kind && $1 == pattern }.isEmpty
+        }?.name
     }
 
     /// Entries of a subscription that are shown; an export has them all.

@@ -231,6 +231,22 @@ struct HandlerTests {
                 == "there is no allow entry for the sender example.com; there is one as client: say --as client")
     }
 
+    @Test func whoseASubscriptionsEntryIsIsTold() async throws {
+        var lists = Lists()
+        lists.subscribed = [
+            SubscribedList(
+                name: "drop", table: .empty, domains: [try #require(DomainName("spam.example")): .init(mark: 0, length: 0, expires: 0)],
+                statements: [PublishedStatement(.black, reason: "")], checked: state.now().steady)
+        ]
+        state.listsChanged(lists)
+        #expect(
+            await failure(.remove(EntryName(list: .block, pattern: "spam.example")))?.message
+                == "there is no block entry for the sender spam.example; there is one from the subscription drop: allow add overrules it")
+        #expect(
+            await failure(.remove(EntryName(list: .block, pattern: "mail.spam.example")))?.message
+                == "there is no block entry for the sender mail.spam.example")
+    }
+
     @Test func anEntryEndsWhenItsTimeIsUp() async throws {
         _ = try await ask(.add(entries: [EntryDraft(list: .block, pattern: "192.0.2.7", for: .hours(1))]))
         #expect(try await explain(question).verdict == "reject")
