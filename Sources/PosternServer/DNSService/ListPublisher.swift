@@ -120,7 +120,8 @@ final class ListPublisher: PublishedEntriesReader {
         }
     }
 
-    /// RFC 1035 §3.3.13: grows with every change, across restarts too.
+    /// RFC 1035 §3.3.13: grows with every change. It is the time, so that it mostly grows over a restart, too: not where changes came
+    /// faster than seconds just before. Zones are not transferred (RFC 5936), so nobody compares it with an older one.
     private func nextSerial(_ state: inout State) {
         state.serial = max(state.serial &+ 1, UInt32(truncatingIfNeeded: clock.now().wall.milliseconds / 1000))
     }
