@@ -165,12 +165,15 @@ extension ConfigurationLoader {
         }
     }
 
-    /// Whether a DNS service has the zone of an export, and a zone shows its colours.
+    /// Whether a DNS service has the zone of an export, and a zone shows its colours and what the format can hold.
     private func checkZone(of export: Configuration.Export, _ element: Value) {
         guard export.format == .rbldnsd || export.zone != nil else { return }
         let zones = configuration.listeners.flatMap { $0.dnsService?.zones ?? [] }
         let candidates = zones.filter { export.zone == nil || $0.name == export.zone }
         if let zone = export.zone, candidates.isEmpty { element.conflict("exports[].zone: no DNS service has the zone '\(zone)'") }
+        if let zone = export.zone, export.format == .nftables, candidates.contains(where: { $0.kind == .domain }) {
+            element.conflict("exports[].zone: '\(zone)' shows domains, and nftables only knows addresses")
+        }
         let wanted = export.colours ?? (export.zone == nil ? [.black] : [])
         guard !candidates.isEmpty, !candidates.contains(where: { Set(wanted).isSubset(of: $0.colours) }) else { return }
         let which = export.zone.map { "the zone '\($0)' does not show" } ?? "no zone shows"

@@ -25,7 +25,7 @@ struct Export: AsyncParsableCommand {
             With --output the file appears whole, in place of what was there; a pipe or a device is written to. `exports:` in the \
             configuration writes files by itself.
 
-            With --zone what that zone of a DNS service shows is exported: its colours, of its sources. Where a narrower entry is not \
+            With --zone what that zone of a DNS service shows is exported: its colours, of its sources, addresses or domains. Where a narrower entry is not \
             exported, since it is allowed or of another colour, the wider one is written without it.
 
             EXAMPLES

@@ -139,13 +139,15 @@ struct ListReaderTests {
 
 struct ListExportTests {
     private func export(
-        _ format: ListExport.Format, _ sources: [PublishedSource], colours: Set<ListColour> = [.black], kind: ZoneSettings.Kind = .address
+        _ format: ListExport.Format, _ sources: [PublishedSource], colours: Set<ListColour> = [.black], kind: ZoneSettings.Kind = .address,
+        only: ZoneSettings.Kind? = nil
     ) -> (text: String, count: Int) {
         var zone = ListResponderTests.settings()
         zone.kind = kind
         var octets: [UInt8] = []
-        let count = ListExport(format, colours: colours, sources: sources, time: ZoneTime(now: 1000, toWall: 1_795_000_000), zone: zone)
-            .write { octets += $0 }
+        var export = ListExport(format, colours: colours, sources: sources, time: ZoneTime(now: 1000, toWall: 1_795_000_000), zone: zone)
+        export.only = only
+        let count = export.write { octets += $0 }
         return (String(decoding: octets, as: UTF8.self), count)
     }
 
@@ -163,6 +165,12 @@ struct ListExportTests {
     @Test func text() {
         let (text, count) = export(.text, sources)
         #expect(text == "192.0.2.7\n198.51.100.9\n10.1.0.0/16\n10.0.0.0/8\n2001:db8::/64\n192.0.2.8\nspam.example\n" && count == 7)
+    }
+
+    @Test func onlyWhatAZoneShows() {
+        #expect(export(.text, sources, only: .domain).text == "spam.example\n")
+        #expect(export(.text, sources, only: .address).count == 6)
+        #expect(export(.csv, sources, only: .domain).text == "entry,list,expires,reason,source\nspam.example,black,,a domain,own\n")
     }
 
     @Test func csvReadsBack() {

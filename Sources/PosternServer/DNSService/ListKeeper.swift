@@ -258,7 +258,11 @@ extension ListExport {
         } else if let names = zone.sources {
             chosen = sources.filter { names.contains($0.name) }
         }
+        guard format != .nftables || zone.only != .domain else {
+            throw ControlFailure(.badData, "the zone \(zone.settings.name) shows domains, and nftables only knows addresses")
+        }
         self.init(format, colours: zone.colours, sources: chosen, time: time, zone: zone.settings)
+        only = zone.only
         if draft.isOfOwnEntries { entries = Array(lists.allEntries) }
     }
 
@@ -278,7 +282,7 @@ extension ListExport {
 extension ExportDraft {
     /// Whether the admin's entries are asked for as they are.
     fileprivate var isOfOwnEntries: Bool {
-        format == ListExport.Format.csv.rawValue && sources == [Configuration.DNSService.ownSource]
+        format == ListExport.Format.csv.rawValue && sources == [Configuration.DNSService.ownSource] && zone == nil
     }
 }
 
@@ -288,6 +292,8 @@ private struct ExportedZone {
     var colours: Set<ListColour>
     /// Those of the zone that is named; `nil` for all that are shown without being named.
     var sources: [String]?
+    /// What the zone that is named shows; `nil` where none is.
+    var only: ZoneSettings.Kind?
 
     /// A zone of a DNS service: the one that is named, or the first that shows what is exported; where there is none, one that only the
     /// export has.
@@ -310,6 +316,7 @@ private struct ExportedZone {
             }
             settings = ZoneSettings(zone, of: service, configuration)
             sources = zone.sources
+            only = settings.kind
             colours = wanted
             return
         }

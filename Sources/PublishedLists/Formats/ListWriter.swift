@@ -20,6 +20,8 @@ public struct ListExport: Sendable {
     public var entries: [ListEntry]?
     /// For rbldnsd: the zone's name servers, texts and times to live.
     public var zone: ZoneSettings
+    /// Only what a zone of this kind shows; `nil` for addresses and domains. A file for rbldnsd is always of the zone's kind.
+    public var only: ZoneSettings.Kind?
 
     public init(_ format: Format, colours: Set<ListColour>, sources: [PublishedSource], time: ZoneTime, zone: ZoneSettings) {
         self.format = format
@@ -54,15 +56,19 @@ public struct ListExport: Sendable {
             let end = expires == 0 ? "" : time.wall(expires).description
             out.add(EntryCSV.line([entry, statement.colour.rawValue, end, statement.reason, source.name]))
         }
-        let holes = NetworkHoles(holes(in: colours))
-        try forEach { (entry) throws(Failure) in
-            guard colours.contains(entry.statement.colour) else { return }
-            try holes.forEachPart(of: entry.prefix) { (part) throws(Failure) in
-                line(part.description, entry.statement, entry.expires, entry.source)
-                try out.hand(over: body)
+        if only != .domain {
+            let holes = NetworkHoles(holes(in: colours))
+            try forEach { (entry) throws(Failure) in
+                guard colours.contains(entry.statement.colour) else { return }
+                try holes.forEachPart(of: entry.prefix) { (part) throws(Failure) in
+                    line(part.description, entry.statement, entry.expires, entry.source)
+                    try out.hand(over: body)
+                }
             }
         }
-        for entry in domains.shown { line(entry.name.description, entry.statement, entry.expires, entry.source) }
+        if only != .address {
+            for entry in domains.shown { line(entry.name.description, entry.statement, entry.expires, entry.source) }
+        }
         try out.finish(body)
         return count
     }

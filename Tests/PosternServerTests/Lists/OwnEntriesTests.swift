@@ -1,4 +1,6 @@
 import DNSProtocol
+import PosternConfiguration
+import PosternControl
 import PosternCore
 import PosternEngine
 import Testing
@@ -21,6 +23,29 @@ struct OwnEntriesTests {
             zone: ZoneSettings(name: name, nameServers: [name], mailbox: name)
         ).write { octets += $0 }
         return String(decoding: octets, as: UTF8.self)
+    }
+
+    @Test func aZonesExportHasWhatTheZoneShows() throws {
+        let configuration = try ConfigurationLoader.load(
+            """
+            hostname: mx.example.net
+            listeners:
+              - { name: l, role: dnsbl, address: "127.0.0.1:5353", zone: bl.example.net, zones: [{ zone: dbl.example.net, kind: domain }] }
+            """, file: "f"
+        ).configuration
+        let lists = Lists(entries: [try entry(.block, .client, "192.0.2.7"), try entry(.block, .sender, "spam.example")])
+        func export(_ format: String, zone: String?, sources: [String]? = nil) throws -> String {
+            var octets: [UInt8] = []
+            let draft = ExportDraft(format: format, colours: [], sources: sources, zone: zone)
+            try ListExport(draft, configuration, lists, [ListPublisher.own(lists)], ZoneTime(now: 1)).write { octets += $0 }
+            return String(decoding: octets, as: UTF8.self)
+        }
+        #expect(try export("text", zone: nil) == "192.0.2.7\nspam.example\n")
+        #expect(try export("text", zone: "bl.example.net") == "192.0.2.7\n")
+        #expect(try export("text", zone: "dbl.example.net") == "spam.example\n")
+        #expect(try !export("csv", zone: "dbl.example.net", sources: ["own"]).contains("192.0.2.7"))
+        #expect(try export("nftables", zone: "bl.example.net").contains("192.0.2.7"))
+        #expect(throws: ControlFailure.self) { try export("nftables", zone: "dbl.example.net") }
     }
 
     @Test func whatHasExpiredHidesNothingThatCounts() throws {
