@@ -73,7 +73,8 @@ extension Parameter {
             "harvest.foreign_domains", "number", "3",
             "Domains that are not in `domains`, of which a client must hang up on a fake MX before it is suspected. 2 to 8."),
         .init(
-            "harvest.white_after", "number", "50", "Messages that must have passed before an address is published as white; 0 for never."),
+            "harvest.white_after", "number", "50",
+            "Messages of an address that must have passed, and been taken, before it is published as white; 0 for never."),
         .init("harvest.capacity", "number", "250000", "Entries at most. 1 to 10000000."),
         .init("harvest.self_removals", "number", "60", "Self-removals an hour, of all together; 0 for none."),
     ]

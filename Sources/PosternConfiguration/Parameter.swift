@@ -369,7 +369,8 @@ extension Parameter {
         ),
         .init(
             "greylist.proven_after", "number", "5",
-            "Messages that must have passed before a client is no longer greylisted at all; 0 for never."),
+            "Messages that must have passed before a client is no longer greylisted at all; 0 for never. A gateway counts those that a mail server took, a policy service those of which a recipient passed."
+        ),
         .init(
             "greylist.recheck", "duration", "24h",
             "Whoever passed this recently is not judged anew: nothing is looked up. `0s` looks everybody up but those proven."),

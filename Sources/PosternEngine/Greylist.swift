@@ -6,7 +6,6 @@ import PosternCore
 extension Engine {
     /// What greylisting alone says, and whether the client is known so well that nothing else need be asked.
     func greylist(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> (decision: Decision, isRecognised: Bool) {
-        let identities = inquiry.needs.identities
         if let decision = proven(inquiry, evidence: evidence, now: now) { return (decision, true) }
 
         var changes = Changes()
@@ -31,20 +30,15 @@ extension Engine {
 
         switch worst {
         case .known, .passed:
-            var memory = inquiry.memory
-            if !memory.counted {
-                if inquiry.mayBeProven { changes.identities = counted(identities, evidence: evidence, now: now) }
-                memory.counted = true
+            var decision = Decision(verdict: Verdict(.accept, [.greylistKnown]), changes: changes, memory: inquiry.memory)
+            count(inquiry, in: &decision, evidence: evidence, now: now)
+            guard case .passed(let waited) = worst else { return (decision, isRecent) }
+            decision.verdict.causes = [.greylistPassed(waited: waited)]
+            if settings.greylist.header, !decision.memory.headerGiven {
+                decision.verdict.header = "X-Greylist: delayed \(waited.secondsRoundedUp) seconds by postern at \(settings.hostname)"
+                decision.memory.headerGiven = true
             }
-            guard case .passed(let waited) = worst else {
-                return (Decision(verdict: Verdict(.accept, [.greylistKnown]), changes: changes, memory: memory), isRecent)
-            }
-            var verdict = Verdict(.accept, [.greylistPassed(waited: waited)])
-            if settings.greylist.header, !memory.headerGiven {
-                verdict.header = "X-Greylist: delayed \(waited.secondsRoundedUp) seconds by postern at \(settings.hostname)"
-                memory.headerGiven = true
-            }
-            return (Decision(verdict: verdict, changes: changes, memory: memory), false)
+            return (decision, false)
         case .early(let waited):
             return (
                 Decision(
@@ -77,10 +71,7 @@ extension Engine {
             row.expires = now + settings.greylist.lifetime
             decision.changes.triplets.append(Changes.Triplet(key: key, row: row))
         }
-        if !decision.memory.counted {
-            if inquiry.mayBeProven { decision.changes.identities = counted(inquiry.needs.identities, evidence: evidence, now: now) }
-            decision.memory.counted = true
-        }
+        count(inquiry, in: &decision, evidence: evidence, now: now)
         return decision
     }
 
@@ -182,25 +173,33 @@ extension Engine {
         guard settings.greylist.provenAfter > 0, inquiry.mayBeProven else { return nil }
         for (identity, row) in zip(inquiry.needs.identities, evidence.identities) {
             guard let row, row.passes >= settings.greylist.provenAfter, now - row.lastSeen < settings.greylist.lifetime else { continue }
-            var changes = Changes()
-            var memory = inquiry.memory
-            if !memory.counted {
-                memory.counted = true
-                changes.identities = counted(inquiry.needs.identities, evidence: evidence, now: now)
-            }
-            var verdict = Verdict(.accept, [.proven(identity, messages: row.passes)])
+            var decision = Decision(verdict: Verdict(.accept, [.proven(identity, messages: row.passes)]), memory: inquiry.memory)
+            count(inquiry, in: &decision, evidence: evidence, now: now)
             if let (ended, waited) = endOfWait(of: inquiry.needs.triplets, evidence.triplets, now: now) {
-                changes.triplets = ended
-                verdict.causes.append(.waited(waited))
+                decision.changes.triplets = ended
+                decision.verdict.causes.append(.waited(waited))
             }
-            return Decision(verdict: verdict, changes: changes, memory: memory)
+            return decision
         }
         return nil
     }
 
-    /// One more message for each of its identities, whichever of them let it pass: a client that is proven by its name
-    /// stays proven by its network when the name cannot be looked up. What is proven is only renewed, when that is due.
-    private func counted(_ identities: [Identity], evidence: Evidence, now: WallTime) -> [Changes.IdentityCount] {
+    /// Counts a message that passes, once, for each of its identities, whichever of them let it pass: a client that is proven by its
+    /// name stays proven by its network when the name cannot be looked up. A front that speaks with the client counts it when a
+    /// backend has taken it, since until then the client may leave, and the backend refuse it.
+    private func count(_ inquiry: Inquiry, in decision: inout Decision, evidence: Evidence, now: WallTime) {
+        guard inquiry.mayBeProven, !decision.memory.counted else { return }
+        let counts = counted(inquiry.needs.identities, evidence: evidence, now: now)
+        if inquiry.attempt.isConversation {
+            decision.memory.count(for: counts.map(\.identity))
+        } else {
+            decision.changes.identities = counts
+            decision.memory.counted = true
+        }
+    }
+
+    /// One more message for each of these identities. What is proven is only renewed, when that is due.
+    public func counted(_ identities: [Identity], evidence: Evidence, now: WallTime) -> [Changes.IdentityCount] {
         guard let enough = settings.knownAfter else { return [] }
         return zip(identities, evidence.identities).compactMap { identity, row in
             let live = row.flatMap { now - $0.lastSeen < settings.greylist.lifetime ? $0 : nil }

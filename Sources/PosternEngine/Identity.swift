@@ -9,15 +9,19 @@ public enum Identity: Hashable, Sendable {
     case nameDomain(DomainName)
     /// The /24 or /64 around the address.
     case network(Prefix)
+    /// One address, or the /64 around it, by which the harvest lists senders. It has a count of messages and no triplets, and proves
+    /// nothing.
+    case address(Prefix)
 }
 
 extension Identity: CustomStringConvertible {
-    /// `spf:example.org`, `name:example.org`, `net:192.0.2.0/24`: also the text that keys are hashed from.
+    /// `spf:example.org`, `name:example.org`, `net:192.0.2.0/24`, `addr:192.0.2.1`: also the text that keys are hashed from.
     public var description: String {
         switch self {
         case .spfDomain(let domain): "spf:\(domain)"
         case .nameDomain(let domain): "name:\(domain)"
         case .network(let prefix): "net:\(prefix)"
+        case .address(let prefix): "addr:\(prefix)"
         }
     }
 }

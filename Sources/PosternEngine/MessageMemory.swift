@@ -9,8 +9,10 @@ public struct MessageMemory: Equatable, Sendable {
     public var spfFieldGiven = false
     /// Whether an answer about this message has been held back.
     public var held = false
-    /// Whether this message has been counted towards proving its client's identities.
+    /// Whether this message counts towards proving its client's identities: it has been counted, or will be when it is taken.
     public var counted = false
+    /// It does by its last recipient, and nobody has said yet whether the mail server took that one.
+    private var countIsOpen = false
 
     /// Whether a recipient of it was asked about: it is known then whether it counts.
     public var wasAsked = false
@@ -41,6 +43,19 @@ public struct MessageMemory: Equatable, Sendable {
     public var exemptAtRcpt: Cause? {
         get { seldom.exemptAtRcpt }
         set { seldom.exemptAtRcpt = newValue }
+    }
+
+    /// Whom it is to be counted for when it is taken, by a front that hears of that.
+    public var countsFor: [Identity] {
+        get { if case .some(let seldom) = kept { seldom.countsFor } else { [] } }
+        set { if newValue != countsFor { seldom.countsFor = newValue } }
+    }
+
+    /// It has passed, by its last recipient, and counts for these identities once it is taken.
+    mutating func count(for identities: [Identity]) {
+        counted = true
+        countIsOpen = true
+        countsFor = identities
     }
 
     /// Header fields that the front owes the message; a policy service can give one an answer.
@@ -93,7 +108,13 @@ public struct MessageMemory: Equatable, Sendable {
         lastIsOpen = true
     }
 
-    /// The mail server has taken the last recipient, or goes on to another.
+    /// The mail server has taken the last recipient.
+    public mutating func recipientTaken() {
+        countIsOpen = false
+        confirmRecipient()
+    }
+
+    /// The mail server has taken the last recipient, or goes on to another, as far as limits are concerned.
     public mutating func confirmRecipient() {
         lastIsOpen = false
         if case .some = kept { pending.confirm() }
@@ -103,6 +124,11 @@ public struct MessageMemory: Equatable, Sendable {
     public mutating func withdrawRecipient() {
         if lastIsOpen { accepted -= 1 }
         lastIsOpen = false
+        if countIsOpen {
+            countIsOpen = false
+            counted = false
+            countsFor = []
+        }
         if case .some = kept { pending.withdraw() }
     }
 
@@ -118,6 +144,7 @@ public struct MessageMemory: Equatable, Sendable {
         var awaitingData: [Mailbox] = []
         var exemptAtRcpt: Cause?
         var fieldsOwed: [String] = []
+        var countsFor: [Identity] = []
         var pending = PendingRecipients()
         var beforeTrap: BeforeTrap?
     }

@@ -176,7 +176,8 @@ public final class DecisionService: Sendable {
             attempt.throttled = limits.assess(attempt, memory, snapshot.engine, findings, now: now)
         }
         let question = Question(
-            service: self, attempt: SharedAttempt(attempt), isCounted: counts, isInVain: isInVain, snapshot: snapshot,
+            service: self, attempt: SharedAttempt(attempt), isCounted: counts, isInVain: isInVain, hasPassed: memory.counted,
+            snapshot: snapshot,
             reference: Reference(time: wall, counter: counter), now: now, wall: wall, listener: listener, completion: completion)
 
         let step = snapshot.engine.begin(question.attempt, memory: memory, now: now)
@@ -265,6 +266,15 @@ public final class DecisionService: Sendable {
         limits.accepted(subject, recipients: recipients, size: Int(clamping: octets), pending: pending, now: clock.now().steady)
     }
 
+    /// A message that had passed was taken: by a backend, or as far as a policy service hears of it.
+    ///
+    /// - Parameter identities: whom it has yet to be counted for.
+    func taken(from address: IPAddress, countsFor identities: [Identity]) {
+        harvest?.taken(from: address)
+        guard !identities.isEmpty else { return }
+        store.submit(Counting(identities, engine, now: steadyTime))
+    }
+
     /// What counts mean for an attempt now, and every limit that bears on it: for someone who wants to see it.
     func standing(of attempt: Attempt) async -> (throttled: Throttled?, limits: [LimitStanding]) {
         guard let limits else { return (nil, []) }
@@ -328,6 +338,8 @@ public final class DecisionService: Sendable {
         private let isCounted: Bool
         /// Whether its recipient is refused whatever is decided.
         private let isInVain: Bool
+        /// Whether its message has passed by an earlier answer.
+        private let hasPassed: Bool
         let snapshot: Snapshot
         private let reference: Reference
         let now: WallTime
@@ -337,14 +349,15 @@ public final class DecisionService: Sendable {
         private let completion: @Sendable (Outcome) -> Void
 
         init(
-            service: DecisionService, attempt: consuming SharedAttempt, isCounted: Bool, isInVain: Bool, snapshot: consuming Snapshot,
-            reference: Reference, now: WallTime, wall: WallTime, listener: consuming String,
+            service: DecisionService, attempt: consuming SharedAttempt, isCounted: Bool, isInVain: Bool, hasPassed: Bool,
+            snapshot: consuming Snapshot, reference: Reference, now: WallTime, wall: WallTime, listener: consuming String,
             completion: @escaping @Sendable (Outcome) -> Void
         ) {
             self.service = service
             self.attempt = attempt
             self.isCounted = isCounted
             self.isInVain = isInVain
+            self.hasPassed = hasPassed
             self.snapshot = snapshot
             self.reference = reference
             self.now = now
@@ -372,10 +385,11 @@ public final class DecisionService: Sendable {
             if ruling.isKept {
                 service.counters.decided(ruling.decision.verdict)
                 service.metrics?.decided(ruling.decision.verdict.action, since: began)
-                if let harvest = service.harvest, case .proven(_, let messages)? = ruling.decision.verdict.causes.first,
+                // Of a conversation it is heard later.
+                if let harvest = service.harvest, !hasPassed, ruling.decision.memory.counted, !attempt.value.isConversation,
                     let address = attempt.value.client.address
                 {
-                    harvest.vouched(for: address, messages: messages)
+                    harvest.taken(from: address)
                 }
                 service.log.write(ruling)
             }
@@ -477,6 +491,29 @@ public final class DecisionService: Sendable {
             let snapshot = question.snapshot
             let ended = snapshot.engine.endOfWait(of: ruling.decision, evidence: evidence, now: question.now)
             return ended.map { question.ruling($0, ruling.decision.overtaken) } ?? ruling
+        }
+
+        func completed(_ result: Result<Ruling?, StoreFailure>) {}
+    }
+
+    /// One more message for each of these identities.
+    private final class Counting: StoreTransaction {
+        private let engine: Engine
+        private let now: WallTime
+        let needs: Needs
+
+        init(_ identities: [Identity], _ engine: Engine, now: WallTime) {
+            self.engine = engine
+            self.now = now
+            needs = Needs(identities: identities)
+        }
+
+        var isAwaited: Bool { false }
+
+        func decide(_ evidence: Evidence) -> Ruling? {
+            var decision = Decision(verdict: Verdict(.accept, [.stageHasNoCheck]))
+            decision.changes.identities = engine.counted(needs.identities, evidence: evidence, now: now)
+            return Ruling(decision)
         }
 
         func completed(_ result: Result<Ruling?, StoreFailure>) {}

@@ -60,7 +60,7 @@ public struct KeyHasher: Sendable {
     private static func octets(of identity: Identity) -> Int {
         switch identity {
         case .spfDomain(let domain), .nameDomain(let domain): 1 + lengthOctets + domain.text.utf8.count
-        case .network: 2 + 16
+        case .network, .address: 2 + 16
         }
     }
 
@@ -78,14 +78,22 @@ public struct KeyHasher: Sendable {
             append(domain.text, to: buffer, at: &position)
         case .network(let prefix):
             tag(prefix.address.family == .v4 ? 3 : 4)
-            tag(UInt8(prefix.length))
-            // In network order.
-            if prefix.address.family == .v4 {
-                append(UInt32(truncatingIfNeeded: prefix.address.low).bigEndian, to: buffer, at: &position)
-            } else {
-                append(prefix.address.high.bigEndian, to: buffer, at: &position)
-                append(prefix.address.low.bigEndian, to: buffer, at: &position)
-            }
+            append(prefix, to: buffer, at: &position)
+        case .address(let prefix):
+            tag(prefix.address.family == .v4 ? 5 : 6)
+            append(prefix, to: buffer, at: &position)
+        }
+    }
+
+    private static func append(_ prefix: Prefix, to buffer: UnsafeMutableRawBufferPointer, at position: inout Int) {
+        buffer[position] = UInt8(prefix.length)
+        position += 1
+        // In network order.
+        if prefix.address.family == .v4 {
+            append(UInt32(truncatingIfNeeded: prefix.address.low).bigEndian, to: buffer, at: &position)
+        } else {
+            append(prefix.address.high.bigEndian, to: buffer, at: &position)
+            append(prefix.address.low.bigEndian, to: buffer, at: &position)
         }
     }
 

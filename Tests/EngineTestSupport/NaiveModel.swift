@@ -182,7 +182,8 @@ public struct NaiveModel: Sendable {
         defer { messages[message] = memory }
 
         func countOnce() {
-            if !memory.counted, !World.hosts[host].isConsumer { passed.append((now, identities)) }
+            guard !memory.counted, !World.hosts[host].isConsumer else { return }
+            passed.append((now, identities))
             memory.counted = true
         }
         if isProven(host, at: now) {

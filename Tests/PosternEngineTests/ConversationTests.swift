@@ -18,6 +18,8 @@ struct ConversationTests {
         return attempt
     }
 
+    private struct Undecided: Error {}
+
     /// 11 with the default scores: over the band in which recipients are refused.
     private let bad: [Check: Int] = [.nonSMTP: 1, .badOrder: 2]
 
@@ -114,6 +116,42 @@ struct ConversationTests {
         let verdict = site.ask(attempt())
         #expect(verdict.word == "passed")
         #expect(verdict.delay == (mode == .on ? .seconds(5) : .zero))
+    }
+
+    @Test("a message counts when it is taken, by the first recipient that the mail server took")
+    func countsWhenTaken() throws {
+        var site = Site { $0.harvest.mode = .off }
+        func ask(_ memory: MessageMemory) throws -> MessageMemory {
+            guard case .needs(let inquiry) = site.engine.begin(attempt(), memory: memory, now: site.now) else {
+                throw Undecided()
+            }
+            let decision = site.engine.conclude(inquiry, evidence: site.rows.evidence(inquiry.needs), now: site.now)
+            site.rows.apply(decision.changes)
+            return decision.memory
+        }
+        let network = try Identity.network(#require(Prefix("192.0.2.0/24")))
+        #expect(try ask(MessageMemory()) == MessageMemory())
+        site.wait(.minutes(5))
+        var memory = try ask(MessageMemory())
+        #expect(memory.counted && memory.countsFor == [network])
+        memory.withdrawRecipient()
+        #expect(!memory.counted && memory.countsFor.isEmpty, "the mail server refused it")
+        memory = try ask(memory)
+        memory.recipientTaken()
+        memory.withdrawRecipient()
+        #expect(memory.counted && memory.countsFor == [network], "it refused another")
+        #expect(try ask(memory) == memory)
+        #expect(site.rows.identities.isEmpty)
+
+        for count in UInt32(1)...5 {
+            var changes = Changes()
+            let evidence = site.rows.evidence(Needs(identities: memory.countsFor))
+            changes.identities = site.engine.counted(memory.countsFor, evidence: evidence, now: site.now)
+            site.rows.apply(changes)
+            #expect(site.rows.identities[network]?.passes == count)
+        }
+        memory = try ask(MessageMemory())
+        #expect(memory.counted && memory.countsFor.isEmpty, "proven, and renewed not long ago")
     }
 
     @Test("the greeting waits for strangers, not for the proven, and whoever talks in that time is dropped")

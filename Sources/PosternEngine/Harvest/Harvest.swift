@@ -16,6 +16,8 @@ public struct Harvest: Sendable {
     /// Sightings in the order in which they began; some of them may be gone.
     private var order: [Prefix] = []
     private var oldest = 0
+    /// Messages of addresses that are still to be counted.
+    private var messages: [Prefix: UInt32] = [:]
     private var pending: [Pending] = []
     private var firstPending = 0
     /// When somebody removed itself, within the last hour.
@@ -168,20 +170,36 @@ public struct Harvest: Sendable {
         list(HarvestCandidate(address: address, colour: .black, reason: .wroteToTrap, listeners: [listener]), isKnown: isKnown, now: now)
     }
 
-    /// So many messages of a client have passed.
-    public mutating func vouched(for address: IPAddress, messages: UInt32, now: WallTime) {
-        guard settings.mode != .off, settings.whiteAfter > 0, messages >= UInt32(clamping: settings.whiteAfter) else { return }
+    /// A message of this address has passed, and was taken: to be counted where that may change what it is listed as.
+    public mutating func taken(from address: IPAddress, now: WallTime) {
         let prefix = Self.prefix(of: address)
-        guard !isKeptOff(prefix, now) else { return }
-        if let entry = entries[prefix] {
-            if entry.colour == .black || entry.colour == .brown { return put(entry, as: .yellow, .both, [], now) }
-            // A write for each message would be too many.
-            guard entry.expires - now < .milliseconds(settings.lifetime.milliseconds / 2) else { return }
-            return put(entry, as: entry.colour, entry.colour == .white ? .sends(settings.whiteAfter) : .both, [], now)
-        }
+        guard isCounted(prefix, now), messages.count < HarvestSettings.maximumCounted || messages[prefix] != nil else { return }
+        messages[prefix, default: 0] += 1
+    }
+
+    /// How many messages there were since the last time, to be added to those before.
+    public mutating func takeMessages() -> [Prefix: UInt32] {
+        defer { messages = [:] }
+        return messages
+    }
+
+    private func isCounted(_ prefix: Prefix, _ now: WallTime) -> Bool {
+        guard settings.mode != .off, settings.whiteAfter > 0, !isKeptOff(prefix, now) else { return false }
         // The last quarter is kept for those that somebody must be warned of.
-        guard entries.count < settings.capacity / 4 * 3 else { return }
-        put(nil, prefix, as: .white, .sends(settings.whiteAfter), [], now)
+        guard let entry = entries[prefix] else { return entries.count < settings.capacity / 4 * 3 }
+        // A write for each message would be too many.
+        return entry.colour == .black || entry.colour == .brown || entry.expires - now < .milliseconds(settings.lifetime.milliseconds / 2)
+    }
+
+    /// So many messages of an address have passed, and were taken.
+    public mutating func vouched(for address: IPAddress, messages: UInt32, now: WallTime) {
+        let prefix = Self.prefix(of: address)
+        guard messages >= UInt32(clamping: settings.whiteAfter), isCounted(prefix, now) else { return }
+        if let entry = entries[prefix], entry.colour != .white {
+            put(entry, as: .yellow, .both, [], now)
+        } else {
+            put(entries[prefix], prefix, as: .white, .sends(settings.whiteAfter), [], now)
+        }
     }
 
     // MARK: - Entries

@@ -30,6 +30,8 @@ public struct HarvestSettings: Equatable, Sendable {
     public static let maximumSightings = 100_000
     /// Visits that wait to be judged; beyond that they are forgotten.
     public static let maximumPending = 20_000
+    /// Addresses whose messages wait to be counted; beyond that those of others are not.
+    public static let maximumCounted = 100_000
     /// Removals that are remembered; beyond that nobody can remove itself.
     public static let maximumRemovals = 100_000
     /// How long it is remembered that an address has removed itself once.

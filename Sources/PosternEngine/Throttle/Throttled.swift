@@ -225,7 +225,7 @@ extension Engine {
         for identity in client.identities(widths: settings.greylist.widths, domains: domains, spfDomain: findings?.spf?.vouchedDomain) {
             switch identity {
             case .spfDomain(let domain), .nameDomain(let domain): return domain
-            case .network: continue
+            case .network, .address: continue
             }
         }
         return nil

@@ -67,6 +67,14 @@ struct EngineRun {
             (decision, triplet) = decide(attempt, findings, now: now)
         }
         messageMemory = decision.memory
+        // What has passed is taken to have been taken.
+        if !messageMemory.countsFor.isEmpty {
+            var changes = Changes()
+            changes.identities = engine.counted(
+                messageMemory.countsFor, evidence: memory.evidence(Needs(identities: messageMemory.countsFor)), now: now)
+            memory.apply(changes, now: now)
+            messageMemory.countsFor = []
+        }
         return Ruling(action: action(decision.verdict.action), causes: decision.verdict.causes, triplet: triplet)
     }
 

@@ -79,6 +79,10 @@ struct ReplayMemory {
             hash.add(UInt64(3 + prefix.length))
             hash.add(prefix.address.high)
             hash.add(prefix.address.low)
+        case .address(let prefix):
+            hash.add(0)
+            hash.add(prefix.address.high)
+            hash.add(prefix.address.low)
         }
     }
 }

@@ -17,6 +17,9 @@ struct SessionMessage {
     var counts = false
     /// What its recipients cost once it is accepted.
     var pending = PendingRecipients()
+    /// Whether it passed the greylist, and whom it counts for once it is accepted.
+    var hasPassed = false
+    var countsFor: [Identity] = []
 
     init(startedAt: NIODeadline) {
         self.startedAt = startedAt
@@ -44,6 +47,7 @@ extension SessionHandler {
         if accepted, message.counts {
             gateway.decisions.charge(client, recipients: message.recipients, octets: message.octets, message.pending)
         }
+        if accepted, message.hasPassed { gateway.decisions.taken(from: client.source.address, countsFor: message.countsFor) }
         gateway.decisions.log.write { line in
             begin(&line, "message")
             line.add("result", reply.map { accepted || isAnswer ? String($0.code) : "reset" } ?? "aborted")

@@ -240,7 +240,7 @@ extension SessionHandler: BackendUser {
         if message == nil { message = SessionMessage(startedAt: .now()) }
         if reply.isPositive {
             message?.recipients += 1
-            memory.confirmRecipient()
+            memory.recipientTaken()
             gateway.clients.count(client.source.address, unknown: false, capacity: current.settings.probe.clients, now: .now())
             if current.settings.probe.isOn { knowsMailbox(recipient.mailbox) }
         } else {
@@ -312,6 +312,8 @@ extension SessionHandler: BackendUser {
         message?.ended = end
         message?.counts = memory.counts
         message?.pending = memory.pending
+        message?.hasPassed = memory.counted
+        message?.countsFor = memory.countsFor
         memory = .init()
         relay.errand = nil
         relay.lostRoutes = [:]

@@ -28,6 +28,10 @@ public final class HarvestService: PublishedEntries {
 
     private static let tick = Duration.milliseconds(500)
     private static let expiryTicks = 20
+    /// Ten seconds: what a crash may forget of the messages of senders.
+    private static let countTicks = 20
+    /// Rows that are read and written together.
+    private static let countsAtOnce = 256
     /// Ten minutes: what a crash may forget costs two more days until somebody is harvested.
     private static let touchTicks = 1200
     /// Changes that wait for a store that does not work; beyond that what is in memory alone counts.
@@ -110,10 +114,10 @@ public final class HarvestService: PublishedEntries {
         }
     }
 
-    /// So many messages of a client have passed.
-    func vouched(for address: IPAddress, messages: UInt32) {
+    /// A message that had passed was taken from this address.
+    func taken(from address: IPAddress) {
         let now = clock.now().steady
-        state.withLockedValue { $0.vouched(for: address, messages: messages, now: now) }
+        state.withLockedValue { $0.taken(from: address, now: now) }
     }
 
     /// Whether somebody who is to be listed is known as a sender of wanted mail; `nil` where it must not be listed, which its name may
@@ -241,9 +245,11 @@ public final class HarvestService: PublishedEntries {
             try? await Task.sleep(for: Self.tick)
             ticks += 1
             await judge(engine(), expires: ticks % Self.expiryTicks == 0)
+            if ticks % Self.countTicks == 0 { countMessages(keptFor: engine().settings.greylist.lifetime) }
             if ticks % Self.touchTicks == 0 { state.withLockedValue { $0.keepTouches(isComplete: false) } }
             await save(&unsaved)
         }
+        countMessages(keptFor: engine().settings.greylist.lifetime)
         state.withLockedValue { $0.keepTouches(isComplete: true) }
         await save(&unsaved)
     }
@@ -277,6 +283,36 @@ public final class HarvestService: PublishedEntries {
             rest = rest.dropFirst(Self.namesAtOnce)
         }
         tell()
+    }
+
+    /// Adds the messages that were taken to each address's count, which lasts as long as no `lifetime` goes by without one, and lists
+    /// those that have sent enough. It is the address's own: what others of its network or domain have sent says nothing of it.
+    func countMessages(keptFor lifetime: WallTime.Span) {
+        let now = clock.now().steady
+        var rest = state.withLockedValue { $0.takeMessages() }.map { (address: $0.key, messages: $0.value) }[...]
+        while !rest.isEmpty {
+            let lot = rest.prefix(Self.countsAtOnce)
+            rest = rest.dropFirst(Self.countsAtOnce)
+            let transaction = BlockTransaction(needs: Needs(identities: lot.map { .address($0.address) })) { evidence in
+                var decision = Decision(verdict: Verdict(.accept, [.stageHasNoCheck]))
+                decision.changes.identities = zip(lot, evidence.identities).map { one, row in
+                    let before = row.map { now - $0.lastSeen < lifetime ? $0.passes : 0 } ?? 0
+                    let passes = UInt32(clamping: UInt64(before) + UInt64(one.messages))
+                    return .init(
+                        identity: .address(one.address), row: IdentityRow(passes: passes, lastSeen: now, expires: now + lifetime))
+                }
+                return (decision, nil)
+            } completion: { [state] result in
+                // Told elsewhere.
+                guard case .success((let decision, _)) = result else { return }
+                state.withLockedValue { harvest in
+                    for (one, count) in zip(lot, decision.changes.identities) {
+                        harvest.vouched(for: one.address.address, messages: count.row.passes, now: now)
+                    }
+                }
+            }
+            store.submit(transaction)
+        }
     }
 
     private func save(_ unsaved: inout HarvestChanges) async {

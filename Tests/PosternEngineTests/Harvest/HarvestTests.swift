@@ -304,6 +304,32 @@ struct HarvestTests {
         #expect(off.colour(sender) == nil)
     }
 
+    @Test func messagesAreCountedByAddressWhereTheyMatter() {
+        var traps = Traps { $0.whiteAfter = 2 }
+        func take(_ addresses: String...) -> [String: UInt32] {
+            for address in addresses { traps.harvest.taken(from: IPAddress(address)!, now: traps.now) }
+            return Dictionary(uniqueKeysWithValues: traps.harvest.takeMessages().map { ("\($0.key)", $0.value) })
+        }
+        #expect(
+            take("198.51.100.25", "198.51.100.26", "198.51.100.25", "2001:db8::1", "2001:db8::2")
+                == ["198.51.100.25": 2, "198.51.100.26": 1, "2001:db8::/64": 2])
+        #expect(take().isEmpty)
+        traps.harvest.vouched(for: IPAddress("198.51.100.25")!, messages: 2, now: traps.now)
+        traps.harvest.wroteToTrap(IPAddress(bot)!, listener: "mx", isKnown: false, now: traps.now)
+        #expect(take("198.51.100.25", bot) == [bot: 1], "it is white, and was so a moment ago")
+        traps.pass(.days(3))
+        #expect(take("198.51.100.25") == ["198.51.100.25": 1], "it is to stay white")
+        _ = traps.harvest.remove(Harvest.prefix(of: IPAddress(bot)!), now: traps.now)
+        #expect(take(bot).isEmpty)
+        for number in 0..<UInt32(HarvestSettings.maximumCounted + 10) {
+            traps.harvest.taken(from: IPAddress(v4: 0x0a00_0000 + number), now: traps.now)
+        }
+        #expect(traps.harvest.takeMessages().count == HarvestSettings.maximumCounted)
+        var off = Traps { $0.whiteAfter = 0 }
+        off.harvest.taken(from: IPAddress(bot)!, now: off.now)
+        #expect(off.harvest.takeMessages().isEmpty)
+    }
+
     @Test func aKnownSenderAtTheFakeMXIsYellow() {
         var traps = Traps()
         traps.visit(bot)

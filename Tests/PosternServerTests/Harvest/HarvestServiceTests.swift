@@ -133,6 +133,36 @@ struct HarvestServiceTests {
         #expect(site.service.colour(of: IPAddress("192.0.2.66")!) == .black, "two did")
     }
 
+    /// A policy service hears of a message once, whatever it asks, and an address has its own count.
+    @Test func anAddressIsWhiteForItsOwnMessages() async throws {
+        let site = try Site { ($0.greylist.provenAfter, $0.harvest.whiteAfter, $0.greylist.delay) = (1, 3, .milliseconds(1)) }
+        let decisions = DecisionService(
+            engine: site.engine, store: site.store, clock: site.clock,
+            log: DecisionLog(writer: try LineCapture().writer, isEnabled: false), counters: Counters(), harvest: site.service)
+        func colour(_ address: String) -> ListColour? { site.service.colour(of: IPAddress(address)!) }
+        func ask(_ address: String, recipients: Int = 4) async throws {
+            var memory = MessageMemory()
+            for number in 0..<recipients {
+                memory = await withCheckedContinuation { [memory] continuation in
+                    decisions.decide(site.attempt(address, to: "user\(number)@example.org"), memory: memory, listener: "mx") {
+                        continuation.resume(returning: $0.memory)
+                    }
+                }
+            }
+            site.service.countMessages(keptFor: .days(36))
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        for _ in 0..<3 { try await ask("198.51.100.1") }
+        #expect(colour("198.51.100.1") == nil, "the first was deferred")
+        try await ask("198.51.100.1")
+        #expect(colour("198.51.100.1") == .white)
+        for _ in 0..<2 { try await ask("198.51.100.2") }
+        #expect(colour("198.51.100.2") == nil)
+        try await ask("198.51.100.2")
+        #expect(colour("198.51.100.2") == .white)
+        #expect(site.service.entries.count == 2)
+    }
+
     @Test func whoIsNamedInNetworksLaterIsTakenOff() async throws {
         var site = try Site()
         try await site.hangUpTwice(Self.bot)
