@@ -135,8 +135,9 @@ extension Engine {
     /// The judgement on one triplet from what is known of it, and the row that follows.
     private func judge(_ known: TripletRow?, now: WallTime) -> (judgement: Judgement, row: TripletRow) {
         let settings = settings.greylist
+        let isShadow = settings.mode == .shadow
         guard var row = known else {
-            let row = TripletRow(firstSeen: now, lastSeen: now, deferrals: 1, passes: 0, expires: now + settings.window)
+            let row = TripletRow(firstSeen: now, lastSeen: now, deferrals: isShadow ? 0 : 1, passes: 0, expires: now + settings.window)
             return (.new, row)
         }
         // A row from the future can only come from a clock that was wrong when it was written: it counts as of now.
@@ -145,12 +146,14 @@ extension Engine {
         let waited = now - row.firstSeen
         if row.passedAt == nil, waited < settings.delay {
             // The clock started at the first attempt; coming back early neither restarts nor lengthens it.
-            row.deferrals = row.deferrals.incrementedWithoutOverflow
+            if !isShadow { row.deferrals = row.deferrals.incrementedWithoutOverflow }
             row.passes = 0
             row.expires = row.firstSeen + settings.window
             return (.early(waited: waited), row)
         }
-        let judgement = row.passedAt == nil ? Judgement.passed(waited: waited) : .known
+        // What shadow alone has seen was never delayed: it has passed before.
+        let isDelayed = row.passedAt == nil && (isShadow || row.deferrals > 0)
+        let judgement = isDelayed ? Judgement.passed(waited: waited) : .known
         row.passedAt = row.passedAt ?? now
         row.passes = row.passes.incrementedWithoutOverflow
         row.expires = now + settings.lifetime

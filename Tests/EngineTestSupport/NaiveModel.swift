@@ -12,6 +12,8 @@ public struct NaiveModel: Sendable {
         var recipient: String
         /// When the waiting that this attempt is part of began; `nil` once it is over, because the mail passed.
         var waitingSince: WallTime?
+        /// Whether anybody was sent away while it lasted, and not just watched.
+        var wasDeferred: Bool
     }
 
     struct Message {
@@ -76,8 +78,8 @@ public struct NaiveModel: Sendable {
 
     enum Finding: Equatable {
         case new
-        case early(since: WallTime)
-        case passes(since: WallTime)
+        case early(since: WallTime, wasDeferred: Bool)
+        case passes(since: WallTime, wasDeferred: Bool)
         case known
     }
 
@@ -95,7 +97,8 @@ public struct NaiveModel: Sendable {
         if entries.contains(where: { $0.waitingSince == nil }) { return .known }
         // A moment that lies ahead can only be a clock's error.
         guard let since = entries.compactMap(\.waitingSince).min().map({ min($0, now) }) else { return .new }
-        return now - since < delay ? .early(since: since) : .passes(since: since)
+        let wasDeferred = entries.contains(where: \.wasDeferred)
+        return now - since < delay ? .early(since: since, wasDeferred: wasDeferred) : .passes(since: since, wasDeferred: wasDeferred)
     }
 
     /// How many messages have passed from this identity, without a lifetime's silence among them or since.
@@ -196,21 +199,27 @@ public struct NaiveModel: Sendable {
         let starts = findings.compactMap { finding -> WallTime? in
             switch finding {
             case .new: now
-            case .early(let since): since
+            case .early(let since, _): since
             case .passes, .known: nil
             }
         }
         let waits = !starts.isEmpty
         for (recipient, finding) in zip(recipients, findings) {
             let entry: WallTime??
+            var wasDeferred = mode == .on
             switch finding {
             case .new: entry = .some(now)
-            case .early(let since): entry = .some(since)
+            case .early(let since, let was):
+                entry = .some(since)
+                wasDeferred = wasDeferred || was
             // Nothing has passed where the message as a whole must wait.
             case .passes, .known: entry = waits ? nil : .some(nil)
             }
             if let waitingSince = entry {
-                diary.append(Entry(time: now, identities: identities, person: person, recipient: recipient, waitingSince: waitingSince))
+                diary.append(
+                    Entry(
+                        time: now, identities: identities, person: person, recipient: recipient, waitingSince: waitingSince,
+                        wasDeferred: wasDeferred))
             }
         }
 
@@ -219,7 +228,11 @@ public struct NaiveModel: Sendable {
             answer = Answer(action: .defer, word: findings.contains(.new) ? "new" : "early", passesAt: latest + delay)
         } else {
             countOnce()
-            let earliest = findings.compactMap { if case .passes(let since) = $0 { since } else { nil } }.min()
+            // Who was only watched has passed before.
+            let earliest = findings.compactMap { finding -> WallTime? in
+                guard case .passes(let since, let wasDeferred) = finding, wasDeferred || mode == .shadow else { return nil }
+                return since
+            }.min()
             answer = Answer(action: .accept, word: earliest == nil ? "known" : "passed")
             if let earliest, !memory.headerGiven {
                 memory.headerGiven = true

@@ -293,12 +293,20 @@ struct GreylistTests {
         site.wait(.minutes(3))
         let second = site.rcpt()
         #expect(second.action == .accept && second.word == "passed" && second.header == nil)
-        // What shadow has seen counts when it is switched on.
+        // What shadow has seen counts when it is switched on, and was not delayed by it.
         _ = site.rcpt(from: "carol@example.org")
+        site.wait(.minutes(2))
+        _ = site.rcpt(from: "dave@example.org")
+        #expect(site.rows.triplets.values.allSatisfy { $0.deferrals == 0 })
         site.engine.settings.greylist.mode = .on
-        site.wait(.minutes(3))
+        site.wait(.minutes(1))
         #expect(site.rcpt().word == "known")
-        #expect(site.rcpt(from: "carol@example.org").word == "passed")
+        let watched = site.rcpt(from: "carol@example.org")
+        #expect(watched.word == "known" && watched.header == nil)
+        #expect(site.rcpt(from: "dave@example.org").word == "early")
+        site.wait(.minutes(2))
+        let delayed = site.rcpt(from: "dave@example.org")
+        #expect(delayed.word == "passed" && delayed.header != nil)
     }
 
     @Test("off asks for no evidence and remembers nothing")
