@@ -21,7 +21,9 @@ public struct AdminSettings: Sendable {
     static let maximumConnections = 256
     /// Octets of a request's body.
     static let maximumBody = 65_536
-    /// Octets of a request's header fields.
+    /// Octets of a log-in's body.
+    static let maximumLogin = 4096
+    /// Octets of a request's header fields, and of its target.
     static let maximumHeader = 16_384
     /// Seconds after which a connection without a request is closed.
     static let idle: Int64 = 60

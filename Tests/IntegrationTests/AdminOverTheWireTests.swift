@@ -61,6 +61,56 @@ struct AdminOverTheWireTests {
         #expect(!door.postern.log.contains("failed"), "\(door.postern.log)")
     }
 
+    @Test func `A head that cannot be meant is refused, and whoever waits before the body gets a word`() async throws {
+        let door = try await DashboardUnderTest.start()
+        /// The status of the answer to a head as it is.
+        func status(_ lines: String...) throws -> String {
+            let client = try PolicyClient(port: door.port)
+            client.send(lines.map { $0 + "\r\n" }.joined() + "\r\n")
+            return String(try client.read(until: "\r\n\r\n").dropFirst("HTTP/1.1 ".count).prefix(3))
+        }
+        let (host, evil, long) = ("Host: 127.0.0.1", "Host: evil.example", String(repeating: "a", count: 60_000))
+        // RFC 9112 §3.2, §3.2.2.
+        #expect(try status("GET /api/v1/now HTTP/1.1", host) == "200")
+        #expect(try status("GET /api/v1/now HTTP/1.1", host, evil) == "400")
+        #expect(try status("GET /health HTTP/1.1") == "400")
+        #expect(try status("GET /api/v1/now HTTP/1.0") == "200")
+        #expect(try status("GET http://evil.example/api/v1/now HTTP/1.1", host) == "421")
+        #expect(try status("GET http://localhost@evil.example/api/v1/now HTTP/1.1", host) == "400")
+        #expect(try status("GET HTTP://localhost/api/v1/now HTTP/1.1", evil) == "200")
+        #expect(try status("GET http://localhost HTTP/1.1", host) == "200")
+
+        #expect(try status("GET /\(long) HTTP/1.1", host) == "414")
+        #expect(try status("GET /health HTTP/1.1", host, "X: \(long)") == "431")
+        #expect(try status("GET /health HTTP/1.1", host, "X: \(long)", "Y: \(long)") == "431")
+        #expect(try status("NONSENSE / HTTP/1.1", host) == "501")
+        #expect(try status("GET /", host) == "400")
+        for method in ["OPTIONS", "PUT", "DELETE", "POST"] {
+            let answer = try WebClient.request(method, "/ready", port: door.port)
+            #expect(answer.status == 405 && answer.headers["allow"] == "GET, HEAD", "\(method)")
+        }
+        for path in ["/", "/nothing", "/find/1K4X0M7Q0A0", "/api/v1/nothing"] {
+            let (head, get) = (try WebClient.request("HEAD", path, port: door.port), try door.get(path))
+            #expect(head.status == get.status && head.headers["content-length"] == get.headers["content-length"], "\(path)")
+            #expect(head.body.isEmpty, "\(path)")
+        }
+
+        // RFC 9110 §10.1.1.
+        let body = #"{"recipient":"b@example.test"}"#
+        let expecting =
+            "\(host)\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\nExpect: 100-continue\r\n"
+        let waiting = try PolicyClient(port: door.port)
+        waiting.send("POST /api/v1/release HTTP/1.1\r\n\(expecting)X-Postern-Request: 1\r\n\r\n")
+        #expect(try waiting.read(until: "\r\n\r\n") == "HTTP/1.1 100 Continue\r\n\r\n")
+        waiting.send(body)
+        #expect(try waiting.read(until: "\r\n\r\n").hasPrefix("HTTP/1.1 200 "))
+        let refused = try PolicyClient(port: door.port)
+        refused.send("POST /api/v1/release HTTP/1.1\r\n\(expecting)\r\n")
+        #expect(try refused.read(until: "\r\n\r\n").hasPrefix("HTTP/1.1 403 "))
+        #expect(refused.isClosedByPeer(within: 20))
+        try await door.postern.stop()
+    }
+
     @Test func `What the JSON interface refuses it says in JSON, by the names of its fields`() async throws {
         let door = try await DashboardUnderTest.start()
         let ours = ["X-Postern-Request": "1", "content-type": "application/json"]
@@ -209,6 +259,8 @@ struct AdminOverTheWireTests {
         try await reload("reloaded")
         #expect(try await visit("the-first-token-of-all") == "two.example 401")
         #expect(try await visit("another-one-altogether") == "two.example 200")
+        // RFC 9110 §11.4: one space or more.
+        #expect(try await visit("  another-one-altogether") == "two.example 200")
         try folder.write("no certificate\n", to: "tls/certificate.pem")
         try await reload("was not reloaded")
         #expect(try await visit("another-one-altogether") == "two.example 200")

@@ -39,14 +39,21 @@ final class AdminDoor: Sendable {
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
     func responder() -> HTTPChannelHandler.Responder {
-        let router = Router(context: BasicRequestContext.self, options: .autoGenerateHeadEndpoints)
+        let router = Router(context: BasicRequestContext.self)
         site.addRoutes(to: router)
         let pages = router.buildResponder()
         return { request, writer, channel in
             let context = BasicRequestContext(source: .init(channel: channel, logger: self.logger))
             var response: Response
             do {
-                response = try await self.answer(request) { try await pages.respond(to: $0, context: context) }
+                if let turnedAway = await self.turnAway(request) {
+                    response = turnedAway
+                    // Whoever waited for a word before the body may send it all the same, or another request (RFC 9110 §10.1.1).
+                    if request.expectsContinue { response.headers[.connection] = "close" }
+                } else {
+                    if request.expectsContinue { try await writer.writeInformationalHead(HTTPResponse(status: .continue)) }
+                    response = try await self.answer(request) { try await pages.respond(to: $0, context: context) }
+                }
             } catch let error as HTTPError {
                 response = self.refusal(of: request, error.body ?? error.status.reasonPhrase, error.status)
             } catch let error as HTTPParserError {
@@ -63,82 +70,102 @@ final class AdminDoor: Sendable {
         }
     }
 
-    private func answer(_ request: Request, _ pages: (Request) async throws -> Response) async throws -> Response {
+    /// What is answered by the head of a request alone; `nil` where its body is wanted, or a page.
+    private func turnAway(_ request: Request) async -> Response? {
         let path = request.uri.path
         // What a load balancer or a monitor asks, by whatever name, says nothing that needs a token.
-        if path == "/health" || path == "/ready" { return try await pages(request) }
+        let isProbe = path == "/health" || path == "/ready"
         // RFC 9112 §3.2.
-        guard request.head.authority?.isEmpty == false else {
-            return refusal(of: request, "A request says by Host whom it is for.", .badRequest)
+        guard let authority = request.head.authority, isProbe || !authority.isEmpty else {
+            return refusal(of: request, "A request says by one Host whom it is for.", .badRequest)
         }
-        guard isOurs(request.head.authority) else {
+        guard (request.head.path ?? "").utf8.count <= AdminSettings.maximumHeader else {
+            return refusal(of: request, "A request's target has at most \(AdminSettings.maximumHeader) octets.", .uriTooLong)
+        }
+        guard request.headers.reduce(0, { $0 + $1.name.rawName.utf8.count + $1.value.utf8.count }) <= AdminSettings.maximumHeader else {
+            return refusal(
+                of: request, "A request's header fields have at most \(AdminSettings.maximumHeader) octets.", .requestHeaderFieldsTooLarge)
+        }
+        if isProbe { return wrongMethod(request, of: [.get, .head]) }
+        guard isOurs(authority) else {
             return refusal(
                 of: request, "This listener is not called that. Open it by its address, or name it in listeners[].hosts.",
                 .misdirectedRequest)
         }
-        if settings.token != nil {
-            if path == "/login" { return try await login(request) }
-            if path.hasPrefix("/assets/") { return try await pages(request) }
-            guard isKnown(request) else {
-                if request.headers[.authorization] != nil {
-                    logger.warning("a wrong token for the dashboard", metadata: ["path": "\(path)"])
-                    try? await Task.sleep(for: Self.penance)
-                }
-                guard request.method == .get, accepts(request, "text/html") else {
-                    var response = refusal(of: request, "A token is needed.", .unauthorized)
-                    response.headers[.wwwAuthenticate] = "Bearer"
-                    return response
-                }
-                return .seeOther("/login")
+        if settings.token != nil, path != "/login", !path.hasPrefix("/assets/"), !isKnown(request) {
+            if request.headers[.authorization] != nil {
+                logger.warning("a wrong token for the dashboard", metadata: ["path": "\(path)"])
+                try? await Task.sleep(for: Self.penance)
             }
+            guard request.method == .get, accepts(request, "text/html") else {
+                var response = refusal(of: request, "A token is needed.", .unauthorized)
+                response.headers[.wwwAuthenticate] = "Bearer"
+                return response
+            }
+            return .seeOther("/login")
         }
-        switch request.method {
-        case .get, .head: return try await pages(request)
-        case .post: return try await change(request, pages)
-        default:
-            var response = refusal(of: request, "GET, HEAD and POST are known here.", .methodNotAllowed)
-            response.headers[.allow] = "GET, HEAD, POST"
-            return response
-        }
+        return wrongMethod(request, of: [.get, .head, .post]) ?? (request.method == .post ? turnAway(change: request) : nil)
+    }
+
+    private func wrongMethod(_ request: Request, of allowed: [HTTPRequest.Method]) -> Response? {
+        guard !allowed.contains(request.method) else { return nil }
+        let names = allowed.map(\.rawValue).joined(separator: ", ")
+        var response = refusal(of: request, "What is known here is \(names).", .methodNotAllowed)
+        response.headers[.allow] = names
+        return response
     }
 
     /// A change must come from a page of ours, or from a program that a browser cannot be made to imitate.
-    private func change(_ request: Request, _ pages: (Request) async throws -> Response) async throws -> Response {
+    private func turnAway(change request: Request) -> Response? {
         guard isOfOurOrigin(request) else { return refusal(of: request, "This form was not sent from here.", .forbidden) }
         guard let length = request.headers[.contentLength].flatMap({ Int($0) }) else {
             return refusal(of: request, "A request that changes something says by Content-Length how many octets it has.", .lengthRequired)
         }
-        guard length <= AdminSettings.maximumBody else {
-            return refusal(of: request, "A request has at most \(AdminSettings.maximumBody) octets.", .contentTooLarge)
+        let maximum = isLogin(request) ? AdminSettings.maximumLogin : AdminSettings.maximumBody
+        guard length <= maximum else {
+            return refusal(of: request, "A request has at most \(maximum) octets.", .contentTooLarge)
+        }
+        guard request.uri.path.hasPrefix("/api/") else { return nil }
+        // Neither can be sent to another origin without asking it first, which is never granted (Fetch §4.8).
+        guard request.headers[.contentType]?.lowercased().hasPrefix("application/json") == true,
+            request.headers[.authorization] != nil || request.headers[Self.marker] != nil
+        else {
+            return .json(
+                APIFailure(error: "a change needs the header X-Postern-Request, or a token, and a body of application/json"),
+                status: .forbidden)
+        }
+        return nil
+    }
+
+    private func answer(_ request: Request, _ pages: (Request) async throws -> Response) async throws -> Response {
+        guard request.method == .post else {
+            if isLogin(request) { return site.loginPage(failed: false) }
+            // RFC 9110 §9.3.2: as GET would be answered, without the body.
+            var head = request.head
+            head.method = .get
+            return try await pages(Request(head: head, body: request.body))
         }
         var request = request
         let body = try await request.collectBody(upTo: AdminSettings.maximumBody)
+        if isLogin(request) { return await login(FormFields(String(buffer: body))) }
         if !request.uri.path.hasPrefix("/api/") {
             let fields = FormFields(String(buffer: body))
             guard let token = fields["form_token"], Secret.equal(token, site.formToken) else {
                 return .text("The form is too old, or not ours: go back, reload the page, and send it again.", status: .forbidden)
             }
-        } else {
-            // Neither can be sent to another origin without asking it first, which is never granted (Fetch §4.8).
-            guard request.headers[.contentType]?.lowercased().hasPrefix("application/json") == true,
-                request.headers[.authorization] != nil || request.headers[Self.marker] != nil
-            else {
-                return .json(
-                    APIFailure(error: "a change needs the header X-Postern-Request, or a token, and a body of application/json"),
-                    status: .forbidden)
-            }
         }
         return try await pages(request)
     }
+
+    private func isLogin(_ request: Request) -> Bool { request.uri.path == "/login" && settings.token != nil }
 
     private static let marker = HTTPField.Name("X-Postern-Request") ?? .userAgent
 
     // MARK: - Who asks
 
     /// Whether a Host header names us. Over a UNIX socket there is no name that could lead elsewhere, but a proxy's is checked too.
-    private func isOurs(_ authority: String?) -> Bool {
-        guard let authority = authority?.lowercased(), !authority.isEmpty else { return false }
-        let (host, settings) = (Self.host(of: authority), settings)
+    private func isOurs(_ authority: String) -> Bool {
+        let (host, settings) = (Self.host(of: authority.lowercased()), settings)
         return settings.hosts.contains(host) || settings.takesAnyAddress && Self.isAddress(host)
     }
 
@@ -162,7 +189,7 @@ final class AdminDoor: Sendable {
     private func isKnown(_ request: Request) -> Bool {
         guard let token = settings.token else { return true }
         if let header = request.headers[.authorization], header.lowercased().hasPrefix("bearer ") {
-            return Secret.equal(header.dropFirst(7), token)
+            return Secret.equal(header.dropFirst(7).drop { $0 == " " }, token)
         }
         return cookie(of: request).map(sessions.holds) ?? false
     }
@@ -180,13 +207,7 @@ final class AdminDoor: Sendable {
     /// After a wrong token: guessing is slow, whoever guesses.
     private static let penance = Duration.seconds(1)
 
-    private func login(_ request: Request) async throws -> Response {
-        guard request.method == .post else { return site.loginPage(failed: false) }
-        guard isOfOurOrigin(request), let length = request.headers[.contentLength].flatMap({ Int($0) }), length <= 4096 else {
-            return .text("This form was not sent from here.", status: .forbidden)
-        }
-        var request = request
-        let fields = FormFields(String(buffer: try await request.collectBody(upTo: 4096)))
+    private func login(_ fields: FormFields) async -> Response {
         guard let given = fields["token"], let token = settings.token, Secret.equal(given, token) else {
             logger.warning("a wrong token for the dashboard")
             try? await Task.sleep(for: Self.penance)
@@ -218,4 +239,9 @@ final class AdminDoor: Sendable {
     private static let referrerPolicy = HTTPField.Name("Referrer-Policy") ?? .userAgent
     private static let openerPolicy = HTTPField.Name("Cross-Origin-Opener-Policy") ?? .userAgent
     private static let resourcePolicy = HTTPField.Name("Cross-Origin-Resource-Policy") ?? .userAgent
+}
+
+extension Request {
+    /// Whether its sender waits for a word before the body (RFC 9110 §10.1.1).
+    fileprivate var expectsContinue: Bool { headers[.expect]?.lowercased() == "100-continue" }
 }

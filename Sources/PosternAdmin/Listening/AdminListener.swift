@@ -3,6 +3,7 @@ import HummingbirdCore
 import Logging
 import NIOConcurrencyHelpers
 import NIOCore
+import NIOHTTP1
 import NIOPosix
 import NIOSSL
 import PosternCore
@@ -52,10 +53,11 @@ public final class AdminListener: Sendable {
         let door = AdminDoor(settings: settings, site: site, logger: logger)
         let responder = door.responder()
         var http = HTTP1Channel.Configuration(idleTimeout: .seconds(AdminSettings.idle))
-        http.httpDecoder.maxHeaderFieldSize = AdminSettings.maximumHeader
-        http.httpDecoder.maxHeaderListSize = AdminSettings.maximumHeader
+        // The door turns away what is shorter, in words.
+        http.httpDecoder.maxHeaderFieldSize = 4 * AdminSettings.maximumHeader
+        http.httpDecoder.maxHeaderListSize = 4 * AdminSettings.maximumHeader
         http.httpDecoder.maxHeaderFieldCount = 100
-        let plain = HTTP1Channel(responder: responder, configuration: http)
+        let plain = PlainChannel(base: HTTP1Channel(responder: responder, configuration: http))
         if let tls = settings.tls {
             let encryption = NIOLockedValueBox(try NIOSSLContext(configuration: tls))
             return try await start(
@@ -120,6 +122,22 @@ public final class AdminListener: Sendable {
         // Whoever does not end by itself is ended with its loop.
         try? await loops.shutdownGracefully()
     }
+}
+
+/// HTTP whose requests pass `RequestHeads`.
+private struct PlainChannel: ServerChildChannel {
+    let base: HTTP1Channel
+
+    func setup(channel: any NIOCore.Channel, logger: Logger) -> EventLoopFuture<HTTP1Channel.Value> {
+        base.setup(channel: channel, logger: logger).flatMapThrowing { value in
+            let pipeline = channel.pipeline.syncOperations
+            let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
+            try pipeline.addHandler(RequestHeads(), position: .after(decoder))
+            return value
+        }
+    }
+
+    func handle(value: HTTP1Channel.Value, logger: Logger) async { await base.handle(value: value, logger: logger) }
 }
 
 /// TLS before HTTP, with a certificate that may be renewed between two connections.
