@@ -141,7 +141,7 @@ extension Now {
             throttledSessions = limits.heldNow
             refusedClients = limits.refusedNow
             suspendedAccounts = limits.suspendedAccounts
-            throttleHeld = limits.held
+            throttleHeld = limits.held &+ limits.accountsHeld
             throttleDeferred = limits.deferred
             throttleRefused = limits.refused &+ limits.accountsRefused
         }

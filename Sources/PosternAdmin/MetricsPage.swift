@@ -201,6 +201,9 @@ struct MetricsPage {
         out.single(
             "postern_accounts_refused_total", .counter, "Recipients refused to accounts past a limit or suspended.",
             Double(limits.accountsRefused))
+        out.single(
+            "postern_accounts_held_total", .counter, "Recipients of accounts' messages that the mail server keeps in its hold queue.",
+            Double(limits.accountsHeld))
     }
 
     private mutating func harvest(_ harvest: StatusReport.Harvested) {

@@ -113,7 +113,7 @@ extension Explanation {
     init(_ decision: Decision, stage: Stage, at moment: Moment) {
         let verdict = decision.verdict.shown(by: moment.wall(of:))
         self.init(
-            verdict: verdict.holdsMessage ? "hold" : verdict.action.name, stage: stage.rawValue,
+            verdict: verdict.action.name, stage: stage.rawValue,
             causes: verdict.causes.map(CauseReport.init),
             passesAt: verdict.passesAt?.description, passesInSeconds: verdict.passesAt.map { ($0 - moment.wall).secondsRoundedUp },
             header: verdict.header, identities: [], triplets: [])

@@ -251,12 +251,13 @@ public struct StatusReport: Codable, Equatable, Sendable {
         public var deferred: UInt64
         public var refused: UInt64
         public var accountsRefused: UInt64
+        public var accountsHeld: UInt64
         public var holdsDenied: UInt64
 
         public init(
             throttleMode: String, accountsMode: String, limits: [String], rows: Int, bytes: Int, evicted: UInt64, heldNow: Int,
             heldAtMost: Int, refusedNow: Int, suspendedAccounts: Int, held: UInt64, deferred: UInt64, refused: UInt64,
-            accountsRefused: UInt64, holdsDenied: UInt64
+            accountsRefused: UInt64, accountsHeld: UInt64, holdsDenied: UInt64
         ) {
             self.throttleMode = throttleMode
             self.accountsMode = accountsMode
@@ -272,6 +273,7 @@ public struct StatusReport: Codable, Equatable, Sendable {
             self.deferred = deferred
             self.refused = refused
             self.accountsRefused = accountsRefused
+            self.accountsHeld = accountsHeld
             self.holdsDenied = holdsDenied
         }
     }

@@ -4,7 +4,7 @@ import PosternCore
 public struct Verdict: Equatable, Sendable {
     public enum Action: Equatable, Sendable {
         case accept
-        /// Accept, but answer only after this long.
+        /// Accept, but answer only after this long, or let the mail server keep the message (`holdsMessage`).
         case hold(WallTime.Span)
         /// 4xx: the client is to come back.
         case `defer`
@@ -40,7 +40,8 @@ public struct Verdict: Equatable, Sendable {
     /// Whether the client goes straight through by the admin's word on its domain, or by lists of good senders; `nil` where that was not
     /// looked up, or where look-ups did not tell.
     public var isTrusted: Bool?
-    /// Where it is refused: whether the mail server that asks shall keep the message in its hold queue instead.
+    /// Where it is held: whether that is for the mail server that asks, which keeps the message in its hold queue until somebody lets
+    /// it go.
     public var holdsMessage: Bool
 }
 

@@ -8,7 +8,7 @@ public final class Counters: Sendable {
         public var accepted: UInt64 = 0
         public var deferred: UInt64 = 0
         public var rejected: UInt64 = 0
-        /// Of those accepted, the ones to be answered after a delay.
+        /// Of those accepted, the ones to be answered after a delay, or kept by the mail server.
         public var held: UInt64 = 0
         /// Of those rejected.
         public var tarpitted: UInt64 = 0

@@ -49,7 +49,7 @@ public final class PolicyService: Sendable {
         // What follows is kept until the answer comes; of the attempt that is little.
         let (stage, instance, isStressed) = (attempt.stage, attempt.instance, attempt.stressed)
         decisions.decide(attempt, memory: memory, listener: listener) { [self] outcome in
-            guard outcome.verdict.action.passes else {
+            guard outcome.verdict.passes else {
                 goOn(with: instance, outcome.memory, insteadOf: before)
                 return asker.take(outcome.reply(field: nil), after: .zero)
             }
@@ -85,11 +85,12 @@ public final class PolicyService: Sendable {
     }
 }
 
-extension Verdict.Action {
-    /// Whether Postfix is to go on; it has no slow answers of ours.
+extension Verdict {
+    /// Whether Postfix is to go on, and has room for a header field; it has no slow answers of ours.
     fileprivate var passes: Bool {
-        switch self {
-        case .accept, .hold, .tarpit: true
+        switch action {
+        case .hold: !holdsMessage
+        case .accept, .tarpit: true
         case .defer, .reject, .drop: false
         }
     }
@@ -126,10 +127,10 @@ extension DecisionService.Outcome {
     /// The reply that says what the verdict says.
     fileprivate func reply(field: String?) -> PolicyReply {
         switch verdict.action {
+        case .hold where verdict.holdsMessage: .hold(text)
         case .accept, .hold, .tarpit: field.map(PolicyReply.prepend) ?? .dunno
         case .defer where deferralReply == .deferIfPermit: .deferIfPermit(text)
         case .defer: .defer(code: 451, enhanced: "4.7.1", text: text)
-        case .reject where verdict.holdsMessage: .hold(text)
         case .reject, .drop: .reject(code: 554, enhanced: "5.7.1", text: text)
         }
     }

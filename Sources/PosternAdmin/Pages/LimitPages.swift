@@ -21,7 +21,7 @@ extension AdminSite {
             liveTile(
                 "Made to wait", "throttled_sessions", now.throttledSessions, "sessions now, of \(Shown.count(limits.heldAtMost))", "wait"),
             liveTile("Refused at connect", "refused_clients", now.refusedClients, "clients now", "bad"),
-            liveTile("Slowed", "throttle_held", limits.held, "recipients since the start", "wait"),
+            liveTile("Held", "throttle_held", limits.held &+ limits.accountsHeld, "recipients since the start", "wait"),
             liveTile("Deferred", "throttle_deferred", limits.deferred, "recipients since the start", "wait"),
             liveTile("Refused", "throttle_refused", limits.refused &+ limits.accountsRefused, "recipients since the start", "bad"),
         ]

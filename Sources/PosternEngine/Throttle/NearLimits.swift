@@ -36,6 +36,7 @@ public struct NearLimit: Equatable, Sendable {
     public enum State: String, CaseIterable, Sendable {
         /// Nothing as yet.
         case near
+        /// A client's replies wait; an account's messages are kept by the mail server.
         case held
         case deferred
         /// A client at connect, an account its messages.
@@ -54,7 +55,7 @@ public struct NearLimit: Equatable, Sendable {
     public var allowance: Double
     /// How long a reply waits now.
     public var hold: WallTime.Span?
-    /// When it will do again if nothing more is done; `nil` for `near` and `held`.
+    /// When it will do again if nothing more is done; `nil` for `near`, and where replies wait.
     public var until: WallTime?
     /// False for a name that is known by its hash alone, since it was not met since the start.
     public var isNamed = true
@@ -169,7 +170,7 @@ extension LimitCounts {
             } else if isAccount || limit.unit == .failures {
                 let isPast = limit.unit == .failures ? used[column] + 1 > allowance : next > allowance
                 if isPast, !suspends {
-                    near.state = .refused
+                    near.state = limit.unit != .failures && accounts.action == .hold ? .held : .refused
                     // Log-ins are another matter than mail.
                     let asked = limit.unit == .failures ? 1 : next - used[column]
                     near.until = self.passes(limit, place.key, column, asked: asked, allowance: allowance, at: now)
@@ -196,7 +197,7 @@ extension LimitCounts {
             (worst, worstRank) = (near, rank)
         }
         guard var worst else { return nil }
-        if worst.state == .deferred || worst.state == .refused && isAccount && worst.limit.unit != .failures { worst.until = passes }
+        if worst.state == .deferred || worst.state != .near && isAccount && worst.limit.unit != .failures { worst.until = passes }
         if worst.limit.unit == .bytes { (worst.used, worst.allowance) = (worst.used * 1024, worst.allowance * 1024) }
         return worst
     }

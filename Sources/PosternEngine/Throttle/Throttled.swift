@@ -8,7 +8,7 @@ public struct Throttled: Equatable, Sendable {
         case `defer`
         /// Not even greeted for a while.
         case refuse
-        /// An account: refused for good, or the message held by the mail server, as the admin wants it.
+        /// An account: refused for good, or the message kept by the mail server, as the admin wants it.
         case refuseAccount
         case suspended
     }
@@ -102,7 +102,7 @@ extension Engine {
     /// show that the client is trusted.
     func throttle(_ throttled: Throttled, _ attempt: Attempt, memory: MessageMemory, now: WallTime) -> Step? {
         guard !throttled.isShadow else { return nil }
-        let verdict = verdict(on: throttled)
+        let verdict = verdict(on: throttled, attempt)
         switch attempt.stage {
         case .connect:
             guard throttled.grade == .refuse, standing(of: attempt.client, now: now) != .spared else { return nil }
@@ -173,7 +173,7 @@ extension Engine {
             decision.verdict.action = .hold(max(span, other))
             decision.verdict.causes.insert(.overLimit(throttled), at: 0)
         default:
-            var verdict = verdict(on: throttled)
+            var verdict = verdict(on: throttled, inquiry.attempt)
             verdict.causes += decision.verdict.causes
             verdict.isTrusted = isTrusted
             // Nothing is learnt from what does not pass.
@@ -195,14 +195,16 @@ extension Engine {
         }
     }
 
-    private func verdict(on throttled: Throttled) -> Verdict {
+    private func verdict(on throttled: Throttled, _ attempt: Attempt) -> Verdict {
         let causes = [Cause.overLimit(throttled)]
         switch throttled.grade {
         case .hold(let span): return Verdict(.hold(span), causes)
         case .defer, .refuse: return Verdict(.defer, causes, passesAt: throttled.until)
         case .refuseAccount, .suspended:
-            var verdict = Verdict(.reject, causes)
-            verdict.holdsMessage = settings.accounts.action == .hold
+            // A session of ours keeps no message.
+            guard settings.accounts.action == .hold, !attempt.isConversation else { return Verdict(.reject, causes) }
+            var verdict = Verdict(.hold(.zero), causes)
+            verdict.holdsMessage = true
             return verdict
         }
     }

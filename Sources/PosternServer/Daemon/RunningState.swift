@@ -102,7 +102,8 @@ struct RunningState: DaemonState {
             rows: report.rows, bytes: report.bytes, evicted: report.evicted, heldNow: report.heldNow,
             heldAtMost: settings.throttle.heldSessions, refusedNow: refused, suspendedAccounts: report.suspended,
             held: report.numbers.held, deferred: report.numbers.deferred, refused: report.numbers.refused,
-            accountsRefused: report.numbers.accountsRefused, holdsDenied: report.numbers.holdsDenied)
+            accountsRefused: report.numbers.accountsRefused, accountsHeld: report.numbers.accountsHeld,
+            holdsDenied: report.numbers.holdsDenied)
     }
 
     /// Without limits that nobody here goes by.

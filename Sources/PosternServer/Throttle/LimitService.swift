@@ -28,6 +28,8 @@ public final class LimitService: Sendable {
         public var deferred: UInt64 = 0
         public var refused: UInt64 = 0
         public var accountsRefused: UInt64 = 0
+        /// Kept by the mail server instead.
+        public var accountsHeld: UInt64 = 0
         /// Held no more since too many were.
         public var holdsDenied: UInt64 = 0
     }
@@ -133,9 +135,7 @@ public final class LimitService: Sendable {
         let isAccepted: Bool =
             switch verdict.action {
             case .accept, .hold: true
-            // With the mail server, which keeps it until somebody releases it. A gateway cannot.
-            case .reject: verdict.holdsMessage && !attempt.isConversation
-            case .defer, .tarpit, .drop: false
+            case .defer, .reject, .tarpit, .drop: false
             }
         if verdict.countsTowardsLimits { refuse(attempt, isTrusted: verdict.isTrusted, engine, now: now) }
         switch attempt.stage {
@@ -148,7 +148,7 @@ public final class LimitService: Sendable {
                 return
             }
             memory.confirmRecipient()
-            if case .overLimit(let throttled)? = verdict.causes.first, !throttled.isShadow { note(throttled.grade) }
+            if case .overLimit(let throttled)? = verdict.causes.first, !throttled.isShadow { note(throttled.grade, verdict) }
             memory.wasAsked = true
             guard verdict.countsTowardsLimits else { return }
             memory.counts = true
@@ -197,13 +197,14 @@ public final class LimitService: Sendable {
         refuse(attempt, isTrusted: nil, engine, now: now)
     }
 
-    private func note(_ grade: Throttled.Grade) {
+    private func note(_ grade: Throttled.Grade, _ verdict: Verdict) {
         state.withLockedValue { state in
             switch grade {
             case .hold: state.numbers.held += 1
             case .defer: state.numbers.deferred += 1
             case .refuse: state.numbers.refused += 1
-            case .refuseAccount, .suspended: state.numbers.accountsRefused += 1
+            case .refuseAccount, .suspended:
+                if verdict.holdsMessage { state.numbers.accountsHeld += 1 } else { state.numbers.accountsRefused += 1 }
             }
         }
     }

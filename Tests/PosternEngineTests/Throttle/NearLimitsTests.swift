@@ -141,6 +141,13 @@ struct NearLimitsTests {
         found = self.near()
         let near = try #require(found["ann@example.net"])
         #expect(near.state == .refused && near.place.isAccount && near.until.map { $0 > start } == true)
+        var accounts = counts.accounts
+        accounts.action = .hold
+        var holding = LimitCounts(throttle: counts.throttle, accounts: accounts, seed: (1, 2))
+        holding.adopt(&counts, at: start)
+        let held = holding.near(near.place, share: 0.5, at: start)
+        #expect(held?.state == .held && held?.until == near.until && held?.hold == nil)
+        counts.adopt(&holding, at: start)
         _ = counts.accepted(ann, recipients: 60, size: 0, at: start)
         #expect(counts.suspended["ann@example.net"] != nil)
         found = self.near()

@@ -363,7 +363,13 @@ import Testing
 
     @Test func whatTheBackendTookIsChargedAndPastTheLimitTheUserIsToldFor() async throws {
         let backend = try ScriptedBackend(Self.script())
-        let test = try await gateway([backend.address], accounts: { $0.limits = [Limit(.account, .messages, 2, per: .hours(1))] })
+        let test = try await gateway(
+            [backend.address],
+            accounts: {
+                $0.limits = [Limit(.account, .messages, 2, per: .hours(1))]
+                // Which a listener of ours cannot.
+                $0.action = .hold
+            })
         let client = try await loggedIn(test, as: "Ann@Example.Net")
         #expect(try await send(client).hasPrefix("250"))
         // Refused by the backend, so not charged.

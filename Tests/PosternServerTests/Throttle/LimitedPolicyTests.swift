@@ -261,7 +261,8 @@ struct LimitedPolicyTests {
     }
 
     @Test func `A message that is held is charged as one that is sent, once`() async throws {
-        let test = try await TestService { settings in
+        let lines = try LineCapture()
+        let test = try await TestService(lines: lines) { settings in
             settings.accounts.mode = .on
             settings.accounts.limits = [
                 Limit(.account, .messages, 1, per: .hours(1)), Limit(.account, .newRecipients, 1000, per: .hours(1)),
@@ -282,7 +283,16 @@ struct LimitedPolicyTests {
         var settings = EngineSettings()
         settings.accounts.mode = .on
         let engine = Engine(settings: settings, domains: LastLabelDomains())
-        #expect(limits.standings(attempt, engine, now: ServiceClock(after: nil).now().steady).map(\.used) == [3, 3])
+        let now = ServiceClock(after: nil).now().steady
+        #expect(limits.standings(attempt, engine, now: now).map(\.used) == [3, 3])
+        // Nobody is told that it was refused.
+        let held = lines.lines.filter { $0.contains("reason=account-limit") }
+        #expect(held.count == 2 && held.allSatisfy { $0.contains("verdict=hold") }, "\(lines.lines)")
+        let counts = test.service.counters.values
+        #expect(counts.accepted == 3 && counts.held == 2 && counts.rejected == 0)
+        let numbers = limits.report(now: now).numbers
+        #expect(numbers.accountsHeld == 2 && numbers.accountsRefused == 0)
+        #expect(limits.nearLimits(now: now).map(\.state) == [.held])
         await test.stop()
     }
 
