@@ -175,9 +175,14 @@ extension ControlHandler {
         add drafts: [EntryDraft], more: Bool = false, by who: String, what: String? = nil
     ) async throws(ControlFailure) -> ([EntryReport], Int64?) {
         let (added, replaced) = try await add(drafts, more: more)
+        return (added, await note(who, added: added, replaced: replaced, what: what))
+    }
+
+    /// Undone, what was added is gone and what it replaced is back.
+    @discardableResult
+    func note(_ who: String, added: [EntryReport], replaced: [ListEntry], what: String? = nil) async -> Int64? {
         let names = added.map { EntryName(list: $0.list, kind: $0.kind, pattern: $0.entry) }
-        let number = await note(who, what ?? Self.words(added), undo: .entries(remove: names, restore: replaced.map(Undo.Entry.init)))
-        return (added, number)
+        return await note(who, what ?? Self.words(added), undo: .entries(remove: names, restore: replaced.map(Undo.Entry.init)))
     }
 
     func noted(remove name: EntryName, by who: String) async throws(ControlFailure) -> (EntryReport, Int64?) {

@@ -6,24 +6,70 @@ import PosternEngine
 extension ControlHandler {
     /// What was added, and what that replaced. It costs what these entries are, however many there are, but for setting them in force.
     func add(_ drafts: [EntryDraft], more: Bool) async throws(ControlFailure) -> (added: [EntryReport], replaced: [ListEntry]) {
-        guard (1...ControlRequest.maximumBatch).contains(drafts.count) else {
-            throw ControlFailure(.badData, "\(drafts.count) entries at once; 1 to \(ControlRequest.maximumBatch) can be added")
-        }
         let moment = state.now()
-        let settings = state.engine().settings
-        var entries: [ListEntry] = []
-        // All or none: a wrong one stops the others too.
-        for draft in drafts {
-            entries.append(try draft.entry(added: moment, settings))
-        }
-        let added = entries
+        let added = try entries(drafts, at: moment)
         let replaced = try await stored { () async throws(StoreFailure) in
             let replaced = try await store.entries(like: added)
             try await store.insert(added)
             return replaced
         }
-        if more { refreshListsSoon() } else { try await refreshLists() }
+        try await refreshLists(more: more, hasChange: true)
         return (added.map { EntryReport($0, at: moment) }, replaced)
+    }
+
+    /// All or none: a wrong one stops the others too.
+    private func entries(_ drafts: [EntryDraft], at moment: Moment) throws(ControlFailure) -> [ListEntry] {
+        guard (1...ControlRequest.maximumBatch).contains(drafts.count) else {
+            throw ControlFailure(.badData, "\(drafts.count) entries at once; 1 to \(ControlRequest.maximumBatch) can be added")
+        }
+        let settings = state.engine().settings
+        var entries: [ListEntry] = []
+        for draft in drafts { entries.append(try draft.entry(added: moment, settings)) }
+        return entries
+    }
+
+    /// Takes what an import brings and is not known here already.
+    func takeOver(_ drafts: [EntryDraft], more: Bool, isTrial: Bool, by who: String) async throws(ControlFailure) -> ControlReply {
+        let moment = state.now()
+        let brought = try entries(drafts, at: moment)
+        let kept = try await stored { () async throws(StoreFailure) in try await store.entries(like: brought) }
+        let fresh = Self.fresh(brought, beside: kept, at: moment.steady)
+        if !isTrial, !fresh.isEmpty {
+            try await stored { () async throws(StoreFailure) in try await store.insert(fresh) }
+            let names = Set(fresh.map(Name.init))
+            await note(who, added: fresh.map { EntryReport($0, at: moment) }, replaced: kept.filter { names.contains(Name($0)) })
+        }
+        if !isTrial { try await refreshLists(more: more, hasChange: !fresh.isEmpty) }
+        return .tookOver(entries: fresh.count, known: drafts.count - fresh.count)
+    }
+
+    /// What tells entries apart.
+    private struct Name: Hashable {
+        let list: ListEntry.List
+        let kind: ListEntry.Kind
+        let pattern: Pattern
+
+        init(_ entry: ListEntry) { (list, kind, pattern) = (entry.list, entry.kind, entry.pattern) }
+    }
+
+    /// What entries of an import change, each once: those that nobody knows, and those that count for longer than before.
+    private static func fresh(_ brought: [ListEntry], beside kept: [ListEntry], at now: WallTime) -> [ListEntry] {
+        var known: [Name: ListEntry] = [:]
+        for entry in kept where entry.isLive(at: now) { known[Name(entry)] = entry }
+        var changed: [Name] = []
+        var seen: Set<Name> = []
+        for entry in brought {
+            let name = Name(entry)
+            if var longer = known[name] {
+                guard !longer.lasts(asLongAs: entry) else { continue }
+                longer.expires = entry.expires
+                known[name] = longer
+            } else {
+                known[name] = entry
+            }
+            if seen.insert(name).inserted { changed.append(name) }
+        }
+        return changed.compactMap { known[$0] }
     }
 
     func remove(_ name: EntryName) async throws(ControlFailure) -> EntryReport {
@@ -192,6 +238,14 @@ extension EntryDraft {
         let left = until.map { (WallTime(milliseconds: $0) - moment.wall).milliseconds } ?? milliseconds
         let expires = try left.map { (left) throws(ControlFailure) in moment.steady + (try ControlHandler.span(left)) }
         return ListEntry(list, kind, pattern, expires: expires, note: note, added: moment.steady)
+    }
+}
+
+extension ListEntry {
+    /// To the second: times are told by two clocks.
+    fileprivate func lasts(asLongAs other: ListEntry) -> Bool {
+        guard let expires else { return true }
+        return other.expires.map { $0 <= expires + .seconds(1) } ?? false
     }
 }
 

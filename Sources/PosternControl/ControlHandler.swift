@@ -31,6 +31,8 @@ public actor ControlHandler {
         case .status: .status(try await status())
         case .explain(let question): .explanation(try await explain(question))
         case .add(let drafts, let more): .added(try await noted(add: drafts, more: more ?? false, by: who).0)
+        case .takeOver(let drafts, let more, let isTrial):
+            try await takeOver(drafts, more: more ?? false, isTrial: isTrial ?? false, by: who)
         case .remove(let name): .removed(try await noted(remove: name, by: who).0)
         case .removeItself(let address, let requester): .removed(try removeItself(address, requester))
         case .entries(let list, let named, let kind): .entries(try await entries(of: list, named: named, kind: kind))
@@ -68,6 +70,12 @@ public actor ControlHandler {
 
     /// How long entries of an import wait at most to come into force, where the end of it does not come.
     static let refreshPatience = Duration.seconds(5)
+
+    /// Sets entries in force that are kept, soon where more of them follow.
+    func refreshLists(more: Bool, hasChange: Bool) async throws(ControlFailure) {
+        guard hasChange || isRefreshDue else { return }
+        if more { refreshListsSoon() } else { try await refreshLists() }
+    }
 
     /// As `refreshLists`, once for all that is added within `refreshPatience`.
     func refreshListsSoon() {

@@ -8,6 +8,8 @@ public enum ControlReply: Codable, Equatable, Sendable {
     case status(StatusReport)
     case explanation(Explanation)
     case added([EntryReport])
+    /// How many entries of an import are new or count for longer than before, and how many were known.
+    case tookOver(entries: Int, known: Int)
     case removed(EntryReport)
     case entries([EntryReport])
     case waiting([WaitingReport])

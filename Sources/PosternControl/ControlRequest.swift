@@ -8,6 +8,9 @@ public enum ControlRequest: Codable, Equatable, Sendable {
     /// With `more`, others follow soon: they are kept at once, and come into force with the last or some seconds later, so that a long
     /// list does not set all lists in force again with each part of it.
     case add(entries: [EntryDraft], more: Bool? = nil)
+    /// Entries of an import, as `add` takes them. One that counts as long already stays as it is, and one that is prolonged keeps its
+    /// note. With `isTrial` it is only told what would be taken.
+    case takeOver(entries: [EntryDraft], more: Bool? = nil, isTrial: Bool? = nil)
     case remove(EntryName)
     /// A listed address asks, over a connection from `requester`, to be taken off our traps' lists.
     case removeItself(address: String, requester: String)
@@ -48,7 +51,7 @@ public enum ControlRequest: Codable, Equatable, Sendable {
     /// What an admin wants done about one of those.
     case actOnHarvest(HarvestDraft)
 
-    /// Entries in one `add`, and rows in one `learn` or `tryToLearn`.
+    /// Entries in one `add` or `takeOver`, and rows in one `learn` or `tryToLearn`.
     public static let maximumBatch = 1000
 }
 

@@ -99,8 +99,7 @@ struct ListImportOptions: ParsableArguments {
                     }
                 }
             }
-            report.entries = drafts.count
-            if !dryRun { try await options.add(drafts) }
+            report.take(try await options.takeOver(drafts, isTrial: dryRun))
         } catch let failure as ControlFailure {
             throw Output.exit(failure)
         }
@@ -205,8 +204,7 @@ struct ImportSpamd: AsyncParsableCommand {
                     }
                 }
             }
-            report.entries = drafts.count
-            if !dryRun { try await options.add(drafts) }
+            report.take(try await options.takeOver(drafts, isTrial: dryRun))
             report.take(try await options.teach(triplets, clients, isTrial: dryRun))
         } catch let failure as ControlFailure {
             throw Output.exit(failure)

@@ -90,8 +90,7 @@ struct ImportSqlgrey: AsyncParsableCommand {
                 }
             }
         }
-        report.entries = drafts.count
-        if !dryRun { try await options.add(drafts) }
+        report.take(try await options.takeOver(drafts, isTrial: dryRun))
     }
 
     // MARK: - Memory
@@ -120,9 +119,8 @@ struct ImportSqlgrey: AsyncParsableCommand {
             case .skipped(let reason): report.skip("optout", 0, "'\(recipient)': \(reason)")
             }
         }
-        report.entries = drafts.count
         report.optIn = memory.optIn.isEmpty ? nil : memory.optIn.map(\.printable)
-        if !dryRun { try await options.add(drafts) }
+        report.take(try await options.takeOver(drafts, isTrial: dryRun))
         report.take(try await options.teach(memory.triplets, clients, isTrial: dryRun))
     }
 

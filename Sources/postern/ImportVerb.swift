@@ -97,8 +97,7 @@ struct ImportPostgrey: AsyncParsableCommand {
                 }
             }
         }
-        report.entries = drafts.count
-        if !dryRun { try await options.add(drafts) }
+        report.take(try await options.takeOver(drafts, isTrial: dryRun))
     }
 
     // MARK: - Memory
@@ -139,7 +138,7 @@ struct ImportReport: Encodable {
     var clients = 0
     /// Too old.
     var expired = 0
-    /// Triplets and clients that are known here already.
+    /// Entries, triplets and clients that are known here already.
     var known = 0
     var hashed = 0
     /// Recipients that had opted in, for the configuration; of sqlgrey only.
@@ -163,6 +162,12 @@ struct ImportReport: Encodable {
             skip(file, number, reason)
             return nil
         }
+    }
+
+    /// What of its entries was taken.
+    mutating func take(_ taken: (entries: Int, known: Int)) {
+        entries += taken.entries
+        known += taken.known
     }
 
     /// What of it was learnt.

@@ -5,18 +5,26 @@ import PosternEngine
 // What imports hand to the store, in as many requests as it takes.
 
 extension CommonOptions {
-    func add(_ drafts: [EntryDraft]) async throws {
-        guard !drafts.isEmpty else { return }
-        try await withStore(for: .writing) { access in
+    /// How many of an import's entries were taken, and how many are known.
+    ///
+    /// - Parameter isTrial: only tells what would be taken.
+    func takeOver(_ drafts: [EntryDraft], isTrial: Bool) async throws -> (entries: Int, known: Int) {
+        var sum = (entries: 0, known: 0)
+        guard !drafts.isEmpty else { return sum }
+        try await withStore(for: isTrial ? .reading : .writing) { access in
             var progress = StepProgress(drafts.count, "entries")
             defer { progress.end() }
             let batches = drafts.batches
             for (index, batch) in batches.enumerated() {
                 // All come into force with the last.
-                _ = try await access.send(.add(entries: batch, more: index < batches.count - 1))
+                let reply = try await access.send(.takeOver(entries: batch, more: index < batches.count - 1, isTrial: isTrial))
+                guard case .tookOver(let entries, let known) = reply else { throw unexpected(reply) }
+                sum.entries += entries
+                sum.known += known
                 progress.advance(by: batch.count)
             }
         }
+        return sum
     }
 
     /// What of the lessons was learnt: the rest was too old, or known already. What is said twice counts once.

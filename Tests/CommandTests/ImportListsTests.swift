@@ -48,6 +48,25 @@ struct ImportListsTests {
         }
     }
 
+    /// An entry of the admin's own is neither shortened nor renamed, and what is imported twice is taken once.
+    @Test func whatIsKnownStays() async throws {
+        #expect(try await place.run("block", "add", "192.0.2.1", "--note", "court order").code == 0)
+        #expect(try await place.run("block", "add", "192.0.2.2", "--note", "mine", "--for", "1d").code == 0)
+        let file = try place.write("192.0.2.1\n192.0.2.2\n192.0.2.3 bot\n192.0.2.3 again\n", to: "bots.txt")
+        func take(_ arguments: String...) async throws -> String {
+            try await place.run(["import", "text", "--list", "block"] + arguments + [file]).output
+        }
+        #expect(try await take("--for", "4d", "--dry-run") == "would take: 2 entries; 2 known already\n")
+        #expect(try await take("--for", "4d") == "taken: 2 entries; 2 known already\n")
+        let reports = try await place.run("block", "list", "--json").array
+        #expect(reports.map { $0["note"] as? String } == ["court order", "mine", "bot"])
+        #expect(reports.map { $0["expires"] != nil } == [false, true, true])
+        #expect(try await take("--for", "3d") == "taken: 0 entries; 4 known already\n")
+        #expect(try await take() == "taken: 2 entries; 2 known already\n")
+        #expect(try await take() == "taken: 0 entries; 4 known already\n")
+        #expect(try await place.run("block", "list", "--json").array.allSatisfy { $0["expires"] == nil })
+    }
+
     @Test func aByteOrderMarkIsPassedOver() async throws {
         let csv = try place.write("\u{feff}entry,list\r\n192.0.2.1,block\r\n", to: "bom.csv")
         let text = try place.write("\u{feff}192.0.2.2\n", to: "bom.txt")
@@ -60,7 +79,10 @@ struct ImportListsTests {
 
     @Test func aTabOrASemicolonStandsForTheComma() async throws {
         for (name, separator) in [("semicolon", ";"), ("tab", "\t")] {
-            let lines = [["entry", "list", "reason"], ["192.0.2.1", "block", "bulk, \(name)"], ["192.0.2.2", "allow", ""]]
+            let number = separator == ";" ? 1 : 3
+            let lines = [
+                ["entry", "list", "reason"], ["192.0.2.\(number)", "block", "bulk, \(name)"], ["192.0.2.\(number + 1)", "allow", ""],
+            ]
             let file = try place.write(lines.map { $0.joined(separator: separator) + "\n" }.joined(), to: "\(name).csv")
             let outcome = try await place.run("import", "csv", file)
             #expect(outcome.code == 0 && outcome.output == "taken: 2 entries\n", "\(outcome)")

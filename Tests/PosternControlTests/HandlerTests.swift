@@ -292,6 +292,21 @@ struct HandlerTests {
         #expect(state.engine().lists.count == 1000)
     }
 
+    /// In force at the end, though the last part brings nothing new; and undone, what was known is as it was.
+    @Test func anImportIsUndoneWithoutWhatWasKnown() async throws {
+        _ = try await ask(.add(entries: [EntryDraft(list: .block, pattern: "192.0.2.1", note: "mine")]))
+        let drafts = ["192.0.2.1", "192.0.2.2"].map { EntryDraft(list: .block, pattern: $0, for: .days(4), note: "imported") }
+        let one = handler
+        #expect(try await one.handle(.takeOver(entries: drafts, more: true)).get() == .tookOver(entries: 1, known: 1))
+        #expect(state.engine().lists.count == 1)
+        #expect(try await one.handle(.takeOver(entries: drafts)).get() == .tookOver(entries: 0, known: 2))
+        #expect(state.engine().lists.count == 2)
+        guard case .changes(let changes) = try await ask(.changes(before: nil, limit: 10)) else { throw Unexpected() }
+        #expect(changes.count == 2)
+        _ = try await ask(.undo(change: try #require(changes.first?.id)))
+        #expect(try await store.entries().map(\.note) == ["mine"])
+    }
+
     @Test func partsOfAnImportComeIntoForceTogether() async throws {
         let one = handler
         let began = ContinuousClock.now
