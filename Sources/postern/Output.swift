@@ -6,11 +6,18 @@ import PosternControl
 /// What the verbs print.
 enum Output {
     static func line(_ text: String = "") {
-        write(text + "\n", to: FileHandle.standardOutput)
+        let text = text + "\n"
+        // What cannot be printed must not pass for done. A reader that went away (`| head`) ends us by SIGPIPE, as it does everybody.
+        guard let failure = write(text, to: STDOUT_FILENO), failure != EPIPE else { return }
+        error("postern: cannot write to standard output: \(String(cString: strerror(failure)))")
+        Foundation.exit(ControlFailure.Code.inputOutput.rawValue)
     }
 
+    /// What nobody needs to read.
+    static func unheeded(_ text: String) { _ = write(text + "\n", to: STDOUT_FILENO) }
+
     static func error(_ text: String) {
-        write(text + "\n", to: FileHandle.standardError)
+        _ = write(text + "\n", to: STDERR_FILENO)
     }
 
     /// For a person who looks on; scripts do not want it.
@@ -27,17 +34,32 @@ enum Output {
         error("\(place) \(kind) \(diagnostic.message)")
     }
 
-    private static func write(_ text: String, to handle: FileHandle) {
-        // A reader that went away (`| head`) ends us by SIGPIPE, as it does everybody.
-        try? handle.write(contentsOf: Data(text.utf8))
+    /// The error that kept a text from being written.
+    private static func write(_ text: String, to descriptor: Int32) -> Int32? {
+        var text = text
+        return text.withUTF8 { octets in
+            var written = 0
+            while written < octets.count {
+                let count = Foundation.write(descriptor, octets.baseAddress.map { $0 + written }, octets.count - written)
+                written += max(count, 0)
+                guard count < 0 else { continue }
+                // Where somebody has made it non-blocking.
+                var room = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+                let failure = errno
+                guard failure == EINTR || failure == EAGAIN && poll(&room, 1, -1) >= 0 else { return failure }
+            }
+            return nil
+        }
     }
 
     /// Sorted, indented, in snake case; one value.
-    static func json(_ value: some Encodable) throws {
+    static func json(_ value: some Encodable) throws { line(try text(json: value)) }
+
+    static func text(json value: some Encodable) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         encoder.keyEncodingStrategy = .convertToSnakeCase
-        line(String(decoding: try encoder.encode(value), as: UTF8.self))
+        return String(decoding: try encoder.encode(value), as: UTF8.self)
     }
 
     /// Ends the command as a failure says.

@@ -8,7 +8,7 @@ struct Serve: AsyncParsableCommand {
         discussion: """
             Listens as the configuration says and runs until SIGTERM or SIGINT, then lets every connection finish and exits with 0. \
             SIGHUP reads the configuration again; what needs a restart is named in the log. Once ready it prints its addresses and \
-            the lines to paste into Postfix and Exim. The log goes to standard error.
+            the lines to paste into Postfix and Exim, with --json as one object. The log goes to standard error.
 
             EXAMPLES
               postern serve
@@ -25,7 +25,7 @@ struct Serve: AsyncParsableCommand {
             load: { try file.load().configuration }, configuration: configuration, file: file.path,
             review: { ((try? file.load()).map { file.review($0) } ?? []).map { "\($0.file):\($0.line):\($0.column): \($0.message)" } })
         do {
-            try await daemon.run { Output.line($0) }
+            try await daemon.run { Output.unheeded(options.json ? try Output.text(json: $0) : $0.text) }
         } catch let failure as StartFailure {
             let position = failure.listener.flatMap { positions[$0] }
             let index = configuration.listeners.firstIndex { $0.name == failure.listener }

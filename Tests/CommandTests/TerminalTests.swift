@@ -32,6 +32,18 @@ struct TerminalTests {
         }
     }
 
+    // MARK: - Output
+
+    @Test func whatCannotBePrintedIsAFailure() async throws {
+        for words in ["config show", "config show --json", "block list --json"] {
+            let (code, output) = try await shell(["bash", "-c", "'\(Workplace.executable.path)' \(words) >/dev/full"])
+            #expect(code == 74 && output.hasPrefix("postern: cannot write to standard output: No space left"), "\(words): \(output)")
+        }
+        // A reader that went away has seen enough.
+        let (_, output) = try await shell(["bash", "-c", "'\(Workplace.executable.path)' config show | head -n 1"])
+        #expect(output.split(separator: "\n").count == 1, "\(output)")
+    }
+
     // MARK: - Completion
 
     @Test func bashCompletes() async throws {

@@ -30,9 +30,8 @@ public final class Daemon: Sendable {
         }
     }
 
-    /// Runs until SIGTERM or SIGINT, then drains. `announce` is called once everything is ready, with the lines a person
-    /// who started it by hand will want.
-    public func run(announce: @Sendable (String) -> Void) async throws {
+    /// Runs until SIGTERM or SIGINT, then drains. `announce` is called once everything is ready.
+    public func run(announce: @Sendable (Welcome) throws -> Void) async throws {
         let configuration = live.current
         signal(SIGPIPE, SIG_IGN)
         let descriptors = ServiceManners.raiseDescriptorLimit()
@@ -72,7 +71,7 @@ public final class Daemon: Sendable {
                 "max_descriptors": "\(descriptors)",
             ])
         ServiceManners.notify("READY=1")
-        announce(Snippets.welcome(listeners.all, configuration))
+        try announce(Welcome(listeners.all, configuration))
 
         signals: for await signal in signals.stream {
             switch signal {

@@ -103,32 +103,4 @@ public enum Snippets {
         let queue = "/var/spool/postfix/"
         return path.hasPrefix(queue) ? String(path.dropFirst(queue.count)) : path
     }
-
-    /// What a person wants to see: addresses, and lines to paste.
-    static func welcome(_ listeners: [any RunningListener], _ configuration: Configuration) -> String {
-        var lines = listeners.map { listener in
-            let what =
-                switch listener.role {
-                case .policy: "policy service"
-                case .gateway: "gateway"
-                case .trap: "trap"
-                case .admin: "dashboard"
-                case .socketmap: "socketmap"
-                case .dnsbl: "DNS service"
-                case .inner: "inner door"
-                case .throttle: "throttle"
-                case .submission: "submission"
-                }
-            return "Postern is ready: \(what) on \(listener.address) (\(listener.name))"
-        }
-        lines.append("Its memory is in \(configuration.dataDirectory). Stop it with Ctrl-C.")
-        if let first = listeners.first(where: { $0.role == .policy }) {
-            let (counts, accounts) = (configuration.throttle.mode != .off, configuration.accounts.mode != .off)
-            lines += [
-                "", postfix(first.address, counts: counts, accounts: accounts), "",
-                exim(first.address, counts: counts, accounts: accounts),
-            ]
-        }
-        return lines.joined(separator: "\n")
-    }
 }
