@@ -179,8 +179,7 @@ struct Reload: AsyncParsableCommand {
     @OptionGroup var options: CommonOptions
 
     func run() async throws {
-        _ = try options.configuration()
-        try await options.ask(.reload, for: .daemonOnly) { reply in
+        try await options.ask(.reload, for: .reloading) { reply in
             guard case .reloaded(let report) = reply else { throw unexpected(reply) }
             if options.json { return try Output.json(report) }
             Output.line(report.changed.isEmpty ? "reloaded; nothing has changed" : "reloaded")

@@ -23,6 +23,8 @@ final class StoreAccess {
         case writing
         /// Only a running daemon can do it.
         case daemonOnly
+        /// The same, and what is wrong with the configuration the daemon says by itself: it logs that, and `status` shows it.
+        case reloading
     }
 
     /// How long a daemon that holds the store and does not answer is waited for: it starts, or ends.
@@ -32,11 +34,12 @@ final class StoreAccess {
         let until = ContinuousClock.now + patience
         while true {
             if let client = try ControlClient.connect(to: configuration.controlSocketPath) { return StoreAccess(.daemon(client)) }
-            guard purpose != .daemonOnly else {
-                throw ControlFailure(
-                    .unavailable,
-                    "no daemon answers on \(configuration.controlSocketPath); start `postern serve`, or name its configuration with --config"
-                )
+            if purpose == .daemonOnly || purpose == .reloading {
+                var advice = "start `postern serve`, or name its configuration with --config"
+                if purpose == .reloading {
+                    advice += ". Where data_directory is another now, SIGHUP reloads the rest, and the next start moves the daemon there"
+                }
+                throw ControlFailure(.unavailable, "no daemon answers on \(configuration.controlSocketPath); \(advice)")
             }
             do throws(ControlFailure) {
                 return try await open(try store(configuration, purpose), configuration)
@@ -185,8 +188,10 @@ extension CommonOptions {
             configuration = try file.load().configuration
         } catch {
             guard let path = error.controlSocketPath, let client = try ControlClient.connect(to: path) else { throw refused(error) }
-            for diagnostic in error.diagnostics { Output.diagnostic(diagnostic) }
-            Output.note("the daemon that runs goes on with what this file said before")
+            if purpose != .reloading {
+                for diagnostic in error.diagnostics { Output.diagnostic(diagnostic) }
+                Output.note("the daemon that runs goes on with what this file said before")
+            }
             return StoreAccess(.daemon(client))
         }
         return try await StoreAccess.open(configuration, for: purpose)

@@ -223,9 +223,13 @@ struct DaemonVerbTests {
             let added = try await run("block", "add", "192.0.2.1")
             #expect(added.code == 0 && added.errors.contains("1:11: hostname: must not be empty"))
             #expect(try await run("status", "--json").code == 0)
-            #expect(try await run("reload").code == 78)
+            try place.write("hostname: a..b\ndata_directory: ./data\n", to: "c.yaml")
+            let refused = try await run("reload")
+            #expect(refused.code == 78 && refused.errors.contains("1:11: hostname: ") && !refused.errors.contains("hostname: must"))
             let status = try await place.run("status", "--config", place.path("good.yaml"))
             #expect(status.code == 0 && status.output.contains("could NOT be read again"), "the old one stays in force")
+            #expect(status.output.contains("c.yaml:1:11: hostname: ") && !status.output.contains("must not be empty"))
+            #expect(place.read("serve.err").components(separatedBy: "the configuration was not reloaded").count == 3, "each is logged")
         }
     }
 

@@ -13,11 +13,7 @@ struct Reloader: Sendable {
     /// As SIGHUP wants it, with the service manager told.
     func reloadOnSignal() async {
         ServiceManners.notify("RELOADING=1\nMONOTONIC_USEC=\(SystemClocks.monotonicMicroseconds())")
-        do {
-            try await reload()
-        } catch {
-            logger.error("the configuration was not reloaded, the old one stays in force", metadata: ["error": "\(error)"])
-        }
+        _ = try? await reload()
         ServiceManners.notify("READY=1")
     }
 
@@ -28,6 +24,7 @@ struct Reloader: Sendable {
             return try await take(live.read())
         } catch {
             live.fail(error)
+            logger.error("the configuration was not reloaded, the old one stays in force", metadata: ["error": "\(error)"])
             throw error
         }
     }
