@@ -96,14 +96,8 @@ extension ConfigurationLoader {
         gateway.backendAuthorities = values["backend_ca"]?.text("a path")
         gateway.certificate = values["tls_certificate"]?.text("a path")
         gateway.key = values["tls_key"]?.text("a path")
-        if let value = values["tls_minimum"], let text = value.node.scalar?.string {
-            if let version = Configuration.Gateway.TLSVersion(rawValue: text) {
-                gateway.minimumTLS = version
-            } else {
-                value.error("'\(text)' is not a version of TLS that may be used; write \"1.2\" or \"1.3\"")
-            }
-        }
-        if let banner = values["banner"]?.banner() { gateway.banner = banner }
+        if let version = values["tls_minimum"]?.choice(Configuration.Gateway.TLSVersion.self) { gateway.minimumTLS = version }
+        if let banner = values["banner"]?.replyText("a text such as ESMTP") { gateway.banner = banner }
         if let on = values["teaser"]?.boolean() { gateway.teaser = on }
         if let on = values["probe"]?.boolean() { gateway.probe.isOn = on }
         if let on = values["tarpit"]?.boolean() { gateway.tarpit = on }

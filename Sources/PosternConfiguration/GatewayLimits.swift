@@ -158,11 +158,11 @@ extension ConfigurationLoader {
 }
 
 extension Value {
-    /// Printable ASCII that fits a greeting beside our name (RFC 5321 §4.2, §4.5.3.1.5).
-    func banner() -> String? {
-        guard let text = text("a text such as ESMTP") else { return nil }
-        guard text.utf8.count <= 200, text.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) else {
-            error("is sent in the greeting, and may have at most 200 printable ASCII characters")
+    /// Printable ASCII that fits a reply, or a greeting, beside our name (RFC 5321 §4.2, §4.5.3.1.5).
+    func replyText(_ wanted: String = "a text") -> String? {
+        guard let text = text(wanted) else { return nil }
+        guard text.utf8.count <= 200, text.utf8.allSatisfy({ (0x20...0x7e).contains($0) }) else {
+            error("is sent in replies, and may have at most 200 printable ASCII characters")
             return nil
         }
         return text

@@ -87,13 +87,7 @@ extension ConfigurationLoader {
             inner.nodeChecks = elements.compactMap { address($0, mode: nil, group: nil) }
         }
         if let span = values["node_check_interval"]?.duration(.milliseconds(10) ... .hours(1)) { inner.checkInterval = span }
-        if let value = values["advice"], let text = value.text() {
-            if text.utf8.count <= 200, text.utf8.allSatisfy({ (0x20...0x7e).contains($0) }) {
-                inner.advice = text
-            } else {
-                value.error("is sent in replies, and may have at most 200 printable ASCII characters")
-            }
-        }
+        if let text = values["advice"]?.replyText() { inner.advice = text }
         if let number = values["deferrals"]?.integer(1...1000) { inner.deferrals = number }
         if let number = values["refusals"]?.integer(0...1000) { inner.refusals = number }
         if let span = values["silence"]?.duration(.zero ... .days(1)) { inner.silence = span }

@@ -40,7 +40,7 @@ extension ConfigurationLoader {
         if let part = section.take("neighbour_floor")?.decimal(0.01...1) { configuration.throttle.neighbourFloor = part }
         if let number = section.take("held_sessions")?.integer(0...1_000_000) { configuration.throttle.heldSessions = number }
         if let number = section.take("memory")?.integer(1...65_536) { configuration.throttle.memory = number << 20 }
-        if let text = section.take("advice")?.text() { configuration.throttle.advice = String(text.prefix(200)) }
+        if let text = section.take("advice")?.replyText() { configuration.throttle.advice = text }
         configuration.firewall.nftablesFile = section.take("nftables_file")?.text("a path")
         if let words = section.take("nftables_command")?.command() { configuration.firewall.nftablesCommand = words }
         section.finish()
@@ -228,7 +228,7 @@ extension Parameter {
             "throttle.held_sessions", "number", "5000",
             "Sessions that wait because of a limit; beyond it strangers past a limit are deferred at once. 0 to 1000000."),
         .init("throttle.memory", "number", "64", "Mebibytes for counts; at the bound the coldest go first. 1 to 65536."),
-        .init("throttle.advice", "text", "(none)", "How to become trusted, in replies; at most 200 characters."),
+        .init("throttle.advice", "text", "(none)", "How to become trusted, in replies; at most 200 printable ASCII characters."),
         .init(
             "throttle.nftables_file", "path", "(none)",
             "Where the clients that are refused at connect are written as nft commands: sets with time-outs, replaced as one."),
