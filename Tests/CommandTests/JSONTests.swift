@@ -46,6 +46,11 @@ struct JSONTests {
         #expect(try await problems("config check", risky) == [])
         #expect(try await problems("config check", bad) == [])
         #expect(try await problems("config show") == [])
+        let resolver = try place.write("dns: { resolvers: [\"127.0.0.1:9\"], timeout: 100ms }\n", to: "resolver.yaml")
+        // Where a client names nobody there is no domain to ask about.
+        for helo in ["[192.0.2.7]", "example.org"] {
+            #expect(try await problems("spf", "--ip", "192.0.2.7", "--from", "", "--helo", helo, "--config", resolver) == [], "\(helo)")
+        }
         for format in ["csv", "text", "nftables", "rbldnsd"] {
             #expect(try await problems("export", format) == [])
             #expect(try await problems("export", format, "--output", place.path("exported")) == [])
