@@ -13,6 +13,8 @@ public final class TrustedFiles: Sendable {
         var paths: [String]
         var marks: [String: Date] = [:]
         var read: [String: Trusted] = [:]
+        /// Those that could not be read when they were looked at last.
+        var unreadable: Set<String> = []
     }
 
     private let state: NIOLockedValueBox<State>
@@ -28,6 +30,7 @@ public final class TrustedFiles: Sendable {
             state.paths = paths
             state.marks = state.marks.filter { paths.contains($0.key) }
             state.read = state.read.filter { paths.contains($0.key) }
+            state.unreadable.formIntersection(paths)
         }
     }
 
@@ -48,15 +51,14 @@ public final class TrustedFiles: Sendable {
         for path in state.withLockedValue({ $0.paths }) {
             let attributes = try? FileManager.default.attributesOfItem(atPath: path)
             let mark = attributes?[.modificationDate] as? Date
-            guard state.withLockedValue({ $0.marks[path] }) != mark || mark == nil && state.withLockedValue({ $0.read[path] }) == nil else {
-                continue
-            }
+            guard mark == nil || state.withLockedValue({ $0.marks[path] != mark || $0.unreadable.contains(path) }) else { continue }
             guard let mark, (attributes?[.size] as? Int ?? .max) <= Self.maximumSize,
                 let text = try? String(contentsOfFile: path, encoding: .utf8)
             else {
-                if state.withLockedValue({ $0.read[path] }) == nil {
-                    state.withLockedValue { $0.read[path] = Trusted() }
-                    logger.warning("a file of trusted senders cannot be read", metadata: ["file": "\(path)"])
+                let (isNew, isKnown) = state.withLockedValue { ($0.unreadable.insert(path).inserted, $0.read[path] != nil) }
+                if isNew {
+                    let what = isKnown ? "cannot be read any more; what it said stays in force" : "cannot be read"
+                    logger.warning("a file of trusted senders \(what)", metadata: ["file": "\(path)"])
                 }
                 continue
             }
@@ -66,6 +68,7 @@ public final class TrustedFiles: Sendable {
             }
             state.withLockedValue { state in
                 state.marks[path] = mark
+                state.unreadable.remove(path)
                 if wrong == nil || trusted != Trusted() { state.read[path] = trusted }
             }
             hasChanged = true

@@ -437,7 +437,8 @@ struct LimitedPolicyTests {
         let path = FileManager.default.temporaryDirectory.appending(path: "postern-trusted-\(UUID().uuidString.prefix(8))").path
         defer { try? FileManager.default.removeItem(atPath: path) }
         try "# ours\n192.0.2.0/24\nexample.org  # a list\n\n2001:db8::1\n".write(toFile: path, atomically: true, encoding: .utf8)
-        let files = TrustedFiles([path, path + ".missing"], logger: LogCapture().logger)
+        let log = LogCapture()
+        let files = TrustedFiles([path, path + ".missing"], logger: log.logger)
         #expect(files.refresh())
         #expect(!files.refresh())
         #expect(files.trusted.addresses.contains(try #require(IPAddress("192.0.2.9"))))
@@ -447,6 +448,16 @@ struct LimitedPolicyTests {
         #expect(files.refresh())
         #expect(!files.trusted.vouches(for: try #require(DomainName("example.org"))))
         #expect(files.trusted.vouches(for: try #require(DomainName("example.net"))))
+        // One that is gone is told of once, and says what it said.
+        for _ in 0..<2 {
+            let told = log.lines.count
+            try FileManager.default.moveItem(atPath: path, toPath: path + ".old")
+            for _ in 0..<3 { #expect(!files.refresh()) }
+            #expect(files.trusted.vouches(for: try #require(DomainName("example.net"))))
+            #expect(log.lines.dropFirst(told).map { $0.contains("cannot be read any more") } == [true], "\(log.lines)")
+            try FileManager.default.moveItem(atPath: path + ".old", toPath: path)
+            #expect(files.refresh())
+        }
         #expect(TrustedFiles.parse("a\n").wrong == 1)
 
         // As other systems end their lines; and what says nothing that is understood takes nothing away.
