@@ -215,6 +215,33 @@ struct ReviewTests {
         #expect(told.count == 1 && told[0].contains("warning: listeners[].backend_ca: is not looked at"), "\(told)")
     }
 
+    @Test func whatIsReadAndWrittenBesideAndIsNotThere() throws {
+        try withFolder { (folder: String) throws in
+            chmod(folder, 0o700)
+            func text(_ place: String) -> String {
+                """
+                data_directory: \(folder)
+                trusted_files: [\(place)/t]
+                subscriptions: [{ name: drop, source: \(place)/s, list: black }, { name: web, source: "https://x.example/l", list: black }]
+                exports: [{ file: \(place)/e, format: text }]
+                throttle: { nftables_file: \(place)/n }
+                accounts: { mode: on, command: [\(place)/run, x] }
+
+                """
+            }
+            let found = try machine(text("\(folder)/none"))
+            #expect(
+                found.map { String($0.prefix { $0 != ":" }) } == [
+                    "trusted_files", "subscriptions[].source", "exports[].file", "throttle.nftables_file", "accounts.command",
+                ], "\(found)")
+            for name in ["t", "s", "run"] {
+                _ = FileManager.default.createFile(atPath: "\(folder)/\(name)", contents: nil)
+                chmod("\(folder)/\(name)", 0o700)
+            }
+            #expect(try machine(text(folder)) == [])
+        }
+    }
+
     @Test func accountsFilesAndAddressesThatAreNotThere() throws {
         try withFolder { (folder: String) throws in
             chmod(folder, 0o700)

@@ -16,11 +16,8 @@ extension ConfigurationReview {
         review.reviewSockets()
         review.reviewCertificates()
         review.reviewResolvers(resolvConf)
-        for (index, path) in configuration.geography.databases.enumerated() {
-            if let why = review.unreadable(path) {
-                review.find([.key("geo"), .key("databases"), .element(index)], "geo.databases: \(path): \(why); nothing is known from it")
-            }
-        }
+        review.reviewInputs()
+        review.reviewOutputs()
         return review.findings
     }
 
@@ -123,6 +120,47 @@ extension ConfigurationReview {
                 }
             }
         }
+    }
+
+    // MARK: - What is read and written beside
+
+    private mutating func reviewInputs() {
+        for (index, path) in configuration.geography.databases.enumerated() {
+            guard let why = unreadable(path) else { continue }
+            find([.key("geo"), .key("databases"), .element(index)], "geo.databases: \(path): \(why); nothing is known from it")
+        }
+        for (index, path) in configuration.trustedFiles.enumerated() {
+            guard let why = unreadable(path) else { continue }
+            find([.key("trusted_files"), .element(index)], "trusted_files: \(path): \(why); nobody is trusted by it")
+        }
+        for (index, subscription) in configuration.subscriptions.enumerated() where !subscription.isOfTheWeb {
+            guard let why = unreadable(subscription.source) else { continue }
+            find(
+                [.key("subscriptions"), .element(index), .key("source")],
+                "subscriptions[].source: \(subscription.source): \(why); nobody is listed by it")
+        }
+    }
+
+    private mutating func reviewOutputs() {
+        for (index, export) in configuration.exports.enumerated() {
+            reviewFolder(of: export.file, [.key("exports"), .element(index), .key("file")], "exports[].file")
+        }
+        if let path = configuration.firewall.nftablesFile {
+            reviewFolder(of: path, [.key("throttle"), .key("nftables_file")], "throttle.nftables_file")
+        }
+        for (section, key, words) in [
+            ("accounts", "command", configuration.accounts.command),
+            ("throttle", "nftables_command", configuration.firewall.nftablesCommand),
+        ] {
+            guard let program = words.first, access(program, X_OK) != 0 else { continue }
+            find(section, key, say: "\(program): \(String(cString: strerror(errno)).lowercased()); it cannot be run")
+        }
+    }
+
+    private mutating func reviewFolder(of path: String, _ steps: [Places.Step], _ key: String) {
+        let folder = (path as NSString).deletingLastPathComponent
+        guard !folder.isEmpty, status(of: folder) == nil else { return }
+        find(steps, "\(key): the folder \(folder) is not there; make it with: mkdir -p \(folder)")
     }
 
     // MARK: - Resolvers
