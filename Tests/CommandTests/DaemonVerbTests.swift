@@ -233,6 +233,14 @@ struct DaemonVerbTests {
         }
     }
 
+    @Test func whatIsInTheWayOfTheControlSocketIsLeftAlone() async throws {
+        try FileManager.default.createDirectory(atPath: place.path("data"), withIntermediateDirectories: true)
+        try place.write("mine", to: "data/control.sock")
+        let served = try await run("serve")
+        #expect(served.code == 73 && served.errors.contains("control.sock is in the way of the control socket"), "\(served)")
+        #expect(place.read("data/control.sock") == "mine")
+    }
+
     @Test func twoDaemonsOnOneStore() async throws {
         try await place.withDaemon(["--config", file]) { _ in
             let second = try await run("serve")

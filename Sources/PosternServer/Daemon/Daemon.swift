@@ -113,7 +113,7 @@ public final class Daemon: Sendable {
             return try ControlSocketServer(
                 path: configuration.controlSocketPath, handler: handler, isShort: { shortages.noticed($0, at: "control.sock") })
         } catch {
-            throw StartFailure(StartFailure.unavailable, "cannot open the control socket: \(error)")
+            throw StartFailure(error.code.rawValue, "cannot open the control socket: \(error)")
         }
     }
 }
