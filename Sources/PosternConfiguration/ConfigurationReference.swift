@@ -14,7 +14,9 @@ extension Parameter {
               What is merely risky it tells as a warning, and exits with 0.
             - `postern config show` prints the configuration in effect with comments; its output is a valid configuration file.
             - SIGHUP and `postern reload` make the daemon read the file again. A file with errors changes nothing. What is said of
-              data_directory, listeners, store, policy, decisions, log and user holds from the next start.
+              data_directory, store, policy, decisions, history, log and user holds from the next start; so does a listener that comes
+              or goes, and a listener's role, address, mode and group. What else is said of a gateway, throttle,
+              submission listener, trap or DNS service that is there holds at once.
 
             How values are written:
 

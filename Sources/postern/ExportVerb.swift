@@ -18,7 +18,7 @@ struct Export: AsyncParsableCommand {
         abstract: "Write our lists in other programs' formats.",
         discussion: """
             rbldnsd: a zone of type `combined`. nftables: sets with timeouts in the table `inet postern`, for `nft -f`; with --country \
-            and --as the networks that the files in geo.databases have for them. text: one address or network a line. csv: \
+            and --as the networks that the files in geo.databases have for them. text: one address, network or domain a line. csv: \
             entry,list,expires,reason,source; with --source own alone all that `allow list` and `block list` have of your own, mailboxes \
             too, and `as` says what each is, so that `postern import csv` makes the same of it elsewhere.
 

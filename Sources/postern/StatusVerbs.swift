@@ -73,6 +73,11 @@ extension StatusReport {
                     "strangers told 450: \(inner.deferred), told 421: \(inner.refused), not answered: \(inner.unanswered), let in: \(inner.admitted)"
                 ))
         }
+        for subscription in subscriptions {
+            guard let failure = subscription.failure else { continue }
+            items.append(
+                ("subscription", "\(subscription.name) could NOT be read: \(failure); \(subscription.entries) entries stay in force"))
+        }
         if let harvest, harvest.black + harvest.brown + harvest.yellow + harvest.white + harvest.sightings > 0 {
             items.append(
                 ("harvest", "\(harvest.black) black, \(harvest.brown) brown, \(harvest.yellow) yellow, \(harvest.white) white"))
