@@ -488,8 +488,9 @@ public final class DecisionService: Sendable {
         var needs: Needs { Needs(triplets: ruling.decision.overtaken) }
 
         func decide(_ evidence: Evidence) -> Ruling? {
-            let snapshot = question.snapshot
-            let ended = snapshot.engine.endOfWait(of: ruling.decision, evidence: evidence, now: question.now)
+            // Most wait for nothing, and are not copied to find that out.
+            guard evidence.triplets.contains(where: { $0?.isWaiting == true }) else { return ruling }
+            let ended = question.snapshot.engine.endOfWait(of: ruling.decision, evidence: evidence, now: question.now)
             return ended.map { question.ruling($0, ruling.decision.overtaken) } ?? ruling
         }
 

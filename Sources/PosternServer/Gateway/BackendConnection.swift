@@ -256,7 +256,7 @@ final class BackendConnection: ChannelInboundHandler {
         // As with a session's actions, those that come meanwhile are behind.
         while !actions.isEmpty {
             swap(&actions, &performing)
-            performing.reverse()
+            performing.turnRound()
             while let action = performing.popLast() { perform(action, input) }
         }
         isPerforming = false

@@ -327,7 +327,7 @@ final class SessionHandler: ChannelDuplexHandler {
     func perform(_ input: ByteBuffer?) {
         while !actions.isEmpty {
             swap(&actions, &performing)
-            performing.reverse()
+            performing.turnRound()
             while let action = performing.popLast() {
                 if case .forward(let piece) = action {
                     forward(piece, input)
