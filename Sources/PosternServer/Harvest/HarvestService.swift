@@ -28,8 +28,8 @@ public final class HarvestService: PublishedEntries {
 
     private static let tick = Duration.milliseconds(500)
     private static let expiryTicks = 20
-    /// Ten seconds: what a crash may forget of the messages of senders.
-    private static let countTicks = 20
+    /// Two seconds: what a crash may forget of the messages of senders, and how late they show.
+    private static let countTicks = 4
     /// Rows that are read and written together.
     private static let countsAtOnce = 256
     /// Ten minutes: what a crash may forget costs two more days until somebody is harvested.
