@@ -233,6 +233,19 @@ struct DaemonVerbTests {
         }
     }
 
+    @Test func statusNamesASubscriptionThatCannotBeRead() async throws {
+        let missing = place.path("missing.txt")
+        try place.write(place.read("c.yaml") + "subscriptions: [{ name: drop, source: \(missing), list: black }]\n", to: "c.yaml")
+        try await place.withDaemon(["--config", file]) { _ in
+            var told = false
+            for _ in 0..<500 where !told {
+                told = try await run("status").output.contains("drop could NOT be read: ")
+                if !told { try await Task.sleep(for: .milliseconds(20)) }
+            }
+            #expect(told)
+        }
+    }
+
     @Test func whatIsInTheWayOfTheControlSocketIsLeftAlone() async throws {
         try FileManager.default.createDirectory(atPath: place.path("data"), withIntermediateDirectories: true)
         try place.write("mine", to: "data/control.sock")
