@@ -36,30 +36,21 @@ extension ControlHandler {
         let fresh = Self.fresh(brought, beside: kept, at: moment.steady)
         if !isTrial, !fresh.isEmpty {
             try await stored { () async throws(StoreFailure) in try await store.insert(fresh) }
-            let names = Set(fresh.map(Name.init))
-            await note(who, added: fresh.map { EntryReport($0, at: moment) }, replaced: kept.filter { names.contains(Name($0)) })
+            let names = Set(fresh.map(\.key))
+            await note(who, added: fresh.map { EntryReport($0, at: moment) }, replaced: kept.filter { names.contains($0.key) })
         }
         if !isTrial { try await refreshLists(more: more, hasChange: !fresh.isEmpty) }
         return .tookOver(entries: fresh.count, known: drafts.count - fresh.count)
     }
 
-    /// What tells entries apart.
-    private struct Name: Hashable {
-        let list: ListEntry.List
-        let kind: ListEntry.Kind
-        let pattern: Pattern
-
-        init(_ entry: ListEntry) { (list, kind, pattern) = (entry.list, entry.kind, entry.pattern) }
-    }
-
     /// What entries of an import change, each once: those that nobody knows, and those that count for longer than before.
     private static func fresh(_ brought: [ListEntry], beside kept: [ListEntry], at now: WallTime) -> [ListEntry] {
-        var known: [Name: ListEntry] = [:]
-        for entry in kept where entry.isLive(at: now) { known[Name(entry)] = entry }
-        var changed: [Name] = []
-        var seen: Set<Name> = []
+        var known: [ListEntry.Key: ListEntry] = [:]
+        for entry in kept where entry.isLive(at: now) { known[entry.key] = entry }
+        var changed: [ListEntry.Key] = []
+        var seen: Set<ListEntry.Key> = []
         for entry in brought {
-            let name = Name(entry)
+            let name = entry.key
             if var longer = known[name] {
                 guard !longer.lasts(asLongAs: entry) else { continue }
                 longer.expires = entry.expires

@@ -35,6 +35,15 @@ public struct ListEntry: Hashable, Sendable {
     }
 
     public func isLive(at now: WallTime) -> Bool { expires.map { now < $0 } ?? true }
+
+    /// What tells entries apart: of two that agree in it the later one replaces the other.
+    public struct Key: Hashable, Sendable {
+        var kind: Kind
+        var pattern: Pattern
+        var list: List
+    }
+
+    public var key: Key { Key(kind: kind, pattern: pattern, list: list) }
 }
 
 /// What an entry matches: an address or network, a domain with all below it, one mailbox, or one local part anywhere.

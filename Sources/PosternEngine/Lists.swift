@@ -2,7 +2,7 @@ import PosternCore
 
 /// The admin's entries, indexed so that a look-up costs a handful of hash probes however many there are.
 public struct Lists: Sendable {
-    private var entries: [Key: ListEntry] = [:]
+    private var entries: [ListEntry.Key: ListEntry] = [:]
     /// How many client entries there are of each prefix length: only lengths in use are probed.
     private var lengths: [IPAddress.Family: [Int: Int]] = [:]
     private var releases: [String: [Release]] = [:]
@@ -10,12 +10,6 @@ public struct Lists: Sendable {
     public var subscribed: [SubscribedList] = []
     /// How many entries there are of each list.
     private var counts: [ListEntry.List: Int] = [:]
-
-    private struct Key: Hashable {
-        var kind: ListEntry.Kind
-        var pattern: Pattern
-        var list: ListEntry.List
-    }
 
     public init() {}
 
@@ -34,7 +28,7 @@ public struct Lists: Sendable {
 
     /// Adds an entry, in place of one of the same list, kind and pattern.
     public mutating func insert(_ entry: ListEntry) {
-        let replaced = entries.updateValue(entry, forKey: Key(kind: entry.kind, pattern: entry.pattern, list: entry.list))
+        let replaced = entries.updateValue(entry, forKey: entry.key)
         if replaced == nil { counts[entry.list, default: 0] += 1 }
         if replaced == nil, case .prefix(let prefix) = entry.pattern {
             lengths[prefix.address.family, default: [:]][prefix.length, default: 0] += 1
@@ -44,7 +38,7 @@ public struct Lists: Sendable {
     /// Removes an entry; `false` when there was none.
     @discardableResult
     public mutating func remove(_ list: ListEntry.List, _ kind: ListEntry.Kind, _ pattern: Pattern) -> Bool {
-        guard entries.removeValue(forKey: Key(kind: kind, pattern: pattern, list: list)) != nil else { return false }
+        guard entries.removeValue(forKey: .init(kind: kind, pattern: pattern, list: list)) != nil else { return false }
         counts[list, default: 0] -= 1
         if case .prefix(let prefix) = pattern, let count = lengths[prefix.address.family]?[prefix.length] {
             lengths[prefix.address.family]?[prefix.length] = count > 1 ? count - 1 : nil
@@ -123,7 +117,7 @@ public struct Lists: Sendable {
     public func trap(_ recipient: Mailbox, at now: WallTime) -> ListEntry? {
         guard hasTraps else { return nil }
         func live(_ pattern: Pattern) -> ListEntry? {
-            let entry = entries[Key(kind: .recipient, pattern: pattern, list: .trap)]
+            let entry = entries[.init(kind: .recipient, pattern: pattern, list: .trap)]
             return entry?.isLive(at: now) == true ? entry : nil
         }
         if let entry = live(.mailbox(recipient.folded)) ?? live(.localPart(recipient.foldedLocalPart + "@")) { return entry }
@@ -147,7 +141,7 @@ public struct Lists: Sendable {
 
     private func entry(_ kind: ListEntry.Kind, _ pattern: Pattern, at now: WallTime, blocksOnly: Bool = false) -> ListEntry? {
         for list in [ListEntry.List.allow, .block] where list == .block || !blocksOnly {
-            if let entry = entries[Key(kind: kind, pattern: pattern, list: list)], entry.isLive(at: now) { return entry }
+            if let entry = entries[.init(kind: kind, pattern: pattern, list: list)], entry.isLive(at: now) { return entry }
         }
         return nil
     }
