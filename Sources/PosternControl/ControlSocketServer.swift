@@ -154,8 +154,8 @@ public final class ControlSocketServer: Sendable {
 }
 
 /// Hands a socket over to its thread.
+// Only the thread that serves it uses it once it was handed over.
 private final class Served: @unchecked Sendable {
-    // Only the thread that serves it uses it once it was handed over.
     let socket: ControlSocket
 
     init(socket: ControlSocket) {

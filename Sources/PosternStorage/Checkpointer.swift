@@ -8,8 +8,8 @@ import PosternEngine
 /// A passive checkpoint runs beside the writer, but the log starts over only when all of it is written back while
 /// nobody writes. So once the log is too long and little of it is left to do, the writer is asked to do the rest
 /// between two transactions.
+// All that changes is touched only while the condition's lock is held.
 final class Checkpointer: @unchecked Sendable {
-    // Sendable since all state is touched only while the condition's lock is held.
     private let condition = SteadyCondition()
     private var isDirty = false
     /// Whether the log is longer than it should be.

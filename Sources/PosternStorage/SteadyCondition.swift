@@ -2,8 +2,8 @@ import Glibc
 
 /// A lock with a condition whose waits end by the clock that only goes on (CLOCK_MONOTONIC). By the wall clock, as others measure
 /// them, a wait of a moment lasts for an hour when that clock is set back by one.
+// A mutex and a condition of pthreads are made to be used by many threads.
 final class SteadyCondition: @unchecked Sendable {
-    // Sendable since both are made to be used by many threads.
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let condition: UnsafeMutablePointer<pthread_cond_t>
 

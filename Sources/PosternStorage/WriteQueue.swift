@@ -1,8 +1,8 @@
 import PosternEngine
 
 /// What waits for the writer's thread: bounded, in order, and refused at once while the store cannot work.
+// All that changes is touched only while the condition's lock is held.
 final class WriteQueue<Item: Sendable>: @unchecked Sendable {
-    // Sendable since all state is touched only while the condition's lock is held.
     private let condition = SteadyCondition()
     private var items: [Item] = []
     private var spare: [Item] = []
