@@ -56,6 +56,15 @@ public struct IdentityRow: Hashable, Sendable {
         self.lastSeen = lastSeen
         self.expires = expires
     }
+
+    /// With so many messages more than `row` has, which count for as long as no `lifetime` goes by without one.
+    public init(adding messages: UInt32, to row: IdentityRow?, lifetime: WallTime.Span, now: WallTime) {
+        let (sum, isTooMuch) = (row?.passes(within: lifetime, now: now) ?? 0).addingReportingOverflow(messages)
+        self.init(passes: isTooMuch ? .max : sum, lastSeen: now, expires: now + lifetime)
+    }
+
+    /// Messages that count: none where the last of them is `lifetime` ago.
+    public func passes(within lifetime: WallTime.Span, now: WallTime) -> UInt32 { now - lastSeen < lifetime ? passes : 0 }
 }
 
 /// What the engine wants to know before it can conclude. Empty means: nothing.

@@ -175,7 +175,7 @@ extension Engine {
     private func proven(_ inquiry: Inquiry, evidence: Evidence, now: WallTime) -> Decision? {
         guard settings.greylist.provenAfter > 0, inquiry.mayBeProven else { return nil }
         for (identity, row) in zip(inquiry.needs.identities, evidence.identities) {
-            guard let row, row.passes >= settings.greylist.provenAfter, now - row.lastSeen < settings.greylist.lifetime else { continue }
+            guard let row, row.passes(within: settings.greylist.lifetime, now: now) >= settings.greylist.provenAfter else { continue }
             var decision = Decision(verdict: Verdict(.accept, [.proven(identity, messages: row.passes)]), memory: inquiry.memory)
             count(inquiry, in: &decision, evidence: evidence, now: now)
             if let (ended, waited) = endOfWait(of: inquiry.needs.triplets, evidence.triplets, now: now) {
@@ -204,15 +204,11 @@ extension Engine {
     /// One more message for each of these identities. What is proven is only renewed, when that is due.
     public func counted(_ identities: [Identity], evidence: Evidence, now: WallTime) -> [Changes.IdentityCount] {
         guard let enough = settings.knownAfter else { return [] }
+        let lifetime = settings.greylist.lifetime
         return zip(identities, evidence.identities).compactMap { identity, row in
-            let live = row.flatMap { now - $0.lastSeen < settings.greylist.lifetime ? $0 : nil }
-            if let live, live.passes >= enough, !isDue(live.lastSeen, now) { return nil }
-            return .init(identity: identity, row: seen(live ?? IdentityRow(passes: 0, lastSeen: now, expires: now), now: now))
+            if let row, row.passes(within: lifetime, now: now) >= enough, !isDue(row.lastSeen, now) { return nil }
+            return .init(identity: identity, row: IdentityRow(adding: 1, to: row, lifetime: lifetime, now: now))
         }
-    }
-
-    private func seen(_ row: IdentityRow, now: WallTime) -> IdentityRow {
-        IdentityRow(passes: row.passes.incrementedWithoutOverflow, lastSeen: now, expires: now + settings.greylist.lifetime)
     }
 }
 

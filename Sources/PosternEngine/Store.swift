@@ -38,14 +38,16 @@ extension StoreTransaction {
 /// A transaction made of closures, for what is done seldom.
 public final class BlockTransaction: StoreTransaction {
     public let needs: Needs
+    public let isAwaited: Bool
     private let decision: @Sendable (Evidence) -> (Decision, DecisionRecord?)
     private let completion: @Sendable (Result<(Decision, DecisionRecord?), StoreFailure>) -> Void
 
     public init(
-        needs: Needs, decide: @escaping @Sendable (Evidence) -> (Decision, DecisionRecord?),
+        needs: Needs, isAwaited: Bool = true, decide: @escaping @Sendable (Evidence) -> (Decision, DecisionRecord?),
         completion: @escaping @Sendable (Result<(Decision, DecisionRecord?), StoreFailure>) -> Void
     ) {
         self.needs = needs
+        self.isAwaited = isAwaited
         decision = decide
         self.completion = completion
     }

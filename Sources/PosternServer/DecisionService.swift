@@ -213,11 +213,14 @@ public final class DecisionService: Sendable {
         return snapshot.engine.standing(of: client, now: clock.now().steady) == .spared
     }
 
-    /// Whether whoever is past a limit may be kept from connecting.
-    func mayRefuse(_ network: Prefix, isThrottle: Bool) -> Bool {
+    /// Of those who are past a limit whoever may be kept from connecting.
+    func refusable(_ refused: [LimitService.Refusal], isThrottle: Bool) -> [LimitService.Refusal] {
         let (engine, now) = (engine, clock.now().steady)
-        return (isThrottle || engine.settings.throttle.mode == .on)
-            && engine.standing(of: Client(address: network.address), now: now) != .spared && !engine.lists.mayRelease(network, at: now)
+        guard isThrottle || engine.settings.throttle.mode == .on else { return [] }
+        return refused.filter { refusal in
+            engine.standing(of: Client(address: refusal.network.address), now: now) != .spared
+                && !engine.lists.mayRelease(refusal.network, at: now)
+        }
     }
 
     /// Whether mail of some domains is taken from wherever their SPF records name.
@@ -266,13 +269,19 @@ public final class DecisionService: Sendable {
         limits.accepted(subject, recipients: recipients, size: Int(clamping: octets), pending: pending, now: clock.now().steady)
     }
 
-    /// A message that had passed was taken: by a backend, or as far as a policy service hears of it.
+    /// A backend took a message that had passed.
     ///
     /// - Parameter identities: whom it has yet to be counted for.
     func taken(from address: IPAddress, countsFor identities: [Identity]) {
         harvest?.taken(from: address)
         guard !identities.isEmpty else { return }
-        store.submit(Counting(identities, engine, now: steadyTime))
+        let (engine, now) = (engine, steadyTime)
+        @Sendable func decide(_ evidence: Evidence) -> (Decision, DecisionRecord?) {
+            var decision = Decision(verdict: Verdict(.accept, [.stageHasNoCheck]))
+            decision.changes.identities = engine.counted(identities, evidence: evidence, now: now)
+            return (decision, nil)
+        }
+        store.submit(BlockTransaction(needs: Needs(identities: identities), isAwaited: false, decide: decide, completion: { _ in }))
     }
 
     /// What counts mean for an attempt now, and every limit that bears on it: for someone who wants to see it.
@@ -488,33 +497,9 @@ public final class DecisionService: Sendable {
         var needs: Needs { Needs(triplets: ruling.decision.overtaken) }
 
         func decide(_ evidence: Evidence) -> Ruling? {
-            // Most wait for nothing, and are not copied to find that out.
-            guard evidence.triplets.contains(where: { $0?.isWaiting == true }) else { return ruling }
-            let ended = question.snapshot.engine.endOfWait(of: ruling.decision, evidence: evidence, now: question.now)
+            let snapshot = question.snapshot
+            let ended = snapshot.engine.endOfWait(of: ruling.decision, evidence: evidence, now: question.now)
             return ended.map { question.ruling($0, ruling.decision.overtaken) } ?? ruling
-        }
-
-        func completed(_ result: Result<Ruling?, StoreFailure>) {}
-    }
-
-    /// One more message for each of these identities.
-    private final class Counting: StoreTransaction {
-        private let engine: Engine
-        private let now: WallTime
-        let needs: Needs
-
-        init(_ identities: [Identity], _ engine: Engine, now: WallTime) {
-            self.engine = engine
-            self.now = now
-            needs = Needs(identities: identities)
-        }
-
-        var isAwaited: Bool { false }
-
-        func decide(_ evidence: Evidence) -> Ruling? {
-            var decision = Decision(verdict: Verdict(.accept, [.stageHasNoCheck]))
-            decision.changes.identities = engine.counted(needs.identities, evidence: evidence, now: now)
-            return Ruling(decision)
         }
 
         func completed(_ result: Result<Ruling?, StoreFailure>) {}

@@ -38,7 +38,7 @@ struct BackgroundWork {
             await LimitUpkeep(
                 limits: services.limits, store: store, clock: clock,
                 settings: { (live.current.accounts, live.current.firewall, live.current.hostname) },
-                mayRefuse: { decisions.mayRefuse($0, isThrottle: isThrottle) }, revision: { decisions.revision },
+                refusable: { decisions.refusable($0, isThrottle: isThrottle) }, revision: { decisions.revision },
                 redacts: { log.redacts }, logger: logger
             ).run()
         }

@@ -95,7 +95,7 @@ struct RunningState: DaemonState {
     private func limitsReport(_ settings: EngineSettings) -> StatusReport.Limits {
         let now = now().steady
         let report = limits.report(now: now)
-        let refused = limits.refusals(now: now).count { decisions.mayRefuse($0.network, isThrottle: hasThrottle) }
+        let refused = decisions.refusable(limits.refusals(now: now), isThrottle: hasThrottle).count
         let all = settings.throttle.limits + settings.accounts.limits + settings.accounts.suspend
         return StatusReport.Limits(
             throttleMode: settings.throttle.mode.rawValue, accountsMode: settings.accounts.mode.rawValue, limits: all.map(\.description),

@@ -142,7 +142,7 @@ public final class HarvestService: PublishedEntries {
         let now = clock.now().steady
         do throws(StoreFailure) {
             return try await store.read(Needs(identities: identities)).identities.contains { row in
-                row.map { $0.passes >= enough && now - $0.lastSeen < lifetime } ?? false
+                row.map { $0.passes(within: lifetime, now: now) >= enough } ?? false
             }
         } catch {
             return true
@@ -296,10 +296,7 @@ public final class HarvestService: PublishedEntries {
             let transaction = BlockTransaction(needs: Needs(identities: lot.map { .address($0.address) })) { evidence in
                 var decision = Decision(verdict: Verdict(.accept, [.stageHasNoCheck]))
                 decision.changes.identities = zip(lot, evidence.identities).map { one, row in
-                    let before = row.map { now - $0.lastSeen < lifetime ? $0.passes : 0 } ?? 0
-                    let passes = UInt32(clamping: UInt64(before) + UInt64(one.messages))
-                    return .init(
-                        identity: .address(one.address), row: IdentityRow(passes: passes, lastSeen: now, expires: now + lifetime))
+                    .init(identity: .address(one.address), row: IdentityRow(adding: one.messages, to: row, lifetime: lifetime, now: now))
                 }
                 return (decision, nil)
             } completion: { [state] result in

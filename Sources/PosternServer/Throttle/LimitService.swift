@@ -352,11 +352,14 @@ public final class LimitService: Sendable {
 
     // MARK: - Upkeep
 
+    /// Somebody who is refused at connect.
+    typealias Refusal = (network: Prefix, until: WallTime)
+
     /// All who are refused at connect.
-    func refusals(now: WallTime) -> [(network: Prefix, until: WallTime)] { state.withLockedValue { $0.counts.refusals(at: now) } }
+    func refusals(now: WallTime) -> [Refusal] { state.withLockedValue { $0.counts.refusals(at: now) } }
 
     /// All who are refused at connect, where that has changed.
-    func takeRefusals(now: WallTime) -> [(network: Prefix, until: WallTime)]? {
+    func takeRefusals(now: WallTime) -> [Refusal]? {
         state.withLockedValue { state in
             let hasForgotten = state.counts.takeForgottenRefusal()
             return state.counts.takeRefusals().isEmpty && !hasForgotten ? nil : state.counts.refusals(at: now)

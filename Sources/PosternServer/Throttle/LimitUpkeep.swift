@@ -11,8 +11,8 @@ struct LimitUpkeep: Sendable {
     let store: any Store
     let clock: ServiceClock
     let settings: @Sendable () -> (accounts: AccountSettings, firewall: Configuration.Firewall, hostname: String)
-    /// Whether somebody who was refused may be so still, by the settings and lists of now; and which those are.
-    var mayRefuse: @Sendable (Prefix) -> Bool = { _ in true }
+    /// Of those who were refused whoever may be so still, by the settings and lists of now; and which those are.
+    var refusable: @Sendable ([LimitService.Refusal]) -> [LimitService.Refusal] = { $0 }
     var revision: @Sendable () -> UInt64 = { 0 }
     /// Whether the log leaves accounts out (`log.redact`).
     var redacts: @Sendable () -> Bool = { false }
@@ -59,10 +59,10 @@ struct LimitUpkeep: Sendable {
 
     // MARK: - Firewall
 
-    private func tellFirewall(_ refused: [(network: Prefix, until: WallTime)], now: WallTime) async {
+    private func tellFirewall(_ refused: [LimitService.Refusal], now: WallTime) async {
         let firewall = settings().firewall
         guard firewall.nftablesFile != nil || !firewall.nftablesCommand.isEmpty else { return }
-        let refused = refused.filter { mayRefuse($0.network) }
+        let refused = refusable(refused)
         if let path = firewall.nftablesFile {
             do {
                 let file = try AtomicFile(path)

@@ -481,7 +481,7 @@ struct ThrottledGatewayTests {
         let upkeep = LimitUpkeep(
             limits: second, store: store, clock: clock,
             settings: { (AccountSettings(), configured.withLockedValue { $0 }, "mx.example.org") },
-            mayRefuse: { decisions.mayRefuse($0, isThrottle: false) }, revision: { decisions.revision }, logger: LogCapture().logger)
+            refusable: { decisions.refusable($0, isThrottle: false) }, revision: { decisions.revision }, logger: LogCapture().logger)
         let running = Task { await upkeep.run() }
         try await eventually("the file is written") {
             let text = (try? String(contentsOfFile: file, encoding: .utf8)) ?? ""
