@@ -185,7 +185,7 @@ final class HotDatabase {
                 }
                 try statements.commit.run()
                 counts = hot.counts
-                statements.triplets.committed()
+                statements.triplets.committed(rows: counts.triplets)
                 return .success(value)
             } catch {
                 isTrusted = false

@@ -149,9 +149,9 @@ final class HotTransaction {
         }
     }
 
-    /// Learns which rows there are, so many more of each table at most.
+    /// Learns which rows there are, about so many more of each table, and more of triplets, of which a hundred are read at once.
     private func learn(_ rows: Int) throws(StoreFailure) {
-        try statements.triplets.learn(rows, of: counts.triplets)
+        try statements.triplets.learn(rows * Self.tripletsLearnt, of: counts.triplets)
         try statements.identities.learn(rows, of: counts.identities)
     }
 
@@ -159,10 +159,11 @@ final class HotTransaction {
     private static let pruneSpare = 512
     /// Changes that are merged, and rows that are learnt, in one transaction while nobody waits: about half a thousandth of a second.
     private static let idleMerge = 128
-    private static let idleLearn = 4000
+    private static let idleLearn = 1500
     /// Rows that are learnt for each change otherwise, and with each transaction.
     private static let learntEach = 8
     private static let learntAtLeast = 100
+    private static let tripletsLearnt = 8
 
     // MARK: - Upkeep
 
@@ -185,10 +186,10 @@ final class HotTransaction {
         counts.triplets += 1
     }
 
-    /// Removes those of the rows that have expired by now; returns how many.
-    func expireTriplets(_ keys: [Int64], now: WallTime) throws(StoreFailure) -> Int {
+    /// Removes what has expired by now of some lots of triplets; returns how many rows there were.
+    func expireTriplets(lots: [Int64], now: WallTime) throws(StoreFailure) -> Int {
         var removed = 0
-        for key in keys where try statements.triplets.expire(key, now: now) { removed += 1 }
+        for lot in lots { removed += try statements.triplets.expire(lot: lot, now: now) }
         counts.triplets -= Int64(removed)
         return removed
     }

@@ -12,7 +12,7 @@ final class IdentityTable {
         select = try Statement("SELECT passes, last, expires_after FROM identities WHERE key = ?", on: connection, path: path)
         replace = try Statement("REPLACE INTO identities VALUES (?, ?, ?, ?)", on: connection, path: path)
         delete = try Statement("DELETE FROM identities WHERE key = ?", on: connection, path: path)
-        filter = try TableFilter("identities", on: connection, path: path)
+        filter = TableFilter(try TableKeys("identities", on: connection, path: path))
     }
 
     /// To be called at the start, when another process has written, or a transaction failed; `count` is the number of rows.

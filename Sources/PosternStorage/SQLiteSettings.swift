@@ -31,8 +31,8 @@ public struct SQLiteSettings: Sendable, Equatable {
     public var keepsDecisions = true
     /// Decisions that are kept at most, whatever their age; 1 or more. One takes about 250 octets of disk.
     public var maximumDecisions = 2_000_000
-    /// Changed triplets that are gathered in memory, and in a journal, before they are merged into their table; 1 or more.
-    /// Up to twice as many are in memory at a time, at about 60 octets each.
+    /// Changed triplets that are gathered in memory, and in a journal, before they are merged into their lots; 1 or more. Of a large
+    /// table up to twice as many. Up to twice what is gathered is in memory at a time, at about 60 octets each.
     public var mergeRows = 600_000
     /// Memory for the writer's pages, in KiB; 256 or more. More is slower: SQLite goes through all of it after a commit
     /// that split a page, and what is not there the operating system has.

@@ -15,6 +15,8 @@ extension SQLiteStore {
     /// Rows that are removed in one turn of the writer, and of each kind in one call at most.
     static let expiryStep = 250
     static let expiryMaximum = 4000
+    /// Lots of triplets that are gone through in one turn of the writer.
+    static let expiryLots = 8
     /// Recent triplets, not yet merged into their table, that one call looks at.
     static let expiryRecent = 2000
 
@@ -27,12 +29,16 @@ extension SQLiteStore {
             removed += pruned
             if pruned < Self.expiryStep { break }
         }
-        removed += try await expire("triplets", expires: "first + expires_after", cursor: \.triplets, now: now) {
-            hot, keys throws(StoreFailure) in try hot.expireTriplets(keys, now: now)
+        removed += try await expire(\.triplets, step: Self.expiryLots) { db, position in
+            try Self.lotsToExpire(db, from: position, now: now)
+        } remove: { hot, lots throws(StoreFailure) in
+            try hot.expireTriplets(lots: lots, now: now)
         }
         removed += try await onWriter { hot throws(StoreFailure) in hot.expireRecentTriplets(Self.expiryRecent, now: now) }
-        removed += try await expire("identities", expires: "last + expires_after", cursor: \.identities, now: now) {
-            hot, keys throws(StoreFailure) in try hot.expireIdentities(keys, now: now)
+        removed += try await expire(\.identities, step: Self.expiryStep) { db, position in
+            try Self.identitiesToExpire(db, from: position, now: now)
+        } remove: { hot, keys throws(StoreFailure) in
+            try hot.expireIdentities(keys, now: now)
         }
         removed += try await expireCounts(now)
         let hasOld = try await onReader { db in
@@ -59,10 +65,21 @@ extension SQLiteStore {
         var identities = Int64.min
     }
 
+    /// What a look at some rows found.
+    private struct Found {
+        /// The numbers of rows that have expired, or of lots in which some have.
+        var numbers: [Int64] = []
+        /// The last number that was looked at; `nil` at the end of the table.
+        var last: Int64?
+        /// How many rows were looked at.
+        var scanned = 0
+    }
+
     /// Looks for expired rows beside the writer, going on from where the last call ended; the writer removes what it still
-    /// finds expired.
+    /// finds expired, so many numbers in one turn.
     private func expire(
-        _ table: String, expires: String, cursor: WritableKeyPath<ExpiryCursors, Int64> & Sendable, now: WallTime,
+        _ cursor: WritableKeyPath<ExpiryCursors, Int64> & Sendable, step: Int,
+        look: @escaping @Sendable (Database, Int64) throws -> Found,
         remove: @escaping @Sendable (HotTransaction, [Int64]) throws(StoreFailure) -> Int
     ) async throws(StoreFailure) -> Int {
         let start = expiryCursors.withLockedValue { $0[keyPath: cursor] }
@@ -72,17 +89,15 @@ extension SQLiteStore {
         var removed = 0
         while scanned < Self.expiryScan, removed < Self.expiryMaximum, removed >= scanned / Self.expiryYield || position == .min {
             let from = position
-            let (keys, last, count) = try await onReader { db in
-                try Self.expired(db, table: table, expires: expires, from: from, now: now)
-            }
-            scanned += count
-            var rest = keys[...]
+            let found = try await onReader { db in try look(db, from) }
+            scanned += found.scanned
+            var rest = found.numbers[...]
             while !rest.isEmpty {
-                let step = Array(rest.prefix(Self.expiryStep))
-                rest = rest.dropFirst(Self.expiryStep)
-                removed += try await onWriter { hot throws(StoreFailure) in try remove(hot, step) }
+                let numbers = Array(rest.prefix(step))
+                rest = rest.dropFirst(step)
+                removed += try await onWriter { hot throws(StoreFailure) in try remove(hot, numbers) }
             }
-            if let last {
+            if let last = found.last {
                 position = last + 1
             } else {
                 position = .min
@@ -94,24 +109,44 @@ extension SQLiteStore {
         return removed
     }
 
-    /// The keys of expired rows from a key on, at most one step's; the last key looked at (`nil` at the end of the
-    /// table) and how many were.
-    private static func expired(
-        _ db: Database, table: String, expires: String, from: Int64, now: WallTime
-    ) throws -> (keys: [Int64], last: Int64?, count: Int) {
+    /// The keys of expired identities from a key on, at most one step's.
+    private static func identitiesToExpire(_ db: Database, from: Int64, now: WallTime) throws -> Found {
         let rows = try Row.fetchCursor(
-            db, sql: "SELECT key, \(expires) <= ? FROM \(table) WHERE key >= ? ORDER BY key LIMIT ?",
+            db, sql: "SELECT key, last + expires_after <= ? FROM identities WHERE key >= ? ORDER BY key LIMIT ?",
             arguments: [now.milliseconds, from, expiryScanStep])
-        var keys: [Int64] = []
-        var last: Int64?
-        var count = 0
-        while let row = try rows.next() {
-            count += 1
-            last = row[0]
-            if row[1] as Bool { keys.append(row[0]) }
-            if keys.count >= expiryMaximum { return (keys, last == .max ? nil : last, count) }
+        var found = Found()
+        while found.numbers.count < expiryMaximum, let row = try rows.next() {
+            found.scanned += 1
+            found.last = row[0]
+            if row[1] as Bool { found.numbers.append(row[0]) }
         }
-        return (keys, count < expiryScanStep || last == .max ? nil : last, count)
+        let isAtEnd = found.scanned < expiryScanStep && found.numbers.count < expiryMaximum
+        if isAtEnd || found.last == .max { found.last = nil }
+        return found
+    }
+
+    /// The lots, from one on, in which triplets have expired, at most one step's.
+    private static func lotsToExpire(_ db: Database, from: Int64, now: WallTime) throws -> Found {
+        let rows = try Row.fetchCursor(
+            db, sql: "SELECT lowest, triplets FROM triplet_lots WHERE lowest >= ? ORDER BY lowest", arguments: [from])
+        var found = Found()
+        while found.scanned < expiryScanStep {
+            guard let row = try rows.next() else {
+                found.last = nil
+                break
+            }
+            let number: Int64 = row[0]
+            found.last = number == .max ? nil : number
+            try row.withUnsafeData(atIndex: 1) { octets in
+                (octets ?? Data()).withUnsafeBytes { octets in
+                    // What is damaged the writer meets, and reports.
+                    guard let lot = TripletLot(octets) else { return }
+                    found.scanned += lot.count
+                    if (0..<lot.count).contains(where: { lot.expires($0) <= now }) { found.numbers.append(number) }
+                }
+            }
+        }
+        return found
     }
 
     // MARK: - Backup

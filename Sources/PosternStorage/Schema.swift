@@ -1,6 +1,7 @@
 import Foundation
 import GRDB
 import GRDBSQLite
+import PosternCore
 import PosternEngine
 
 /// The database's layout and how it came to be.
@@ -81,10 +82,15 @@ enum Schema {
         -- Decisions, some to a row, as `DecisionLot` reads them: all references are at most `highest`, and above the next lower row's.
         CREATE TABLE decision_lots(highest INTEGER PRIMARY KEY, count INTEGER NOT NULL, decisions BLOB NOT NULL) STRICT;
         """,
+        """
+        -- Triplets, some to a row, as `TripletLot` reads them: all keys are at least `lowest`, and below the next higher row's.
+        CREATE TABLE triplet_lots(lowest INTEGER PRIMARY KEY, triplets BLOB NOT NULL) STRICT;
+        """,
     ]
 
-    /// The version since which decisions lie in lots.
-    private static let lots = 4
+    /// The versions since which decisions, and triplets, lie in lots.
+    private static let decisionLots = 4
+    private static let tripletLots = 5
 
     static var version: Int { migrations.count }
 
@@ -129,11 +135,14 @@ enum Schema {
             }
             for (version, step) in migrations.enumerated().dropFirst(found).map({ ($0 + 1, $1) }) {
                 try db.execute(sql: step)
-                if version == lots { try packDecisions(db, path: path) }
+                if version == decisionLots { try packDecisions(db, path: path) }
+                if version == tripletLots { try packTriplets(db, path: path) }
             }
             try db.execute(sql: "PRAGMA application_id = \(applicationID); PRAGMA user_version = \(version)")
             return .commit
         }
+        // Much may have been written anew, and a long log is slow to look things up in.
+        try db.execute(sql: "PRAGMA wal_checkpoint(TRUNCATE)")
     }
 
     /// Takes the decisions of earlier versions, a row each, into lots. Some seconds for each million.
@@ -163,5 +172,34 @@ enum Schema {
             _ = try table.flush()
         }
         try db.execute(sql: "DROP TABLE decisions")
+    }
+
+    /// Takes the triplets of earlier versions, a row each, into lots. About a second for each million.
+    private static func packTriplets(_ db: Database, path: String) throws {
+        guard let connection = db.sqliteConnection else { throw StoreFailure.closed }
+        do {
+            let lots = try TripletLots(connection, path: path)
+            let rows = try Statement(
+                "SELECT key, first, last_after, passed_after, deferrals, passes, expires_after FROM triplets ORDER BY key", on: connection,
+                path: path)
+            var waiting: [TripletChange] = []
+            func flush() throws(StoreFailure) {
+                try lots.merge(waiting.indices) { waiting[$0] }
+                waiting.removeAll(keepingCapacity: true)
+            }
+            while try rows.step() {
+                let first = WallTime(milliseconds: rows.integer(1))
+                func after(_ milliseconds: Int64) -> WallTime { first + .milliseconds(milliseconds) }
+                let row = TripletRow(
+                    firstSeen: first, lastSeen: after(rows.integer(2)), passedAt: rows.optionalInteger(3).map(after),
+                    deferrals: UInt32(truncatingIfNeeded: rows.integer(4)), passes: UInt32(truncatingIfNeeded: rows.integer(5)),
+                    expires: after(rows.integer(6)))
+                waiting.append(TripletChange(rows.integer(0), row))
+                if waiting.count == 1000 { try flush() }
+            }
+            try flush()
+        }
+        // Their keys name nobody, and need not be overwritten.
+        try db.execute(sql: "PRAGMA secure_delete = OFF; DROP TABLE triplets; PRAGMA secure_delete = ON")
     }
 }

@@ -151,6 +151,7 @@ struct DecisionLotTests {
         let group = "01" + (0..<8).map { String(format: "%02X", Int(hashed >> UInt64(8 * $0) & 0xff)) }.joined()
         do {
             let raw = try RawDatabase(folder.database)
+            try raw.execute("DROP TABLE triplet_lots; \(TripletLotTests.oldTable)")
             try raw.execute("DROP TABLE decision_lots; \(Self.oldTable); PRAGMA user_version = 3; UPDATE counts SET decisions = 2500")
             try raw.execute(
                 """
