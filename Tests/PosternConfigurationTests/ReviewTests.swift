@@ -163,6 +163,44 @@ struct ReviewTests {
         }
     }
 
+    /// `serve` would not start with any of them.
+    @Test func whatCannotBeMade() throws {
+        try withFolder { (folder: String) throws in
+            chmod(folder, 0o700)
+            let file = folder + "/file"
+            _ = FileManager.default.createFile(atPath: file, contents: nil)
+            chmod(file, 0o600)
+            for (path, found) in [
+                ("sub/p.db", "the folder \(folder)/sub is not there; make it with: mkdir -p \(folder)/sub"),
+                (folder, "\(folder) is a folder; name a file in it"),
+                ("\(file)/x.db", "\(file) is not a folder; name another"),
+                ("\(file)/x/y.db", "\(file)/x leads through a file; name another folder"),
+                ("file", nil), ("new.db", nil), ("\(folder)/new.db", nil),
+            ] {
+                let text = "data_directory: \(folder)\nstore: { sqlite: \(path) }\n"
+                let told = ConfigurationReview.findings(
+                    onThisMachine: try ConfigurationLoader.load(text, file: "f").configuration, text: text, file: "f",
+                    resolvConf: "/nowhere")
+                #expect(told.map(\.message) == (found.map { ["store.sqlite: \($0)"] } ?? []), "\(path)")
+                #expect(told.allSatisfy { $0.line == 2 && $0.column == 18 })
+            }
+            // A data directory that is still to be made takes its database with it.
+            #expect(try machine("data_directory: \(folder)/new/\n") == [])
+            #expect(try machine("data_directory: \(file)/new\n") == ["data_directory: \(file) is not a folder; name another"])
+
+            symlink("/nowhere", folder + "/link")
+            for (path, found) in [
+                (file, "\(file) is there and is not a socket; move it or choose another path"),
+                (folder + "/link", "\(folder)/link is there and is not a socket; move it or choose another path"),
+                (folder, "\(folder) is a folder; name a file in it"), ("\(file)/p.sock", "\(file) is not a folder; name another"),
+                (folder + "/p.sock", nil),
+            ] {
+                let text = "data_directory: \(folder)\nlisteners: [{ role: policy, address: \"unix:\(path)\", mode: \"0660\" }]\n"
+                #expect(try machine(text) == (found.map { ["listeners[].address: \($0)"] } ?? []), "\(path)")
+            }
+        }
+    }
+
     @Test func whatAnAccountMayRead() throws {
         try withFolder { (folder: String) throws in
             chmod(folder, 0o755)

@@ -13,6 +13,7 @@ extension ConfigurationReview {
         review.reviewFile(file)
         review.reviewAccount()
         review.reviewData()
+        review.reviewDatabase()
         review.reviewSockets()
         review.reviewCertificates()
         review.reviewResolvers(resolvConf)
@@ -36,10 +37,7 @@ extension ConfigurationReview {
     private mutating func reviewData() {
         let path = configuration.dataDirectory
         guard let folder = status(of: path) else {
-            let parent = (path as NSString).deletingLastPathComponent
-            if !parent.isEmpty, status(of: parent) == nil {
-                find("data_directory", say: "\(parent) is not there; make it with: mkdir -p \(parent)")
-            }
+            if let why = obstacle(to: path) { find("data_directory", say: why) }
             return
         }
         guard folder.st_mode & S_IFMT == S_IFDIR else {
@@ -61,15 +59,24 @@ extension ConfigurationReview {
         }
     }
 
+    private mutating func reviewDatabase() {
+        let path = configuration.databasePath
+        // The data directory is looked at by itself, and made by Postern.
+        let isInData = status(of: path) == nil && Self.folder(of: path) == Self.folder(of: configuration.keyPath)
+        guard !isInData, let why = obstacle(to: path) else { return }
+        find("store", "sqlite", say: why)
+    }
+
     // MARK: - Sockets
 
     private mutating func reviewSockets() {
         for (index, listener) in configuration.listeners.enumerated() {
             switch listener.address {
             case .unix(let path, _, let group):
-                let folder = (path as NSString).deletingLastPathComponent
-                if status(of: folder) == nil {
-                    find(listener: index, "address", "the folder \(folder) is not there; make it with: install -d -m 2750 \(folder)")
+                if let why = obstacle(to: path, made: "install -d -m 2750") {
+                    find(listener: index, "address", why)
+                } else if let type = type(of: path), type != S_IFSOCK {
+                    find(listener: index, "address", "\(path) is there and is not a socket; move it or choose another path")
                 }
                 if let group, getgrnam(group) == nil {
                     find(listener: index, "group", "there is no group \(group) here; is its mail server installed?")
@@ -143,10 +150,11 @@ extension ConfigurationReview {
 
     private mutating func reviewOutputs() {
         for (index, export) in configuration.exports.enumerated() {
-            reviewFolder(of: export.file, [.key("exports"), .element(index), .key("file")], "exports[].file")
+            guard let why = obstacle(to: export.file) else { continue }
+            find([.key("exports"), .element(index), .key("file")], "exports[].file: \(why)")
         }
-        if let path = configuration.firewall.nftablesFile {
-            reviewFolder(of: path, [.key("throttle"), .key("nftables_file")], "throttle.nftables_file")
+        if let path = configuration.firewall.nftablesFile, let why = obstacle(to: path) {
+            find("throttle", "nftables_file", say: why)
         }
         for (section, key, words) in [
             ("accounts", "command", configuration.accounts.command),
@@ -155,12 +163,6 @@ extension ConfigurationReview {
             guard let program = words.first, access(program, X_OK) != 0 else { continue }
             find(section, key, say: "\(program): \(String(cString: strerror(errno)).lowercased()); it cannot be run")
         }
-    }
-
-    private mutating func reviewFolder(of path: String, _ steps: [Places.Step], _ key: String) {
-        let folder = (path as NSString).deletingLastPathComponent
-        guard !folder.isEmpty, status(of: folder) == nil else { return }
-        find(steps, "\(key): the folder \(folder) is not there; make it with: mkdir -p \(folder)")
     }
 
     // MARK: - Resolvers
@@ -183,6 +185,33 @@ extension ConfigurationReview {
     private func status(of path: String) -> stat? {
         var status = stat()
         return stat(path, &status) == 0 ? status : nil
+    }
+
+    /// Of what has this name itself, were it a link (S_IFMT); `nil` where there is nothing.
+    private func type(of path: String) -> mode_t? {
+        var status = stat()
+        return lstat(path, &status) == 0 ? status.st_mode & S_IFMT : nil
+    }
+
+    private static func folder(of path: String) -> String { (path as NSString).deletingLastPathComponent }
+
+    /// Why nothing can be made by this name, and what to do; `nil` where it can, or is there, or where who asks may not see.
+    ///
+    /// - Parameter made: the command by which its folder is made.
+    private func obstacle(to path: String, made command: String = "mkdir -p") -> String? {
+        if let status = status(of: path) {
+            return status.st_mode & S_IFMT == S_IFDIR ? "\(path) is a folder; name a file in it" : nil
+        }
+        let folder = Self.folder(of: path)
+        guard !folder.isEmpty else { return nil }
+        if let status = status(of: folder) {
+            return status.st_mode & S_IFMT == S_IFDIR ? nil : "\(folder) is not a folder; name another"
+        }
+        return switch errno {
+        case ENOTDIR: "\(folder) leads through a file; name another folder"
+        case ENOENT: "the folder \(folder) is not there; make it with: \(command) \(folder)"
+        default: nil
+        }
     }
 
     /// In words, why a file cannot be read; `nil` where it can.
