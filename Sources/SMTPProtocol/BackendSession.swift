@@ -233,7 +233,9 @@ public struct BackendSession: Sendable {
         waitsAnew = true
         // RFC 5321 §3.8: 421 may come at any point, and the connection is gone.
         if reply.code == 421, phase != .quitting {
-            return fail(BackendFailure(.closing(reply)), &actions)
+            // In a transaction it is worth telling; but the client's own connection stays open, so not as 421.
+            let told: Reply? = phase != .open ? nil : hasMail ? reply.puttingOff : .backendLost
+            return fail(BackendFailure(.closing(reply), reply: told), &actions)
         }
         switch phase {
         case .fresh, .handshake, .ended: break
@@ -375,6 +377,7 @@ public struct BackendSession: Sendable {
     }
 
     mutating func fail(_ failure: BackendFailure, _ actions: inout [BackendAction]) {
+        answerInVain(&actions)
         self.failure = failure
         actions.append(.failed(failure))
         end(&actions)

@@ -195,7 +195,7 @@ public enum ProbeOutcome: Hashable, Sendable {
 }
 
 /// Why a backend connection is of no more use, and what the client is told: a 4xx, or the backend's own word where it
-/// refused content before its end.
+/// refused content before its end. What a backend says as it closes a connection in a transaction is handed on as 451.
 public struct BackendFailure: Error, Hashable, Sendable {
     public enum Reason: Hashable, Sendable {
         /// No connection could be made; why not, in the system's words.

@@ -252,6 +252,18 @@ extension BackendSession {
         }
     }
 
+    /// MAIL was refused, and the replies to what was sent with it will not come: the refusal answers that too.
+    mutating func answerInVain(_ actions: inout [BackendAction]) {
+        guard let refusal = transactionRefusal else { return }
+        for command in expected {
+            switch command {
+            case .recipient: actions.append(.replied(refusal, to: .recipientInVain))
+            case .probeRecipient: actions.append(.probed(.inconclusive(refusal)))
+            default: break
+            }
+        }
+    }
+
     /// A reply while the session is open.
     mutating func answered(_ reply: Reply, _ actions: inout [BackendAction]) {
         guard !expected.isEmpty else {
@@ -266,7 +278,10 @@ extension BackendSession {
         }
         if reply.isTransient || reply.isPermanent { hasRefused = true }
         let isFinal = reply.isPositive || reply.isTransient || reply.isPermanent
-        guard isFinal || command == .data else { return fail(BackendFailure(.nonsense), &actions) }
+        guard isFinal || command == .data else {
+            expected.insert(command, at: 0)
+            return fail(BackendFailure(.nonsense), &actions)
+        }
         switch command {
         case .authenticate, .logIn: break
         case .mail:

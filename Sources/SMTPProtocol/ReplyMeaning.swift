@@ -14,6 +14,14 @@ extension Reply {
         return isAboutCommand || enhancedCode?.subject == 5 || text.lowercasedASCII.utf8Contains("synchroni")
     }
 
+    /// The same with 451 in place of a 421, which would end the connection that it is said on (RFC 5321 §3.8).
+    var puttingOff: Reply {
+        var wire: [UInt8] = []
+        let lines = lines
+        for (index, line) in lines.enumerated() { Self.append(line[...], of: 451, isLast: index == lines.count - 1, to: &wire) }
+        return Reply(code: 451, wire: wire)
+    }
+
     /// Whether a refusal is plainly about the client: X.7.x, of security or policy (RFC 3463 §3.8).
     public var isAboutPolicy: Bool { enhancedCode?.subject == 7 }
 }

@@ -77,6 +77,61 @@ struct UnexpectedReplyTests {
         #expect(runner.failures == [BackendFailure(.nonsense)])
     }
 
+    /// With PIPELINING the recipients have been sent by then, and their replies will not come.
+    @Test(
+        "a refusal of MAIL answers what was sent with it, however the connection ends",
+        arguments: ["", "421 4.7.0 too many\r\n", "354 go\r\n"])
+    func refusalBeforeTheEnd(_ more: String) {
+        for (said, isAnswered) in [("550-5.7.1 no\r\n550 5.7.1 such sender\r\n", 0), ("450 4.7.1 later\r\n503 5.5.1 no MAIL\r\n", 1)] {
+            var runner = pipelining()
+            runner.event { session, actions in
+                session.recipient(recipient, of: mail, into: &actions)
+                session.recipient(recipient, of: mail, into: &actions)
+            }
+            runner.says(said + more)
+            runner.event { $0.closed(into: &$1) }
+            let refusal = isAnswered == 0 ? Reply(550, nil, "5.7.1 no", "5.7.1 such sender") : Reply(450, "4.7.1", "later")
+            #expect(runner.takeActions() == Array(repeating: .replied(refusal, to: .recipientInVain), count: 2))
+            #expect(runner.failures.count == 1 && runner.isClosed)
+
+            var asking = pipelining()
+            asking.event { $0.probe(recipient, of: mail, into: &$1) }
+            asking.says(said + more)
+            asking.event { $0.closed(into: &$1) }
+            #expect(asking.takeActions() == [.probed(.inconclusive(refusal))])
+            #expect(asking.failures.count == 1)
+        }
+    }
+
+    private func pipelining() -> BackendRunner {
+        var runner = BackendRunner(BackendSettings(hostname: "mx.example", clientInformation: .none), client: client)
+        runner.connect()
+        runner.says("220 backend\r\n250-backend\r\n250 PIPELINING\r\n")
+        _ = runner.takeActions()
+        return runner
+    }
+
+    @Test("421 in a transaction is told as 451, in its own words")
+    func closingInATransaction() {
+        for (more, told) in [
+            ("421-4.7.0 too\r\n421 4.7.0 many\r\n", "451-4.7.0 too\r\n451 4.7.0 many\r\n"), ("421\r\n", "451\r\n"),
+        ] {
+            for before in ["", "250 ok\r\n", "250 ok\r\n250 ok\r\n"] {
+                var runner = pipelining()
+                runner.event { $0.recipient(recipient, of: mail, into: &$1) }
+                runner.says(before + more)
+                #expect(runner.failures.map { text($0.reply.wire) } == [told])
+            }
+        }
+        // Between transactions it is a connection lost, and before them none was made.
+        var runner = pipelining()
+        runner.says("421 4.4.2 idle\r\n")
+        #expect(runner.failures.map(\.reply) == [.backendLost])
+        var greeted = begun(.none, client: client)
+        greeted.says("421 4.3.2 busy\r\n")
+        #expect(greeted.failures.map(\.reply) == [.backendUnavailable])
+    }
+
     /// Random words at random moments.
     @Test("every recipient has one answer, whatever comes", arguments: BackendSettings.ClientInformation.allCases)
     func everyRecipientIsAnswered(_ information: BackendSettings.ClientInformation) {

@@ -42,8 +42,33 @@ import Testing
         let client = try await test.greeted()
         client.send(envelope)
         #expect(try await client.replies(2).last == "250 2.1.5 Ok")
-        #expect(try await client.ask("RCPT TO:<c@example.org>")?.hasPrefix("451 4.4.1") == true)
-        #expect(try await client.ask("DATA")?.hasPrefix("451 4.4.1") == true)
+        #expect(try await client.ask("RCPT TO:<c@example.org>") == "451 4.3.2 Going down")
+        #expect(try await client.ask("DATA") == "451 4.3.2 Going down")
+        await test.stop()
+    }
+
+    /// Exim's `drop`, and Postfix at its limit of errors: MAIL is refused and the connection closes, with RCPT on its way.
+    @Test(arguments: [true, false])
+    func aRefusalOfMailStandsWhateverFollowsIt(pipelining: Bool) async throws {
+        let backend = try ScriptedBackend()
+        let test = try await TestGateway([backend.address])
+        backend.change {
+            if !pipelining { $0.extensions = [] }
+            $0.replies = [("MAIL FROM:<bad@", "550-5.7.1 first\r\n550 5.7.1 sender dropped\r\n421 4.7.0 too many errors")]
+        }
+        let client = try await test.greeted()
+        for _ in 0..<2 {
+            client.send("MAIL FROM:<bad@example.com>\r\nRCPT TO:<b@example.org>\r\nRCPT TO:<c@example.org>\r\nDATA\r\n")
+            #expect(try await client.reply() == "250 2.1.0 Ok")
+            for _ in 0..<2 { #expect(try await client.reply()?.hasSuffix("550 5.7.1 sender dropped") == true) }
+            #expect(try await client.reply() == "554 5.5.1 No valid recipients")
+            #expect(try await client.ask("RSET") == "250 2.0.0 Ok")
+        }
+        // The next message is another's.
+        client.send(envelope + "DATA\r\n")
+        #expect(try await client.replies(3).map { $0?.prefix(3) } == ["250", "250", "354"])
+        #expect(try await client.ask("x\r\n.") == "250 2.0.0 Ok: queued as 4711")
+        #expect(!test.log.lines.contains { $0.hasPrefix("backend is out") })
         await test.stop()
     }
 

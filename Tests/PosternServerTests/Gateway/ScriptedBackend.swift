@@ -13,7 +13,8 @@ final class ScriptedBackend: Sendable {
         var extensions = ["PIPELINING", "SIZE 100000000", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"]
         /// What it offers in place of that to clients that it was told of, by the start of their address; the first that fits.
         var clientExtensions: [(start: String, extensions: [String])] = []
-        /// Replies by the start of the command line, the first that fits; without CRLF at the end.
+        /// Replies by the start of the command line, the first that fits; without CRLF at the end. The connection closes behind a line
+        /// of 421.
         var replies: [(start: String, reply: String)] = []
         /// The reply to the end of the data.
         var final = "250 2.0.0 Ok: queued as 4711"
@@ -131,7 +132,7 @@ final class ScriptedBackend: Sendable {
             if let slow = script.slowAt, upper.hasPrefix(slow.start) { usleep(slow.milliseconds * 1000) }
             if let reply = script.replies.first(where: { upper.hasPrefix($0.start.uppercased()) })?.reply {
                 stream.send(reply + "\r\n")
-                if reply.hasPrefix("421") { return }
+                if reply.split(separator: "\r\n").contains(where: { $0.hasPrefix("421 ") }) { return }
                 if upper.hasPrefix("DATA"), reply.hasPrefix("354") { return }
                 if reply.hasPrefix("2"), upper.hasPrefix("MAIL") || upper.hasPrefix("RCPT") { commands.append(line) }
                 continue
