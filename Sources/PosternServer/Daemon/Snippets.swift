@@ -85,7 +85,7 @@ public enum Snippets {
                 set acl_m_answer = ${sg{${readsocket{\#(endpoint)}{\#(request)\n}{5s}{}{action=DUNNO}}}{\N\s+$\N}{}}
               defer
                 condition = ${if match{$acl_m_answer}{\N^action=(4\d\d|DEFER)\N}}
-                message = 451 4.7.1 ${sg{$acl_m_answer}{\N^action=(DEFER\S*|4\d\d 4\S*)\s+\N}{}}
+                message = ${sg{$acl_m_answer}{\N^action=(DEFER\S*|4\d\d)\N}{451}}
               deny
                 condition = ${if match{$acl_m_answer}{\N^action=5\d\d\N}}
                 message = ${sg{$acl_m_answer}{\N^action=\N}{}}
