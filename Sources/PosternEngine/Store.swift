@@ -156,7 +156,7 @@ public struct DecisionFilter: Equatable, Sendable {
     public var address: String?
     public var sender: String?
     public var recipient: String?
-    /// Which of them are all of a field; the others are parts, without regard to the case of ASCII letters.
+    /// Which of them are all of a field, or of one of its recipients; the others are parts, without regard to the case of ASCII letters.
     public var wholes: Fields = []
     /// Only clients in it.
     public var network: Prefix?

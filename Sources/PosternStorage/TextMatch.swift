@@ -5,12 +5,19 @@ import PosternEngine
 struct TextMatch: Sendable {
     /// In lower case.
     let octets: [UInt8]
-    /// Whether it is all of the field.
-    private let isWhole: Bool
+    /// What of a field it must be.
+    private let extent: Extent
 
-    init(_ text: String, isWhole: Bool = false) {
+    enum Extent {
+        case part
+        case all
+        /// All of the field, or of one item in it: such as a recipient of a bounce, which stands among others with `, ` between them.
+        case item
+    }
+
+    init(_ text: String, _ extent: Extent = .part) {
         octets = text.utf8.map(Self.fold)
-        self.isWhole = isWhole
+        self.extent = extent
     }
 
     func isPart(of text: String) -> Bool {
@@ -19,8 +26,8 @@ struct TextMatch: Sendable {
     }
 
     func isPart(of bytes: UnsafeRawBufferPointer) -> Bool {
-        if isWhole, bytes.count != octets.count { return false }
-        guard let first = octets.first else { return true }
+        if extent == .all, bytes.count != octets.count { return false }
+        guard let first = octets.first else { return extent == .part || bytes.isEmpty }
         guard bytes.count >= octets.count else { return false }
         return octets.withUnsafeBufferPointer { needle in
             var start = 0
@@ -29,12 +36,17 @@ struct TextMatch: Sendable {
                 if Self.fold(bytes[start]) == first {
                     var index = 1
                     while index < needle.count, Self.fold(bytes[start + index]) == needle[index] { index += 1 }
-                    if index == needle.count { return true }
+                    if index == needle.count, extent != .item || Self.isItem(start..<start + index, of: bytes) { return true }
                 }
                 start += 1
             }
             return false
         }
+    }
+
+    private static func isItem(_ range: Range<Int>, of bytes: UnsafeRawBufferPointer) -> Bool {
+        (range.lowerBound == 0 || bytes[..<range.lowerBound].suffix(2).elementsEqual(", ".utf8))
+            && (range.upperBound == bytes.count || bytes[range.upperBound...].prefix(2).elementsEqual(", ".utf8))
     }
 
     @inline(__always)
@@ -59,9 +71,9 @@ struct DecisionMatch: Sendable {
         since = filter.since?.milliseconds ?? .min
         before = filter.before?.value
         network = filter.network
-        address = filter.address.map { TextMatch($0, isWhole: filter.wholes.contains(.address)) }
-        sender = filter.sender.map { TextMatch($0, isWhole: filter.wholes.contains(.sender)) }
-        recipient = filter.recipient.map { TextMatch($0, isWhole: filter.wholes.contains(.recipient)) }
+        address = filter.address.map { TextMatch($0, filter.wholes.contains(.address) ? .all : .part) }
+        sender = filter.sender.map { TextMatch($0, filter.wholes.contains(.sender) ? .all : .part) }
+        recipient = filter.recipient.map { TextMatch($0, filter.wholes.contains(.recipient) ? .item : .part) }
     }
 
     func isOfNetwork(_ address: @autoclosure () -> String) -> Bool {

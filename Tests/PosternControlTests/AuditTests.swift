@@ -35,29 +35,35 @@ struct AuditTests {
         return entries.map { "\($0.kind.rawValue) \($0.entry)\($0.note.isEmpty ? "" : " (\($0.note))")" }
     }
 
-    /// A deferral as a front records it.
-    private func defer_(_ reference: Int64, sender: String = "a@example.org", recipient: String = "b@example.net") async throws -> String {
+    /// A deferral as a front records it: where there are several recipients, in reply to DATA.
+    private func defer_(
+        _ reference: Int64, sender: String = "a@example.org", recipients: [String] = ["b@example.net"]
+    ) async throws -> String {
         let client = Client(address: IPAddress("192.0.2.7"), helo: "mail.example.org")
-        let attempt = Attempt(stage: .rcpt, client: client, sender: ReversePath(sender), recipient: Mailbox(recipient))
-        let key = TripletKey(identity: .network(Prefix(IPAddress(v4: 0xc000_0200), length: 24)), sender: sender, recipient: recipient)
+        let isAtData = recipients.count > 1
+        let attempt = Attempt(
+            stage: isAtData ? .data : .rcpt, client: client, sender: ReversePath(sender), recipient: isAtData ? nil : Mailbox(recipients[0])
+        )
+        let network = Identity.network(Prefix(IPAddress(v4: 0xc000_0200), length: 24))
+        let keys = recipients.map { TripletKey(identity: network, sender: sender, recipient: $0) }
         let now = state.now()
         var changes = Changes()
         let row = TripletRow(firstSeen: now.steady, lastSeen: now.steady, deferrals: 1, passes: 0, expires: now.steady + .hours(24))
-        changes.triplets = [.init(key: key, row: row)]
+        changes.triplets = keys.map { .init(key: $0, row: row) }
         let decision = Decision(verdict: Verdict(.defer, [.greylistNew], passesAt: now.wall + .minutes(3)), changes: changes)
         let record = DecisionRecord(
             reference: Reference(value: reference), time: now.wall, listener: "policy", attempt: attempt, verdict: decision.verdict,
-            triplets: [key])
+            triplets: keys)
         _ = await withCheckedContinuation { continuation in
             store.submit(
                 BlockTransaction(
-                    needs: Needs(triplets: [key]), decide: { _ in (decision, record) }, completion: { continuation.resume(returning: $0) }))
+                    needs: Needs(triplets: keys), decide: { _ in (decision, record) }, completion: { continuation.resume(returning: $0) }))
         }
         return Reference(value: reference).description
     }
 
     @Test func buttonsBesideADecisionKnowQuotedMailboxes() async throws {
-        let reference = try await defer_(7, sender: #""s t"@example.org"#, recipient: #""a, b"@example.net, c@example.net"#)
+        let reference = try await defer_(7, sender: #""s t"@example.org"#, recipients: [#""a, b"@example.net"#, "c@example.net"])
         let passed = try await act(ActionDraft(reference: reference, action: .pass))
         #expect(passed.summary.contains(#"to "a, b"@example.net, c@example.net passes"#), "\(passed.summary)")
         #expect(try await store.releases().map(\.recipient).sorted() == [#""a, b"@example.net"#, "c@example.net"])
@@ -65,6 +71,21 @@ struct AuditTests {
         #expect(try await patterns(.block) == [#"sender "s t"@example.org (decision \#(reference))"#])
         try await undo(blocked.change)
         #expect(try await patterns(.block).isEmpty)
+    }
+
+    @Test func aBounceToSeveralIsFoundAndForgottenByEachOfThem() async throws {
+        _ = try await defer_(7, sender: "", recipients: ["u1@r.example", "u2@r.example"])
+        for (text, count) in [
+            ("u1@r.example", 1), ("<U2@R.example>", 1), ("u1@r.example, u2@r.example", 1), ("u1@", 1), ("1@r.example", 0),
+            ("u3@r.example", 0),
+        ] {
+            guard case .decisions(let found) = try await ask(.decisions(Search(recipient: text))),
+                case .waiting(let waiting) = try await ask(.waiting(Search(recipient: text)))
+            else { throw Unexpected() }
+            #expect(found.count == count && waiting.count == count, "\(text)")
+        }
+        // What waits is the bounce, and with it all of them.
+        #expect(try await ask(.forget(Search(recipient: "u2@r.example"))) == .forgotten(2))
     }
 
     @Test func whatWasAddedIsTakenBackAndWhatItReplacedComesBack() async throws {
@@ -129,8 +150,8 @@ struct AuditTests {
     }
 
     @Test func oneTextIsLookedForEverywhere() async throws {
-        let first = try await defer_(1 << 40, sender: "anna@example.org", recipient: "b@example.net")
-        let second = try await defer_(2 << 40, sender: "c@example.org", recipient: "Anna@example.net")
+        let first = try await defer_(1 << 40, sender: "anna@example.org", recipients: ["b@example.net"])
+        let second = try await defer_(2 << 40, sender: "c@example.org", recipients: ["Anna@example.net"])
         func find(_ text: String) async throws -> [String] {
             guard case .decisions(let found) = try await ask(.decisions(Search(anywhere: text))) else { throw Unexpected() }
             return found.map(\.reference)

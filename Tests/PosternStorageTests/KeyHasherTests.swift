@@ -63,4 +63,15 @@ import Testing
         #expect(!TextMatch("ü").isPart(of: "Ü"))
         #expect(!TextMatch("@").isPart(of: "`"))
     }
+
+    @Test func `What is all of a field, or an item in it, is no part of anything else`() {
+        #expect(TextMatch("a@b.c", .all).isPart(of: "A@b.c") && !TextMatch("a@b.c", .all).isPart(of: "a@b.c, d@e.f"))
+        #expect(TextMatch("", .all).isPart(of: "") && !TextMatch("", .item).isPart(of: "a@b.c") && TextMatch("", .item).isPart(of: ""))
+        for text in ["d@e.f", "a@b.c, d@e.f", "D@e.f, a@b.c", "x, d@e.f, a@b.c", "xd@e.f, d@e.f"] {
+            #expect(TextMatch("d@e.f", .item).isPart(of: text), "\(text)")
+        }
+        for text in ["", "xd@e.f", "d@e.fg", "a@b.c,d@e.f", "a@b.c, d@e.f.g", ",d@e.f", "d@e.f,"] {
+            #expect(!TextMatch("d@e.f", .item).isPart(of: text), "\(text)")
+        }
+    }
 }

@@ -407,7 +407,14 @@ struct StoreConformanceTests {
         try await withStore(kind) { store in
             let a = triplet(1, sender: "", recipient: "a@example.net")
             let b = triplet(1, sender: "", recipient: "b@example.net")
-            try await store.commit(triplets: [a: row(), b: row()], record: record(1, triplets: [a, b]))
+            try await store.commit(triplets: [a: row(), b: row()], record: record(1, recipient: "", triplets: [a, b]))
+            // Each of them is all of a recipient, and no part of one is.
+            for (text, count) in [("A@example.net", 1), ("b@example.net", 1), ("example.net", 0), ("a@example.net, b@example.net", 1)] {
+                var filter = DecisionFilter(recipient: text)
+                filter.wholes = .recipient
+                #expect(try await store.decisions(filter).count == count, "\(text)")
+                #expect(try await store.waiting(filter, now: noon).count == count, "\(text)")
+            }
             try await store.commit(triplets: [a: row(deferrals: 2)], record: record(2, triplets: [a]))
             #expect(try await store.waiting(DecisionFilter(), now: noon).map(\.record.reference.value) == [2, 1])
             try await store.commit(triplets: [a: row(passed: true)])
