@@ -24,13 +24,12 @@ extension ControlHandler {
         var correspondentsTaught: [TripletKey] = []
         for lesson in lessons.triplets {
             guard let address = IPAddress(lesson.address), let row = TripletRow(lesson, settings: settings, now: now),
-                !lesson.recipient.isEmpty
+                let recipient = Mailbox(lesson.recipient)?.folded
             else {
                 report.skipped += 1
                 continue
             }
             let sender = ReversePath(lesson.sender).normalised
-            let recipient = lesson.recipient.foldedMailbox
             let identities = engine.identities(of: Client(address: address, confirmedName: DomainName(lesson.name ?? "")))
             let keys = identities.map { TripletKey(identity: $0, sender: sender, recipient: recipient) }
             for key in keys { triplets[key] = triplets[key].map { $0.merged(with: row) } ?? row }

@@ -96,16 +96,21 @@ extension ControlHandler {
     }
 
     /// The null sender, as decisions have it, or a mailbox that has both its parts.
-    private static func isWhole(_ text: String) -> Bool {
+    static func isWhole(_ text: String) -> Bool {
         guard let sign = text.utf8.lastIndex(of: UInt8(ascii: "@")) else { return text.isEmpty }
         return sign != text.utf8.startIndex && text.utf8.index(after: sign) != text.utf8.endIndex
     }
 
-    /// As decisions have domains. Without an `@`, what has a dot is taken for a domain and all else for part of a local part.
+    /// As decisions have mailboxes and domains. Without an `@`, what has a dot is taken for a domain and all else for part of a local part.
     private static func searched(_ text: String) -> String {
         let text = text.hasPrefix("<") && text.hasSuffix(">") ? String(text.dropFirst().dropLast()) : text
         let octets = text.utf8
-        if octets.contains(UInt8(ascii: "@")) { return text.foldedMailbox }
+        if octets.contains(UInt8(ascii: "@")) {
+            guard isWhole(text) else { return text.foldedMailbox }
+            // Or all recipients of a bounce.
+            let all = mailboxes(text)
+            return all.allSatisfy(isWhole) ? all.joined(separator: ", ") : Mailbox(text)?.folded ?? text
+        }
         return octets.contains(UInt8(ascii: ".")) ? text.withALabels : text
     }
 }

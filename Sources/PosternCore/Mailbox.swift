@@ -42,12 +42,18 @@ public struct Mailbox: Hashable, Sendable {
         }
     }
 
-    /// With the local part as `foldedLocalPart` has it: for looking up entries that people typed.
+    /// For people to read, and to find it by: with the local part as `canonicalLocalPart` has it.
+    public var canonical: String { Self.text(canonicalLocalPart, domain) }
+
+    /// The same in lower case: for looking up entries that people typed.
     public var folded: String { Self.text(foldedLocalPart, domain) }
 
-    /// The local part as it is compared: in lower case, in quotes only where it needs them, and within them with a backslash only
-    /// where one is needed. Whether `"a b"`, `"a\ b"` or (as some MTAs tell it) `a b`: it is one mailbox (RFC 5321 §4.1.2).
-    public var foldedLocalPart: String { LocalPart.canonical(localPart).lowercasedASCII }
+    /// The local part in quotes only where it needs them, and within them with a backslash only where one is needed. Whether `"a b"`,
+    /// `"a\ b"` or (as some MTAs tell it) `a b`: it is one mailbox (RFC 5321 §4.1.2).
+    public var canonicalLocalPart: String { LocalPart.canonical(localPart) }
+
+    /// The local part as it is compared: `canonicalLocalPart` in lower case.
+    public var foldedLocalPart: String { canonicalLocalPart.lowercasedASCII }
 
     private static func text(_ localPart: String, _ domain: String) -> String {
         guard !domain.isEmpty else { return localPart }
@@ -60,6 +66,7 @@ public struct Mailbox: Hashable, Sendable {
 }
 
 extension Mailbox: CustomStringConvertible {
+    /// As it came, for what must not be changed on its way.
     public var description: String { Self.text(localPart, domain) }
 }
 

@@ -28,7 +28,7 @@ public final class DecisionLog: Sendable {
         guard isEnabled, let record = ruling.record else { return }
         let attempt = record.attempt
         let redacts = writer.redacts
-        func person(_ mailbox: Mailbox) -> String { redacts ? "…@\(mailbox.domain)" : mailbox.description }
+        func person(_ mailbox: Mailbox) -> String { redacts ? "…@\(mailbox.domain)" : mailbox.canonical }
 
         var line = LogLine(writer.format)
         line.add("time", record.time)

@@ -74,7 +74,7 @@ extension TripletKey {
 
 extension OctetWriter {
     fileprivate mutating func append(_ mailbox: Mailbox) {
-        append(text: mailbox.localPart)
+        append(text: mailbox.canonicalLocalPart)
         guard !mailbox.domain.isEmpty else { return }
         append(octet: UInt8(ascii: "@"))
         append(text: mailbox.domain)

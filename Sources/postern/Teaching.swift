@@ -97,7 +97,7 @@ extension Lessons.Triplet {
         all.together(by: { triplet in
             Key(
                 address: triplet.address, name: triplet.name, sender: ReversePath(triplet.sender).normalised,
-                recipient: triplet.recipient.foldedMailbox)
+                recipient: Mailbox(triplet.recipient)?.folded ?? "")
         }) { known, triplet in
             known.firstSeen = min(known.firstSeen, triplet.firstSeen)
             known.lastSeen = max(known.lastSeen, triplet.lastSeen)
