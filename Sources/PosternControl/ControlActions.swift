@@ -78,11 +78,14 @@ extension ControlHandler {
         guard !recipients.isEmpty else {
             throw ControlFailure(.badData, "the decision names no recipient, so it is not known whose mail to let pass; allow the client")
         }
-        let span = WallTime.Span(milliseconds: draft.milliseconds ?? Self.passSpan.milliseconds)
-        for recipient in recipients { _ = try await release(ReleaseDraft(recipient: recipient, sender: decision.sender, for: span)) }
+        // Whatever the client has named, where a person would have to type a whole mailbox.
+        let folded = Mailbox(decision.sender)?.folded ?? ""
+        let span = try span(draft.milliseconds ?? Self.passSpan.milliseconds)
+        let expires = state.now().steady + span
+        for recipient in recipients { try await insert(Release(recipient: recipient, sender: folded, expires: expires)) }
         let sender = decision.sender.isEmpty ? "the null sender" : decision.sender
         let summary = "The next attempt from \(sender) to \(recipients.joined(separator: ", ")) passes, for \(span.spoken) from now."
-        let undo = Undo.releases(recipients.map { .init(recipient: $0, sender: decision.sender, client: nil) })
+        let undo = Undo.releases(recipients.map { .init(recipient: $0, sender: folded, client: nil) })
         return ActionReport(summary: summary, change: await note(who, summary, undo: undo), canBeUndone: true)
     }
 

@@ -151,10 +151,14 @@ public actor ControlHandler {
         let moment = state.now()
         let span = try span(draft.milliseconds)
         let release = Release(recipient: recipient, sender: sender, client: client, expires: moment.steady + span)
-        try await stored { () async throws(StoreFailure) in try await store.insert(release) }
-        try await refreshLists()
+        try await insert(release)
         return ReleaseReport(
             recipient: recipient, sender: sender, client: client?.description, expires: moment.shown(release.expires))
+    }
+
+    func insert(_ release: Release) async throws(ControlFailure) {
+        try await stored { () async throws(StoreFailure) in try await store.insert(release) }
+        try await refreshLists()
     }
 
     private func mailbox(_ text: String, as role: String) throws(ControlFailure) -> String {

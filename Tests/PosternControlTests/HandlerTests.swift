@@ -172,16 +172,33 @@ struct HandlerTests {
             "'<a@b.example>' is not a mailbox; leave out the angle brackets"
         ),
         (
-            Question(address: "192.0.2.1", sender: "notanaddress", recipient: "c@d.example"),
-            "the sender 'notanaddress' is not a mailbox such as user@example.org"
+            Question(address: "192.0.2.1", sender: "b.example", recipient: "c@d.example"),
+            "the sender 'b.example' is not a mailbox such as user@example.org"
         ),
         (
-            Question(address: "192.0.2.1", sender: "", recipient: "nodomain"),
-            "the recipient 'nodomain' is not a mailbox such as user@example.org"
+            Question(address: "192.0.2.1", sender: "", recipient: "@d.example"),
+            "the recipient '@d.example' is not a mailbox such as user@example.org"
         ),
     ])
     func aQuestionThatMakesNoSense(question: Question, message: String) async {
         #expect(await failure(.explain(question)) == ControlFailure(.badData, message))
+    }
+
+    /// As Postfix tells of `MAIL FROM:<root>`.
+    @Test func aLocalPartAloneIsExplainedAsItIsJudged() async throws {
+        var bare = question
+        bare.sender = "root"
+        bare.recipient = "u"
+        #expect(try await explain(bare).causes.map(\.word) == ["new"])
+        try await attempt(bare, reference: 1)
+        let e = try await explain(bare)
+        #expect(e.causes.map(\.word) == ["early"] && e.triplets.allSatisfy { $0.recipient == "u" })
+        // The button beside the decision lets through what a person would have to type in full.
+        let pass = ActionDraft(reference: Reference(value: 1).description, action: .pass)
+        guard case .acted(let report) = try await ask(.act(pass)) else { throw Unexpected() }
+        #expect(try await explain(bare).causes.map(\.word) == ["released"])
+        _ = try await ask(.undo(change: try #require(report.change)))
+        #expect(try await explain(bare).causes.map(\.word) == ["early"])
     }
 
     // MARK: - Entries
@@ -434,6 +451,28 @@ struct HandlerTests {
         state.advance(.minutes(5))
         guard case .waiting(let due) = try await ask(.waiting(Search())) else { throw Unexpected() }
         #expect(due.map(\.passesInSeconds) == [0])
+    }
+
+    /// RFC 5321 §4.1.2: what Postfix hands over without quotes is the mailbox that a gateway's client has written with them.
+    @Test(arguments: ["J D@example.org", #""J D"@example.org"#, #""J\ D"@example.org"#])
+    func aQuotedLocalPartIsFoundInEverySpelling(_ asked: String) async throws {
+        var quoted = question
+        quoted.sender = asked
+        quoted.recipient = #""x, y"@example.net"#
+        try await attempt(quoted, reference: 1)
+        guard case .decisions(let all) = try await ask(.decisions(Search())) else { throw Unexpected() }
+        #expect(all.map(\.sender) == [#""J D"@example.org"#] && all.map(\.recipient) == [#""x, y"@example.net"#])
+        for text in ["j d@example.org", #""J D"@EXAMPLE.org"#, #""j\ d"@example.org"#, "j d"] {
+            guard case .waiting(let found) = try await ask(.waiting(Search(sender: text))) else { throw Unexpected() }
+            #expect(found.count == 1, "\(text)")
+            guard case .decisions(let anywhere) = try await ask(.decisions(Search(anywhere: text))) else { throw Unexpected() }
+            #expect(anywhere.count == 1, "\(text)")
+        }
+        for search in [Search(sender: "d@example.org"), Search(recipient: "y@example.net")] {
+            #expect(try await ask(.forget(search)) == .forgotten(0), "\(search)")
+        }
+        guard case .forgotten(let count) = try await ask(.forget(Search(recipient: "x, y@example.net"))) else { throw Unexpected() }
+        #expect(count > 0)
     }
 
     @Test func aReleaseLetsTheNextAttemptPass() async throws {
