@@ -18,6 +18,11 @@ struct SQLiteOpening: Sendable {
         self.path = path
         self.keyPath = keyPath
         self.settings = settings
+        // Told before there is a lock file beside it.
+        var status = stat()
+        if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+            throw StoreFailure(.uncreatable, "\(path) is not a file that a database can be in; name another")
+        }
         lock =
             try settings.lock.map { kind throws(StoreFailure) in
                 try StoreLock(path + ".lock", isShared: kind == .shared, patience: settings.lockPatience)

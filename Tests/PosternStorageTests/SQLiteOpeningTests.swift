@@ -154,7 +154,11 @@ struct SQLiteOpeningTests {
         #expect(failure?.kind == .uncreatable)
         #expect(failure?.message.contains("missing/postern") == true)
         try FileManager.default.createDirectory(atPath: folder.file("folder.db"), withIntermediateDirectories: false)
-        #expect(await self.failure(folder, path: folder.file("folder.db"), key: folder.file("key"))?.kind == .denied)
+        var settings = SQLiteSettings()
+        settings.lock = .exclusive
+        let notAFile = await self.failure(folder, path: folder.file("folder.db"), key: folder.file("key"), settings: settings)
+        #expect(notAFile?.kind == .uncreatable && notAFile?.message.contains("folder.db is not a file") == true)
+        #expect(!FileManager.default.fileExists(atPath: folder.file("folder.db.lock")), "nothing is left beside it")
         try FileManager.default.createDirectory(atPath: folder.key, withIntermediateDirectories: false)
         #expect(await self.failure(folder)?.kind == .uncreatable)
     }
