@@ -15,6 +15,7 @@ public final class ControlSocketServer: Sendable {
 
     public let path: String
     private let listener: Int32
+    private let file: SocketFile?
     private let handler: ControlHandler
     /// How long a connection may take for a line, and be idle between two, in seconds.
     private let patience: Double
@@ -35,6 +36,7 @@ public final class ControlSocketServer: Sendable {
         self.patience = patience
         self.isShort = isShort
         listener = try Self.listen(path, mode: mode)
+        file = SocketFile(path)
         Thread.detachNewThread { [self] in acceptConnections() }
     }
 
@@ -77,7 +79,7 @@ public final class ControlSocketServer: Sendable {
             return true
         }
         guard isFirst else { return }
-        unlink(path)
+        file?.remove()
         shutdown(listener, Int32(SHUT_RDWR))
         let deadline = DispatchTime.now() + patience
         while DispatchTime.now() < deadline, state.withLockedValue({ !$0.open.isEmpty }) {

@@ -141,11 +141,6 @@ enum ListeningSocket {
         unlink(path)
     }
 
-    /// Removes a UNIX socket of ours when we stop listening.
-    static func remove(_ path: String) {
-        unlink(path)
-    }
-
     private static func failure(_ address: ListenAddress, _ doing: String = "") -> ListenFailure {
         let error = errno
         let words = String(cString: strerror(error))

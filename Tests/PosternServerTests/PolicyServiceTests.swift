@@ -4,6 +4,7 @@ import Logging
 import NIOConcurrencyHelpers
 import NIOPosix
 import PolicyProtocol
+import PosternControl
 import PosternCore
 import PosternEngine
 import PosternStorage
@@ -484,17 +485,29 @@ extension Findings {
         // Somebody listens there.
         #expect(throws: ListenFailure.self) { _ = try ListeningSocket.open(address) }
         await test.stop()
-        // What the service manager has opened is the manager's, who listens on (sd_listen_fds(3)).
-        OpenSocket(name: "policy", address: address, descriptor: -1, isInherited: true).removePath()
-        #expect(lstat(path, &status) == 0)
-        OpenSocket(name: "policy", address: address, descriptor: -1).removePath()
-        #expect(lstat(path, &status) != 0)
         // A socket that a killed process left behind is in nobody's way.
         let (left, _) = try ListeningSocket.open(address)
         close(left)
         #expect(lstat(path, &status) == 0)
         let (again, _) = try ListeningSocket.open(address)
         close(again)
+    }
+
+    @Test func aStoppedDaemonRemovesItsOwnSocketsAndNoOthers() throws {
+        let path = "/tmp/postern-test-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+        defer { unlink(path) }
+        let address = ListenAddress.unix(path: path, mode: nil, group: nil)
+        let ours = try OpenSocket.ours("policy", address)
+        defer { close(ours.descriptor) }
+        // Somebody has removed it, and listens there now.
+        unlink(path)
+        let theirs = try OpenSocket.ours("policy", address)
+        defer { close(theirs.descriptor) }
+        ours.file?.remove()
+        #expect(theirs.file != nil && SocketFile(path) == theirs.file)
+        theirs.file?.remove()
+        #expect(SocketFile(path) == nil)
+        theirs.file?.remove()
     }
 
     @Test func failuresSayWhatToDo() throws {

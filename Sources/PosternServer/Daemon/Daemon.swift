@@ -83,7 +83,8 @@ public final class Daemon: Sendable {
         }
 
         ServiceManners.notify("STOPPING=1")
-        for socket in sockets { socket.removePath() }
+        // Nobody finds the way to them any more.
+        for socket in sockets { socket.file?.remove() }
         await control.stop()
         await listeners.drain(patience: Self.drainPatience)
         start.traps?.end()

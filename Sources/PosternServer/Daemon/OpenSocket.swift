@@ -1,6 +1,7 @@
 import Glibc
 import Logging
 import PosternConfiguration
+import PosternControl
 import PosternCore
 
 /// A listener's socket, before anything reads from it.
@@ -10,13 +11,8 @@ struct OpenSocket {
     let descriptor: Int32
     /// Of a DNS service: the socket for UDP on the same address.
     var datagrams: Int32?
-    /// Whether the service manager opened it: then the path of a UNIX socket is the manager's, who listens on (sd_listen_fds(3)).
-    var isInherited = false
-
-    /// Nobody finds the way to a UNIX socket of ours any more. Before it is closed: afterwards another may have opened one there.
-    func removePath() {
-        if !isInherited, case .unix(let path, _, _) = address { ListeningSocket.remove(path) }
-    }
+    /// Of a UNIX socket of ours. That of one that the service manager opened is the manager's, who listens on (sd_listen_fds(3)).
+    var file: SocketFile?
 
     /// Takes each listener's socket from the service manager where it hands one over, else opens it.
     static func all(of configuration: Configuration, logger: Logger) throws -> [OpenSocket] {
@@ -45,7 +41,6 @@ struct OpenSocket {
                         "the service manager handed over something other than a stream socket; it needs ListenStream=",
                         listener: listener.name)
                 }
-                open.isInherited = true
                 sockets.append(open)
                 continue
             }
@@ -55,8 +50,7 @@ struct OpenSocket {
                     sockets.append(OpenSocket(name: listener.name, address: bound, descriptor: descriptor, datagrams: datagrams))
                     continue
                 }
-                let (descriptor, bound) = try ListeningSocket.open(listener.address)
-                sockets.append(OpenSocket(name: listener.name, address: bound, descriptor: descriptor))
+                sockets.append(try ours(listener.name, listener.address))
             } catch {
                 throw StartFailure(StartFailure.configuration, "\(error)", listener: listener.name)
             }
@@ -67,6 +61,14 @@ struct OpenSocket {
             close(left.descriptor)
         }
         return sockets
+    }
+
+    /// One that nobody has handed over.
+    static func ours(_ name: String, _ address: ListenAddress) throws(ListenFailure) -> OpenSocket {
+        let (descriptor, bound) = try ListeningSocket.open(address)
+        var open = OpenSocket(name: name, address: bound, descriptor: descriptor)
+        if case .unix(let path, _, _) = bound { open.file = SocketFile(path) }
+        return open
     }
 
     /// Of a DNS service the service manager hands over two sockets, in any order.
