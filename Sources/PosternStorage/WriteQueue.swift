@@ -13,6 +13,8 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
     /// Whether it is woken by any item that somebody waits for.
     private var wakesForAwaited = false
     private var lastTaken = ContinuousClock.now
+    /// About how many were taken at once lately.
+    private var crowd = 0.0
     private var refusal: StoreFailure?
     private var isClosed = false
 
@@ -24,10 +26,13 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
     /// Where things come this soon after the last were taken, there is load, and the writer waits a moment for more to
     /// come: a commit costs the same for many as for one.
     static var busy: Duration { .milliseconds(1) }
-    /// For how long at most, in seconds, how often again while more comes, and for how many.
+    /// For how long at most, in seconds, how often again while more comes, and for how many: no more than came together lately, since
+    /// those who wait for their answers ask nothing.
     static var gathering: Double { 0.0002 }
     static var gatherings: Int { 4 }
-    static var enough: Int { 32 }
+    static var enough: Int { 8 }
+    /// What is left of how many came together after as many as that came no more.
+    static var fading: Double { 0.98 }
 
     /// Up to how many items the writer waits for more where nobody waits for it.
     static var plenty: Int { 256 }
@@ -78,15 +83,17 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
         items = spare
         spare = []
         isAwaited = false
+        crowd = max(Double(taken.count), crowd * Self.fading)
         return .items(taken)
     }
 
     /// Waits for more, as long as more comes.
     private func gather() {
-        for _ in 0..<Self.gatherings {
+        let enough = min(Self.enough, Int(crowd))
+        for _ in 0..<Self.gatherings where items.count < enough {
             let count = items.count
-            wait(for: Self.enough, timeout: Self.gathering)
-            if items.count == count || items.count >= Self.enough { return }
+            wait(for: enough, timeout: Self.gathering)
+            if items.count == count { return }
         }
     }
 
