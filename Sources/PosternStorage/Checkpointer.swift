@@ -14,6 +14,11 @@ final class Checkpointer: @unchecked Sendable {
     private var isDirty = false
     /// Whether the log is longer than it should be.
     private var isUrgent = false
+    /// The log's length at the last commit, and when it was last written back.
+    private var length: Int32 = 0
+    private var lengthBefore: Int32 = 0
+    /// Whether it has grown by so much since that it is not to wait any longer.
+    private var isMuch = false
     private var writerIsAsked = false
     private var isStopped = false
     private var hasEnded = false
@@ -23,6 +28,9 @@ final class Checkpointer: @unchecked Sendable {
 
     /// A commit is written back, and with it synced, at most this long after.
     static let interval: Double = 0.5
+    /// So many frames are written back at once without waiting for that: the more there are, the longer does the disk keep others
+    /// from writing.
+    static let much: Int32 = 1024
     /// So few frames the writer writes back itself.
     static let tail: Int32 = 256
     /// Past this many times the wanted size the writer does the rest however much it is.
@@ -50,9 +58,14 @@ final class Checkpointer: @unchecked Sendable {
         condition.lock()
         defer { condition.unlock() }
         let isLong = frames > maximumFrames
-        if !isDirty || isLong != isUrgent {
+        length = frames
+        // It may have begun anew.
+        lengthBefore = min(lengthBefore, frames)
+        let isMuch = frames - lengthBefore >= Self.much
+        if !isDirty || isLong != isUrgent || isMuch != self.isMuch {
             isDirty = true
             isUrgent = isLong
+            self.isMuch = isMuch
             condition.broadcast()
         }
         if frames > Self.limit * maximumFrames {
@@ -106,9 +119,11 @@ final class Checkpointer: @unchecked Sendable {
         defer { condition.unlock() }
         while !isDirty, !isStopped { condition.wait() }
         let due = SteadyCondition.Moment(in: Self.interval)
-        while !isStopped, !isUrgent, condition.wait(until: due) {}
+        while !isStopped, !isUrgent, !isMuch, condition.wait(until: due) {}
         isDirty = false
         isUrgent = false
+        isMuch = false
+        lengthBefore = length
         return !isStopped
     }
 
