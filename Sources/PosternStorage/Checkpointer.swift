@@ -18,7 +18,7 @@ final class Checkpointer: @unchecked Sendable {
     private var length: Int32 = 0
     private var lengthBefore: Int32 = 0
     /// Whether it has grown by so much since that it is not to wait any longer.
-    private var isMuch = false
+    private var isMuch: Bool { length - lengthBefore >= Self.much }
     private var writerIsAsked = false
     private var isStopped = false
     private var hasEnded = false
@@ -58,14 +58,13 @@ final class Checkpointer: @unchecked Sendable {
         condition.lock()
         defer { condition.unlock() }
         let isLong = frames > maximumFrames
+        let wasMuch = isMuch
         length = frames
         // It may have begun anew.
         lengthBefore = min(lengthBefore, frames)
-        let isMuch = frames - lengthBefore >= Self.much
-        if !isDirty || isLong != isUrgent || isMuch != self.isMuch {
+        if !isDirty || isLong != isUrgent || isMuch != wasMuch {
             isDirty = true
             isUrgent = isLong
-            self.isMuch = isMuch
             condition.broadcast()
         }
         if frames > Self.limit * maximumFrames {
@@ -122,7 +121,6 @@ final class Checkpointer: @unchecked Sendable {
         while !isStopped, !isUrgent, !isMuch, condition.wait(until: due) {}
         isDirty = false
         isUrgent = false
-        isMuch = false
         lengthBefore = length
         return !isStopped
     }

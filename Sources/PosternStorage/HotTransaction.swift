@@ -163,6 +163,7 @@ final class HotTransaction {
     /// Rows that are learnt for each change otherwise, and with each transaction.
     private static let learntEach = 8
     private static let learntAtLeast = 100
+    /// So many times as many triplets.
     private static let tripletsLearnt = 8
 
     // MARK: - Upkeep

@@ -24,8 +24,8 @@ final class TripletTable {
     private let mergeRows: Int
 
     private var recent: TripletChanges
-    /// So many are gathered in it.
-    private var lotRows: Int
+    /// So many are gathered in it before they are set aside.
+    private var enough: Int
     private var expiryCursor = 0
     private var settled: Settled?
     private let filter: TableFilter
@@ -62,7 +62,7 @@ final class TripletTable {
         self.connection = connection
         self.path = path
         self.mergeRows = max(mergeRows, 1)
-        lotRows = self.mergeRows
+        enough = self.mergeRows
         recent = TripletChanges(room: 0)
         lots = try TripletLots(connection, path: path)
         filter = TableFilter(lots)
@@ -160,7 +160,7 @@ final class TripletTable {
             settled = nil
             last = 0
         }
-        var lot = TripletChanges(room: 0)
+        var apart = TripletChanges(room: 0)
         load.bind(1, last)
         defer { load.reset() }
         while try load.step() {
@@ -174,18 +174,18 @@ final class TripletTable {
                 if !isSettled {
                     recent.put(change)
                 } else if change.key > progress.key {
-                    lot.put(change)
+                    apart.put(change)
                 }
             }
         }
-        if !isAppended, progress.through > 0 { settle(lot, through: progress.through) }
+        if !isAppended, progress.through > 0 { settle(apart, through: progress.through) }
         first = lowest
         last = max(highest ?? 0, sequence)
     }
 
     private func clearRecent(rows: Int64) {
-        lotRows = min(max(mergeRows, Int(clamping: rows) / Self.share), mergeRows * Self.most)
-        recent = TripletChanges(room: min(lotRows + lotRows / 25, Self.reserve))
+        enough = min(max(mergeRows, Int(clamping: rows) / Self.share), mergeRows * Self.most)
+        recent = TripletChanges(room: min(enough + enough / 25, Self.reserve))
         expiryCursor = 0
     }
 
@@ -200,7 +200,7 @@ final class TripletTable {
 
     /// To be called after every commit, with the number of all rows: sets the recent changes aside when they are many enough.
     func committed(rows: Int64) {
-        guard recent.count >= lotRows, settled == nil else { return }
+        guard recent.count >= enough, settled == nil else { return }
         settle(recent, through: last)
         clearRecent(rows: rows)
     }
@@ -224,9 +224,9 @@ final class TripletTable {
     func pace(_ changed: Int) -> Int {
         guard let settled, let total = settled.places.withLockedValue({ $0?.count }) else { return 0 }
         let left = total - settled.merged
-        let until = max(lotRows / 5 * 4 - recent.count, lotRows / 10, 1)
+        let until = max(enough / 5 * 4 - recent.count, enough / 10, 1)
         owed += left > 0 ? min(changed * left / until + 1, changed * Self.fastestPace) : Self.trimEach
-        guard owed >= min(Self.mergeStep, lotRows / 1000) else { return 0 }
+        guard owed >= min(Self.mergeStep, enough / 1000) else { return 0 }
         defer { owed = 0 }
         return owed
     }

@@ -143,12 +143,12 @@ struct TripletLotTests {
 
     @Test func `A lot of an impossible length is a corrupt database`() async throws {
         let folder = try Folder()
-        var store = try SQLiteStore(path: folder.database)
+        let store = try SQLiteStore(path: folder.database)
         try await store.commit(triplets: [triplet(1): row()])
         await store.close()
         try RawDatabase(folder.database).execute("INSERT INTO triplet_lots VALUES (\(Int64.min), x'00')")
-        #expect(throws: StoreFailure.self) { store = try SQLiteStore(path: folder.database) }
-        do { _ = try SQLiteStore(path: folder.database) } catch { #expect("\(error)".contains("triplets has an impossible length")) }
+        let failure = #expect(throws: StoreFailure.self) { _ = try SQLiteStore(path: folder.database) }
+        #expect(failure?.kind == .corrupt && failure.map { "\($0)".contains("triplets has an impossible length") } == true)
     }
 
     // MARK: - A database of before
