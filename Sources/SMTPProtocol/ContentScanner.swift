@@ -56,6 +56,19 @@ struct ContentScanner: Sendable {
         scanning: while index < end {
             switch state {
             case .text:
+                if limits.line == 0 {
+                    let plain = ByteScan.endOfPlain(window, from: index)
+                    if plain > index {
+                        index = plain
+                        switch window[index - 1] {
+                        case Octet.lf:
+                            state = .lineStart(.crlf)
+                            continue
+                        case Octet.cr: index -= 1
+                        default: break
+                        }
+                    }
+                }
                 index = ByteScan.firstControl(window, from: index)
                 guard index < end else { break scanning }
                 switch window[index] {

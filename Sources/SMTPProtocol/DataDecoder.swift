@@ -65,7 +65,7 @@ public struct ChunkDecoder: Sendable {
 
 /// Prepares message content for a backend's DATA: stuffs dots (RFC 5321 §4.5.2) and ends it.
 ///
-/// Expects the pieces of `DataDecoder` or `ChunkDecoder`, whose lines all end in CRLF.
+/// Expects the pieces of `DataDecoder` or `ChunkDecoder`: their lines all end in CRLF, and a dot that begins a line begins a piece.
 public struct DataEncoder: Sendable {
     private var atLineStart = true
 
@@ -80,22 +80,9 @@ public struct DataEncoder: Sendable {
             atLineStart = insertion.endsLine
         case .input(let range):
             guard !range.isEmpty else { return }
-            let window = UnsafeRawBufferPointer(rebasing: input[..<range.upperBound])
-            var run = range.lowerBound
-            var index = run
-            while true {
-                // Dots are no more frequent than line ends, and in much content there are none at all.
-                index = ByteScan.firstDot(window, from: index)
-                guard index < range.upperBound else { break }
-                if index == range.lowerBound ? atLineStart : window[index - 1] == Octet.lf {
-                    if run < index { pieces.append(.input(run..<index)) }
-                    pieces.append(.insert(.dot))
-                    run = index
-                }
-                index += 1
-            }
-            pieces.append(.input(run..<range.upperBound))
-            atLineStart = window[range.upperBound - 1] == Octet.lf
+            if atLineStart, input[range.lowerBound] == Octet.dot { pieces.append(.insert(.dot)) }
+            pieces.append(piece)
+            atLineStart = input[range.upperBound - 1] == Octet.lf
         }
     }
 

@@ -10,6 +10,7 @@ struct BackendRunner {
     private(set) var sent: [UInt8] = []
     private(set) var isClosed = false
     private(set) var failures: [BackendFailure] = []
+    private var decoder = ChunkDecoder()
     let cut: Cut
 
     init(_ settings: BackendSettings, client: BackendClient?, cut: Cut = .whole) {
@@ -45,10 +46,11 @@ struct BackendRunner {
     }
 
     mutating func content(_ octets: [UInt8]) {
-        event(
-            { session, actions in
-                octets.withUnsafeBytes { session.content([.input(0..<octets.count)], of: $0, into: &actions) }
-            }, input: octets)
+        var pieces: [ContentPiece] = []
+        var position = 0
+        decoder.begin(size: UInt64(octets.count), last: false)
+        _ = octets.withUnsafeBytes { decoder.decode($0, at: &position, into: &pieces) }
+        event({ session, actions in octets.withUnsafeBytes { session.content(pieces, of: $0, into: &actions) } }, input: octets)
     }
 
     mutating func takeSent() -> String {

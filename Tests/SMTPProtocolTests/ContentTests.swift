@@ -392,17 +392,39 @@ struct ContentTests {
                     input.withUnsafeBytes { buffer in
                         let control = octet < 14 && length > 0 ? place : length
                         let feed = octet == 10 && length > 0 ? place : length
-                        let dot = octet == 0x2e && length > 0 ? place : length
                         let found = [
                             ByteScan.firstControl(buffer, from: 0), ByteScan.firstControl(buffer, from: place),
-                            ByteScan.firstLF(buffer, from: 0), ByteScan.firstDot(buffer, from: 0),
+                            ByteScan.firstLF(buffer, from: 0),
                         ]
-                        if found != [control, control, feed, dot] { wrong.append("octet \(octet) at \(place) of \(length): \(found)") }
+                        if found != [control, control, feed] { wrong.append("octet \(octet) at \(place) of \(length): \(found)") }
                     }
                 }
             }
         }
         #expect(wrong == [])
+    }
+
+    @Test("whatever is not plain counts wherever it stands among plain lines, before and behind them")
+    func plainBlocks() {
+        let alphabet: [UInt8] = [13, 10, UInt8(ascii: "."), UInt8(ascii: "a")]
+        // Neither the lines nor what is put into them fit the steps in which plain lines are passed over.
+        let plain = bytes(String(repeating: String(repeating: "x", count: 35) + "\r\n", count: 8))
+        var generator = SeededGenerator(seed: 7)
+        for place in 0..<150 {
+            for number in 0..<64 {
+                let odd = (0..<3).map { alphabet[number >> (2 * $0) & 3] }
+                let wire = plain[..<place] + odd + plain[place...] + bytes(".\r\n")
+                let whole = DecodedContent.data([Array(wire)], framing: .normalize).comparable
+                guard whole == ContentModel.decode(Array(wire)) else {
+                    Issue.record("differs from the model: \(shown(odd)) at \(place)")
+                    return
+                }
+            }
+            let wire = plain[..<place] + [0] + plain[place...] + bytes(".\r\n")
+            let whole = DecodedContent.data([Array(wire)], framing: .normalize)
+            #expect(whole.fault == .nul && whole.end == wire.count, "NUL at \(place)")
+            #expect(whole.comparable == DecodedContent.data(Cut.bytes.pieces(Array(wire), &generator), framing: .normalize).comparable)
+        }
     }
 }
 
