@@ -22,7 +22,8 @@ counts=$PWD/.build-profile/counts
 rm -rf "$counts"
 mkdir "$counts"
 export POSTERN=$PWD/.build-profile/release/postern LLVM_PROFILE_FILE=$counts/%p.profraw
-scripts/bench.sh --no-build --seconds 3 --only policy
+# Long enough that rows are merged.
+scripts/bench.sh --no-build --seconds 8 --only policy
 scripts/bench_gateway.sh --no-build --messages 3000 --rounds 1 --data-sessions 100 --held 500
 scripts/bench_throttle.sh --no-build --messages 3000 --rounds 1 --only rate
 scripts/bench_trap.sh --no-build --clients 2000 --seconds 5

@@ -179,44 +179,49 @@ extension IPAddress: CustomStringConvertible {
     /// Dotted IPv4, or IPv6 in the form of RFC 5952 §4.
     public var description: String {
         switch family {
-        case .v4:
-            return String(unsafeUninitializedCapacity: 15) { writeV4(to: $0) }
-        case .v6:
-            let groups: [UInt64] = (0..<8).map { index in
-                let half = index < 4 ? high : low
-                return half >> UInt64(48 - 16 * (index % 4)) & 0xffff
-            }
-            // RFC 5952 §4.2.3: the longest run of zero groups, of two or more, the first of equals.
-            var best = 0..<0
-            var start = 0
-            while start < 8 {
-                var end = start
-                while end < 8, groups[end] == 0 { end += 1 }
-                if end - start > best.count, end - start >= 2 { best = start..<end }
-                start = max(end, start + 1)
-            }
-            func hex(_ range: Range<Int>) -> String { groups[range].map { String($0, radix: 16) }.joined(separator: ":") }
-            return best.isEmpty ? hex(0..<8) : hex(0..<best.lowerBound) + "::" + hex(best.upperBound..<8)
+        // Short enough to need no memory of its own.
+        case .v4: String(octets: Self.longestV4) { writeV4(to: &$0) }
+        case .v6: descriptionV6
         }
+    }
+
+    private var descriptionV6: String {
+        let groups: [UInt64] = (0..<8).map { index in
+            let half = index < 4 ? high : low
+            return half >> UInt64(48 - 16 * (index % 4)) & 0xffff
+        }
+        // RFC 5952 §4.2.3: the longest run of zero groups, of two or more, the first of equals.
+        var best = 0..<0
+        var start = 0
+        while start < 8 {
+            var end = start
+            while end < 8, groups[end] == 0 { end += 1 }
+            if end - start > best.count, end - start >= 2 { best = start..<end }
+            start = max(end, start + 1)
+        }
+        func hex(_ range: Range<Int>) -> String { groups[range].map { String($0, radix: 16) }.joined(separator: ":") }
+        return best.isEmpty ? hex(0..<8) : hex(0..<best.lowerBound) + "::" + hex(best.upperBound..<8)
     }
 }
 
-extension IPAddress {
-    /// Writes the dotted form of an IPv4 address; returns how many octets that took, 15 at most.
-    private func writeV4(to text: UnsafeMutableBufferPointer<UInt8>) -> Int {
-        var count = 0
-        func put(_ octet: UInt8) {
-            text[count] = octet
-            count += 1
+extension IPAddress: TextWritable {
+    private static let longestV4 = 15
+    public static let longestText = 39
+
+    /// The same as `description`.
+    public func write(to text: inout TextWriter) {
+        switch family {
+        case .v4: writeV4(to: &text)
+        case .v6: text.add(descriptionV6)
         }
-        for shift in stride(from: 24, through: 0, by: -8) {
-            let octet = UInt8(truncatingIfNeeded: low >> shift)
-            if octet >= 100 { put(UInt8(ascii: "0") + octet / 100) }
-            if octet >= 10 { put(UInt8(ascii: "0") + octet / 10 % 10) }
-            put(UInt8(ascii: "0") + octet % 10)
-            if shift > 0 { put(UInt8(ascii: ".")) }
+    }
+
+    private func writeV4(to text: inout TextWriter) {
+        for index in 0..<4 {
+            if index > 0 { text.add(UInt8(ascii: ".")) }
+            let octet = low &>> UInt64(24 &- 8 &* index) & 0xff
+            text.add(octet, digits: octet >= 100 ? 3 : octet >= 10 ? 2 : 1)
         }
-        return count
     }
 }
 

@@ -1,53 +1,70 @@
 /// Puts a text together from pieces in memory of a size that is known before: it stands in the way of every answer.
 public struct TextWriter: ~Copyable {
-    private let memory: UnsafeMutableRawBufferPointer
-    /// Octets written.
-    public private(set) var count = 0
+    @usableFromInline let memory: UnsafeMutableRawBufferPointer
+    @usableFromInline var written = 0
 
     /// - Parameter memory: as many octets as will be written, or more; beyond it is a mistake of the caller's.
+    @inlinable
     public init(_ memory: UnsafeMutableRawBufferPointer) {
         self.memory = memory
     }
+
+    /// Octets written.
+    @inlinable public var count: Int { written }
 
     public mutating func add(_ text: String) {
         let isDone: Void? = text.utf8.withContiguousStorageIfAvailable { add($0) }
         if isDone == nil { for octet in text.utf8 { add(octet) } }
     }
 
+    @inlinable
     public mutating func add(_ octets: UnsafeBufferPointer<UInt8>) {
         guard let source = octets.baseAddress, let target = memory.baseAddress else { return }
-        precondition(octets.count <= memory.count - count)
-        (target + count).copyMemory(from: source, byteCount: octets.count)
-        count += octets.count
+        precondition(octets.count <= memory.count - written)
+        (target + written).copyMemory(from: source, byteCount: octets.count)
+        written += octets.count
     }
 
+    @inlinable
     public mutating func add(_ octet: UInt8) {
-        precondition(count < memory.count)
-        memory[count] = octet
-        count += 1
+        precondition(written < memory.count)
+        memory[written] = octet
+        written += 1
     }
 
     /// In decimal digits, with zeros before it up to `width` of them; a sign stands before those.
     public mutating func add(decimal number: Int64, width: Int = 1) {
         if number < 0 { add(UInt8(ascii: "-")) }
-        var rest = number.magnitude
         var digits = 1
         var bound: UInt64 = 10
-        while digits < Self.mostDigits, rest >= bound {
+        while digits < Self.mostDigits, number.magnitude >= bound {
             digits += 1
             bound = bound &* 10
         }
-        digits = max(digits, width)
-        precondition(digits <= memory.count - count)
-        for place in stride(from: count + digits - 1, through: count, by: -1) {
-            memory[place] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+        add(number.magnitude, digits: max(digits, width))
+    }
+
+    /// The lowest decimal digits, as many as `digits` says.
+    @inline(__always)
+    mutating func add(_ number: UInt64, digits: Int) {
+        precondition(digits <= memory.count - written)
+        written += digits
+        var rest = number
+        for place in 1...digits {
+            memory[written &- place] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: rest % 10)
             rest /= 10
         }
-        count += digits
     }
 
     /// Of a number of 64 bits.
     private static let mostDigits = 19
+}
+
+/// What has a text of its own: one word, in ASCII, that neither logfmt nor JSON has to escape.
+public protocol TextWritable {
+    /// Octets of the longest text.
+    static var longestText: Int { get }
+    func write(to text: inout TextWriter)
 }
 
 extension String {

@@ -122,9 +122,11 @@ extension WallTime.Span: CustomStringConvertible {
 extension WallTime: CustomStringConvertible {
     /// RFC 3339 in UTC with milliseconds, such as `2026-11-20T08:15:30.250Z`; outside the years 0 to 9999, which that
     /// RFC does not know, with a sign or more digits.
-    public var description: String { String(octets: Self.longestDescription) { write(to: &$0) } }
+    public var description: String { String(octets: Self.longestText) { write(to: &$0) } }
+}
 
-    /// The same, in at most `longestDescription` octets.
+extension WallTime: TextWritable {
+    /// The same as `description`.
     public func write(to text: inout TextWriter) {
         let days = milliseconds.floorDivided(by: 86_400_000)
         let rest = (milliseconds % 86_400_000 + 86_400_000) % 86_400_000
@@ -140,23 +142,21 @@ extension WallTime: CustomStringConvertible {
         let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
         let seconds = rest / 1000
         text.add(decimal: year, width: 4)
-        text.add(UInt8(ascii: "-"))
-        text.add(decimal: month, width: 2)
-        text.add(UInt8(ascii: "-"))
-        text.add(decimal: day, width: 2)
-        text.add(UInt8(ascii: "T"))
-        text.add(decimal: seconds / 3600, width: 2)
-        text.add(UInt8(ascii: ":"))
-        text.add(decimal: seconds / 60 % 60, width: 2)
-        text.add(UInt8(ascii: ":"))
-        text.add(decimal: seconds % 60, width: 2)
-        text.add(UInt8(ascii: "."))
-        text.add(decimal: rest % 1000, width: 3)
+        @inline(__always) func add(_ mark: Unicode.Scalar, _ number: Int64, digits: Int = 2) {
+            text.add(UInt8(ascii: mark))
+            text.add(UInt64(number), digits: digits)
+        }
+        add("-", month)
+        add("-", day)
+        add("T", seconds / 3600)
+        add(":", seconds / 60 % 60)
+        add(":", seconds % 60)
+        add(".", rest % 1000, digits: 3)
         text.add(UInt8(ascii: "Z"))
     }
 
-    /// Octets; the year of the last moment there is has nine digits.
-    public static let longestDescription = 32
+    /// The year of the last moment there is has nine digits.
+    public static let longestText = 32
 }
 
 extension Int64 {

@@ -57,12 +57,7 @@ extension Reference: LosslessStringConvertible {
 
     /// Eleven characters or so, such as `1K4X0M7Q0A0`.
     public var description: String {
-        let value = UInt64(bitPattern: value)
-        let count = max((64 - value.leadingZeroBitCount + 4) / 5, 1)
-        return String(unsafeUninitializedCapacity: count) { digits in
-            for place in 0..<count { digits[count - 1 - place] = Self.alphabet.utf8Start[Int(value >> UInt64(5 * place) & 31)] }
-            return count
-        }
+        String(octets: Self.longestText) { write(to: &$0) }
     }
 
     /// Reads what `description` prints, in either case.
@@ -75,5 +70,18 @@ extension Reference: LosslessStringConvertible {
             value = value << 5 | UInt64(digit)
         }
         self.init(value: Int64(bitPattern: value))
+    }
+}
+
+extension Reference: TextWritable {
+    public static let longestText = 13
+
+    /// The same as `description`.
+    public func write(to text: inout TextWriter) {
+        let value = UInt64(bitPattern: value)
+        let count = max((64 - value.leadingZeroBitCount + 4) / 5, 1)
+        for place in 1...count {
+            text.add(Self.alphabet.utf8Start[Int(truncatingIfNeeded: value &>> UInt64(5 &* (count &- place)) & 31)])
+        }
     }
 }

@@ -16,9 +16,12 @@ public final class DecisionLog: Sendable {
     var redacts: Bool { writer.redacts }
 
     /// Writes a line of a front's own.
-    func write(_ fill: (inout LogLine) -> Void) {
+    ///
+    /// - Parameter what: has happened: one word.
+    func write(_ what: StaticString, at time: WallTime, _ fill: (inout LogLine) -> Void) {
         guard isEnabled else { return }
         var line = LogLine(writer.format)
+        line.begin(what, at: time)
         fill(&line)
         writer.write(line, now: false)
     }
@@ -31,21 +34,20 @@ public final class DecisionLog: Sendable {
         func person(_ mailbox: Mailbox) -> String { redacts ? "…@\(mailbox.domain)" : mailbox.canonical }
 
         var line = LogLine(writer.format)
-        line.add("time", record.time)
-        line.add("level", "info")
-        line.add("msg", "decision")
+        line.begin("decision", at: record.time)
         line.add("verdict", record.verdict.action.name)
         line.add("reason", record.verdict.causes.first?.word ?? "")
-        line.add("ref", record.reference.description)
+        line.add("ref", record.reference)
         line.add("listener", record.listener)
         line.add("stage", attempt.stage.rawValue)
-        line.add("client", attempt.client.address?.description ?? "")
+        if let address = attempt.client.address { line.add("client", address) } else { line.add("client", "") }
         line.add(nonEmpty: "name", attempt.client.confirmedName?.text ?? "")
         line.add(nonEmpty: "helo", redacts ? Redaction.sentence(attempt.client.helo) : attempt.client.helo)
         line.add("from", attempt.sender.mailbox.map(person) ?? "<>")
         line.add(nonEmpty: "to", attempt.recipient.map(person) ?? "")
         line.add(nonEmpty: "account", attempt.account.map { redacts ? "…" : $0 } ?? "")
-        let detail = record.verdict.causes.map { $0.description }.joined(separator: "; ")
+        let causes = record.verdict.causes
+        let detail = causes.count == 1 ? causes[0].description : causes.map { $0.description }.joined(separator: "; ")
         line.add("detail", redacts ? Redaction.sentence(detail) : detail)
         if let passesAt = record.verdict.passesAt { line.add("passes_at", passesAt) }
         writer.write(line, now: false)

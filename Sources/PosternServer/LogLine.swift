@@ -26,7 +26,12 @@ public struct LogLine: ~Copyable {
 
     /// - Parameter key: a word that neither form has to escape.
     public mutating func add(_ key: StaticString, _ value: String) {
-        value.withOctets { add(UnsafeBufferPointer(start: key.utf8Start, count: key.utf8CodeUnitCount), $0) }
+        value.withOctets { add(key.octets, $0) }
+    }
+
+    /// - Parameter word: one that neither form has to escape.
+    mutating func add(_ key: StaticString, word: StaticString) {
+        add(key, octets: word.utf8CodeUnitCount) { $0.add(word.octets) }
     }
 
     /// Of a key that is not ours: what is no word in it becomes `_`.
@@ -45,8 +50,15 @@ public struct LogLine: ~Copyable {
         add(key, octets: Self.longestNumber) { $0.add(decimal: Int64(clamping: number)) }
     }
 
-    public mutating func add(_ key: StaticString, _ time: WallTime) {
-        add(key, octets: WallTime.longestDescription) { time.write(to: &$0) }
+    public mutating func add<Value: TextWritable>(_ key: StaticString, _ value: Value) {
+        add(key, octets: Value.longestText) { value.write(to: &$0) }
+    }
+
+    /// What every line begins with.
+    mutating func begin(_ what: StaticString, at time: WallTime) {
+        add("time", time)
+        add("level", word: "info")
+        add("msg", word: what)
     }
 
     func append(to buffer: inout [UInt8]) {
@@ -64,9 +76,10 @@ public struct LogLine: ~Copyable {
         }
     }
 
-    /// - Parameter body: writes a word.
+    /// - Parameter body: writes a word, of at most as many octets.
+    @inline(__always)
     private mutating func add(_ key: StaticString, octets: Int, _ body: (inout TextWriter) -> Void) {
-        write(UnsafeBufferPointer(start: key.utf8Start, count: key.utf8CodeUnitCount), octets) { [format] writer in
+        write(key.octets, octets) { [format] writer in
             if format == .json { writer.add(UInt8(ascii: "\"")) }
             body(&writer)
             if format == .json { writer.add(UInt8(ascii: "\"")) }
@@ -133,6 +146,11 @@ private enum JSONText {
         default: writer.add(octet)
         }
     }
+}
+
+extension StaticString {
+    @inline(__always)
+    fileprivate var octets: UnsafeBufferPointer<UInt8> { UnsafeBufferPointer(start: utf8Start, count: utf8CodeUnitCount) }
 }
 
 extension String {

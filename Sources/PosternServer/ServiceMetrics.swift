@@ -1,4 +1,4 @@
-import Dispatch
+import NIOCore
 import PosternEngine
 import PosternMetrics
 
@@ -38,7 +38,7 @@ public final class ServiceMetrics: Sendable {
     private static let backend = "postern_backend_duration_seconds"
 
     /// Nanoseconds, to be handed back later; on no clock that people read.
-    static func now() -> UInt64 { DispatchTime.now().uptimeNanoseconds }
+    static func now() -> UInt64 { NIODeadline.now().uptimeNanoseconds }
 
     private static func since(_ start: UInt64) -> Int64 { Int64(clamping: now() &- start) }
 

@@ -28,13 +28,14 @@ final class SocketWriter {
     func close() { socket = nil }
 
     func write(_ buffer: ByteBuffer, _ context: ChannelHandlerContext) {
-        var rest = buffer
+        var sent = 0
         // A channel that is closed has no descriptor any more: the number may be another connection's.
         if waiting == 0, let socket, socket.channel.isActive {
-            let sent = rest.withUnsafeReadableBytes { Glibc.send(socket.descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
-            if sent == rest.readableBytes { return }
-            if sent > 0 { rest.moveReaderIndex(forwardBy: sent) }
+            sent = buffer.withUnsafeReadableBytes { Glibc.send(socket.descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            if sent == buffer.readableBytes { return }
         }
+        var rest = buffer
+        rest.moveReaderIndex(forwardBy: max(sent, 0))
         guard socket != nil else { return context.writeAndFlush(NIOAny(rest), promise: nil) }
         waiting += 1
         let promise = context.eventLoop.makePromise(of: Void.self)

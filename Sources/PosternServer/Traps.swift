@@ -163,14 +163,11 @@ extension TarpitSettings {
 extension DecisionLog {
     /// All that is ever known of a client that was held: its address, and when it came and went.
     fileprivate func write(_ visit: TarpitVisit) {
-        write { line in
-            line.add("time", visit.disconnected.description)
-            line.add("level", "info")
-            line.add("msg", "trapped")
+        write("trapped", at: visit.disconnected) { line in
             line.add("listener", visit.listener)
-            line.add("client", visit.address.description)
-            line.add("connected", visit.connected.description)
-            line.add("disconnected", visit.disconnected.description)
+            line.add("client", visit.address)
+            line.add("connected", visit.connected)
+            line.add("disconnected", visit.disconnected)
         }
     }
 }

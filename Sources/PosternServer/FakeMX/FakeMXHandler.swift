@@ -325,13 +325,10 @@ final class FakeMXHandler: ChannelDuplexHandler {
     }
 
     private func log(_ visit: FakeMXVisit, _ wall: WallTime, _ milliseconds: Int64) {
-        loop.mx.log.write { line in
-            line.add("time", wall)
-            line.add("level", "info")
-            line.add("msg", settings.mode == .sink ? "sink" : "fake-mx")
-            line.add("ref", reference.description)
+        loop.mx.log.write(settings.mode == .sink ? "sink" : "fake-mx", at: wall) { line in
+            line.add("ref", reference)
             line.add("listener", visit.listener)
-            line.add("client", visit.address.description)
+            line.add("client", visit.address)
             line.add("deferred", visit.deferrals)
             if settings.mode == .sink {
                 line.add("discarded", discarded)

@@ -347,7 +347,7 @@ extension BackendConnection: Timed {
         guard !hasEnded, deadline != nil || ticket != nil else { return }
         let ticket = ticket ?? gate.wheel.add(self)
         self.ticket = ticket
-        gate.wheel.set(ticket, deadline.map { .now() + .milliseconds(patience(for: $0).milliseconds) } ?? .distantFuture)
+        gate.wheel.set(ticket, deadline.map { .roughlyNow() + .milliseconds(patience(for: $0).milliseconds) } ?? .distantFuture)
     }
 
     private func patience(for deadline: BackendDeadline) -> WallTime.Span {

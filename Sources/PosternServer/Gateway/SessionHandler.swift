@@ -518,7 +518,7 @@ extension SessionHandler: Timed {
     }
 
     private func beginDeadline() {
-        deadlineAt = deadline.map { .now() + .milliseconds(current.settings.timeouts[$0].milliseconds) } ?? .distantFuture
+        deadlineAt = deadline.map { .roughlyNow() + .milliseconds(current.settings.timeouts[$0].milliseconds) } ?? .distantFuture
     }
 
     /// The client is not read because the backend takes nothing, for which the backend's connection has a limit of its own.

@@ -48,8 +48,8 @@ extension SessionHandler {
             gateway.decisions.charge(client, recipients: message.recipients, octets: message.octets, message.pending)
         }
         if accepted, message.hasPassed { gateway.decisions.taken(from: client.source.address, countsFor: message.countsFor) }
-        gateway.decisions.log.write { line in
-            begin(&line, "message")
+        gateway.decisions.log.write("message", at: SystemClocks.wall()) { line in
+            name(&line)
             line.add("result", reply.map { accepted || isAnswer ? String($0.code) : "reset" } ?? "aborted")
             line.add("recipients", message.recipients)
             line.add("refused", message.refused)
@@ -62,8 +62,8 @@ extension SessionHandler {
     /// Writes a line about a session in which no message was answered.
     func logEnd() {
         guard let machine, machine.messages == 0 else { return }
-        gateway.decisions.log.write { line in
-            begin(&line, "session")
+        gateway.decisions.log.write("session", at: SystemClocks.wall()) { line in
+            name(&line)
             let helo = machine.helo?.text ?? ""
             line.add(nonEmpty: "helo", gateway.decisions.log.redacts ? Redaction.sentence(helo) : helo)
             line.add("commands", machine.commands)
@@ -72,11 +72,8 @@ extension SessionHandler {
         }
     }
 
-    private func begin(_ line: inout LogLine, _ what: String) {
-        line.add("time", SystemClocks.wall())
-        line.add("level", "info")
-        line.add("msg", what)
+    private func name(_ line: inout LogLine) {
         line.add("listener", gateway.name)
-        line.add("client", client.source.address.description)
+        line.add("client", client.source.address)
     }
 }

@@ -109,7 +109,7 @@ extension SessionHandler {
         violations.insert(violation)
         let address = client.source.address
         if violation == .unknownRecipient {
-            gateway.clients.count(address, unknown: true, capacity: current.settings.probe.clients, now: .now())
+            gateway.clients.count(address, unknown: true, capacity: current.settings.probe.clients, now: .roughlyNow())
             gateway.counters.count { $0.unknownRecipients += 1 }
         } else if let check = Check(violation) {
             signals[check, default: 0] += 1
@@ -221,7 +221,7 @@ extension SessionHandler {
             return refuse(recipient, refusal)
         }
         guard mayProbe(recipient) else { return decide(recipient) }
-        guard let knowledge = gateway.mailboxes.knowledge(of: recipient.mailbox, now: .now()) else { return probe(recipient) }
+        guard let knowledge = gateway.mailboxes.knowledge(of: recipient.mailbox, now: .roughlyNow()) else { return probe(recipient) }
         go(by: knowledge, recipient)
     }
 
@@ -237,7 +237,7 @@ extension SessionHandler {
 
     private func attempt(_ recipient: RecipientCommand) -> Attempt {
         var attempt = attempt(.rcpt, machine?.transaction?.mail, recipient.mailbox)
-        let unknown = gateway.clients.unknown(client.source.address, now: .now())
+        let unknown = gateway.clients.unknown(client.source.address, now: .roughlyNow())
         if unknown > 0 { attempt.signals[.unknownRecipients] = unknown }
         return attempt
     }
@@ -299,7 +299,7 @@ extension SessionHandler {
         guard let recipient = question.probed else { return }
         question.probed = nil
         question.probeBy = .distantFuture
-        go(by: gateway.mailboxes.knowledge(of: recipient.mailbox, now: .now()) ?? .silent, recipient)
+        go(by: gateway.mailboxes.knowledge(of: recipient.mailbox, now: .roughlyNow()) ?? .silent, recipient)
     }
 
     /// The null sender was refused, perhaps for itself: the backend is asked again as it will be with this mail, by its client and
@@ -315,7 +315,7 @@ extension SessionHandler {
 
     /// A backend takes mail for a mailbox.
     func knowsMailbox(_ mailbox: Mailbox) {
-        gateway.mailboxes.remember(mailbox, .exists, of: mailboxEpoch, current.settings.probe, now: .now())
+        gateway.mailboxes.remember(mailbox, .exists, of: mailboxEpoch, current.settings.probe, now: .roughlyNow())
     }
 
     /// The backend has answered, or could not be asked: then the mailbox counts as existing.

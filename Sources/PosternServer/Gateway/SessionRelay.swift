@@ -241,7 +241,7 @@ extension SessionHandler: BackendUser {
         if reply.isPositive {
             message?.recipients += 1
             memory.recipientTaken()
-            gateway.clients.count(client.source.address, unknown: false, capacity: current.settings.probe.clients, now: .now())
+            gateway.clients.count(client.source.address, unknown: false, capacity: current.settings.probe.clients, now: .roughlyNow())
             if current.settings.probe.isOn { knowsMailbox(recipient.mailbox) }
         } else {
             message?.refused += 1

@@ -219,19 +219,15 @@ public final class HarvestService: PublishedEntries {
 
     private func write(_ change: PublishedChange) {
         let wall = clock.now().wall
-        log.write { line in
-            line.add("time", wall)
-            line.add("level", "info")
-            switch change {
-            case .put(let entry):
-                line.add("msg", "listed")
+        switch change {
+        case .put(let entry):
+            log.write("listed", at: wall) { line in
                 line.add("client", entry.prefix.description)
                 line.add("colour", entry.colour.rawValue)
                 line.add("reason", entry.reason)
-            case .remove(let prefix):
-                line.add("msg", "unlisted")
-                line.add("client", prefix.description)
             }
+        case .remove(let prefix):
+            log.write("unlisted", at: wall) { $0.add("client", prefix.description) }
         }
     }
 

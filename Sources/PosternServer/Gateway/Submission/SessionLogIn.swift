@@ -121,12 +121,9 @@ extension Reply {
 extension DecisionLog {
     /// Of a log-in: never the password, and of failed ones the name only where names are logged.
     func writeLogIn(_ account: String, result: UInt16, listener: String, client: IPAddress) {
-        write { line in
-            line.add("time", SystemClocks.wall())
-            line.add("level", "info")
-            line.add("msg", "log-in")
+        write("log-in", at: SystemClocks.wall()) { line in
             line.add("listener", listener)
-            line.add("client", client.description)
+            line.add("client", client)
             line.add("account", redacts ? "…" : account)
             line.add("result", result)
         }
