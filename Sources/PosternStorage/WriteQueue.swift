@@ -38,7 +38,7 @@ final class WriteQueue<Item: Sendable>: @unchecked Sendable {
     static var plenty: Int { 256 }
 
     /// - Parameter lateness: for how long at most, in seconds, it does so.
-    init(bound: Int, lateness: Double = 0.005) {
+    init(bound: Int, lateness: Double = 0.02) {
         self.bound = max(bound, 1)
         self.lateness = lateness
     }
