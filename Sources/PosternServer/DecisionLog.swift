@@ -17,7 +17,7 @@ public final class DecisionLog: Sendable {
 
     /// Writes a line of a front's own.
     ///
-    /// - Parameter what: has happened: one word.
+    /// - Parameter what: What has happened, in one word.
     func write(_ what: StaticString, at time: WallTime, _ fill: (inout LogLine) -> Void) {
         guard isEnabled else { return }
         var line = LogLine(writer.format)

@@ -105,21 +105,18 @@ extension Session {
 var sessions: [Session] = []
 sessions.reserveCapacity(options.sessions)
 
-/// Waits at most so long for input, of the sessions too where `all` is set; false once the standard input has ended.
-func attend(_ sessions: inout [Session], all: Bool, milliseconds: Int32) -> Bool {
+/// Waits at most so long for input, of the sessions at these places too; false once the standard input has ended.
+func attend(_ sessions: inout [Session], at places: some Sequence<Int>, milliseconds: Int32) -> Bool {
+    let open = places.filter { sessions[$0].isOpen }
     var polled = [pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)]
-    if all {
-        for session in sessions where session.isOpen {
-            polled.append(pollfd(fd: session.descriptor, events: Int16(POLLIN) | (session.unsent.isEmpty ? 0 : Int16(POLLOUT)), revents: 0))
-        }
+    for place in open {
+        let session = sessions[place]
+        polled.append(pollfd(fd: session.descriptor, events: Int16(POLLIN) | (session.unsent.isEmpty ? 0 : Int16(POLLOUT)), revents: 0))
     }
     poll(&polled, nfds_t(polled.count), milliseconds)
-    var index = 1
-    for place in sessions.indices where all && sessions[place].isOpen {
-        let events = polled[index].revents
-        index += 1
-        if events & Int16(POLLOUT) != 0 { sessions[place].send() }
-        if events & ~Int16(POLLOUT) != 0 { sessions[place].received() }
+    for (place, polled) in zip(open, polled.dropFirst()) {
+        if polled.revents & Int16(POLLOUT) != 0 { sessions[place].send() }
+        if polled.revents & ~Int16(POLLOUT) != 0 { sessions[place].received() }
     }
     return polled[0].revents == 0
 }
@@ -129,21 +126,22 @@ while goesOn, sessions.count < options.sessions || !sessions.allSatisfy({ $0.isH
     // A few at a time, so that the listener's queue never overflows.
     let behind = sessions.count { !$0.isHeld && $0.isOpen }
     for _ in 0..<max(0, min(100 - behind, options.sessions - sessions.count)) { sessions.append(open(sessions.count)) }
-    goesOn = attend(&sessions, all: true, milliseconds: 1)
+    goesOn = attend(&sessions, at: sessions.indices, milliseconds: 1)
 }
 print("holding \(sessions.count { $0.isOpen })")
 fflush(nil)
-// A byte of each every ten seconds, evenly: all at once would be a load of its own. Whether they are still open is seen once a second.
-let ticks = 500
-var tick = 0
+// A byte of each every ten seconds, and a look once a second whether it is still open, evenly: all at once would be a load of its own.
+let tick: useconds_t = 20_000
+var ticks = 0
 while goesOn {
-    goesOn = attend(&sessions, all: tick % 50 == 0, milliseconds: 20)
+    goesOn = attend(&sessions, at: stride(from: ticks % 50, to: sessions.count, by: 50), milliseconds: 0)
     if options.mode == .slow {
-        for place in stride(from: tick % ticks, to: sessions.count, by: ticks) where sessions[place].isOpen {
+        for place in stride(from: ticks % 500, to: sessions.count, by: 500) where sessions[place].isOpen {
             var byte = UInt8(ascii: "x")
             _ = Glibc.send(sessions[place].descriptor, &byte, 1, 0)
         }
     }
-    tick += 1
+    ticks += 1
+    if goesOn { usleep(tick) }
 }
 print("closed \(sessions.count { !$0.isOpen })")
