@@ -12,7 +12,10 @@ kept=packaging/release.profdata.gz
 profile=$PWD/.build/release-$(sha256sum "$kept" | cut -c 1-12).profdata
 mkdir -p .build
 # The compiler leaves an object alone whose code has not changed, whatever profile that was made with.
-[ -e "$profile" ] || find -L .build/release -name '*.o' -delete 2>/dev/null || true
+if [ ! -e "$profile" ]; then
+    find -L .build/release -name '*.o' -delete 2>/dev/null || true
+    rm -f .build/release-*.profdata
+fi
 gzip -dc "$kept" >"$profile.new"
 mv "$profile.new" "$profile"
 guided=()
